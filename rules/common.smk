@@ -1,0 +1,110 @@
+# Helpers of the rules: the plan of this run, and lookups in it. No rules here.
+import atexit
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.basedir)))
+
+from saev.code import code_digest
+from saev.errors import UserError
+from saev.files import canonical_json
+from saev.locks import Lock
+from saev.plan import Plan, resolve
+from saev.stage import PLAN_VARIABLE
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*-[0-9a-f]{8}"
+
+
+def make_plan():
+    """The plan of this run; remote jobs read the one that the main process has written."""
+    try:
+        if not workflow.is_main_process:
+            return Plan.load(os.environ[PLAN_VARIABLE])
+        if runs_jobs():
+            lock = Lock("results/.lock", "results/")
+            lock.acquire()
+            atexit.register(lock.release)
+        plan = resolve(config)
+        os.environ[PLAN_VARIABLE] = str(plan.save())
+        return plan
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def runs_jobs():
+    """Whether this call of Snakemake will run jobs (not a dry run, a lint or a listing)."""
+    return workflow.executor_plugin is not None and not workflow.dryrun and not workflow.touch
+
+
+PLAN = make_plan()
+
+
+def spec(kind):
+    """The parameter of a rule: settings and code of the component called by its wildcard."""
+    return lambda wildcards: PLAN.data["specs"][kind][getattr(wildcards, kind)]
+
+
+def dashboard_spec(wildcards):
+    """The parameter of the dashboard's rule: its code, and the credit of the pictures it shows."""
+    return PLAN.data["specs"]["dashboard"][looked_at(wildcards)]
+
+
+def demo_spec(module):
+    """The parameter of a rule of the demo: its code alone."""
+    return canonical_json({"code": code_digest(module), "settings": {}})
+
+
+def job_threads(wildcards):
+    """Threads of a heavy job: those stated, or all that this run was given."""
+    return PLAN.data["compute"]["threads"] or workflow.cores or 1
+
+
+def n_gpus(wildcards):
+    """GPUs that a heavy job asks for."""
+    return int(PLAN.data["compute"]["device"] == "cuda")
+
+
+def when_made(kind):
+    """Completion file of a source that a rule makes; its content is in the digest already."""
+
+    def ready(wildcards):
+        path = PLAN.component(kind, getattr(wildcards, kind))["ready"]
+        return [ancient(path)] if path else []
+
+    return ready
+
+
+def shards(wildcards):
+    count = PLAN.n_shards(wildcards.images, wildcards.vit)
+    base = f"results/{wildcards.images}/{wildcards.vit}/shards"
+    return [f"{base}/{number:05d}.json" for number in range(count)]
+
+
+def looked_at(wildcards):
+    """Name of the images that an analysis looks at: those trained on, unless it says otherwise."""
+    on = PLAN.component("analysis", wildcards.analysis)["settings"].get("on")
+    return on or wildcards.images
+
+
+def looked_at_activations(wildcards):
+    return f"results/{looked_at(wildcards)}/{wildcards.vit}/meta.json"
+
+
+def looked_at_images(wildcards):
+    return f"results/{looked_at(wildcards)}/meta.json"
+
+
+def parts(wildcards):
+    base = (
+        f"results/{wildcards.images}/{wildcards.vit}/{wildcards.sae}/{wildcards.analysis}/parts"
+    )
+    return [f"{base}/{n:05d}.json" for n in range(PLAN.n_parts(looked_at(wildcards)))]
+
+
+def print_where():
+    page = Path("results/index.html").resolve()
+    if page.exists():
+        print(f"Open {page}")

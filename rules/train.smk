@@ -1,0 +1,32 @@
+rule train:
+    input:
+        expand("{directory}/meta.json", directory=PLAN.directories("images", "vit", "sae")),
+
+
+# Its resumable state lies undeclared under .state/: Snakemake deletes declared outputs first.
+rule train_sae:
+    input:
+        "results/{images}/{vit}/meta.json",
+    output:
+        checkpoint="results/{images}/{vit}/{sae}/checkpoint.safetensors",
+        log="results/{images}/{vit}/{sae}/train.jsonl",
+        curves="results/{images}/{vit}/{sae}/curves.png",
+        run="results/{images}/{vit}/{sae}/run.json",
+        meta="results/{images}/{vit}/{sae}/meta.json",
+    log:
+        "logs/{images}/{vit}/{sae}/train_sae.log",
+    benchmark:
+        "logs/{images}/{vit}/{sae}/train_sae.tsv"
+    conda:
+        "../envs/saev.yaml"
+    threads: job_threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        runtime=lambda wildcards, attempt: 720 * attempt,
+        gpu=n_gpus,
+    params:
+        spec=spec("sae"),
+    shell:
+        "python -m saev.train --spec {params.spec:q} --threads {threads} --log {log:q} "
+        "--activations results/{wildcards.images}/{wildcards.vit} "
+        "--out results/{wildcards.images}/{wildcards.vit}/{wildcards.sae}"

@@ -1,0 +1,1 @@
+"""saev: an explorable dictionary of what a vision transformer sees in your images."""

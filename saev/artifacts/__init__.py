@@ -1,0 +1,1 @@
+"""What lies under `results/`: names of files, how they are written and read, a module a stage."""

@@ -1,0 +1,46 @@
+"""Fixed blocks of the listing, and the split of images into training and held-out.
+
+Sums of floats depend on how rows are grouped, so every sum that reaches a file is taken over these
+blocks, in row order. The block is a constant, not a setting: shards, jobs, workers and batch sizes
+may change, the bytes may not.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+BLOCK = 256
+"""Positions of the listing in one block; shards and parts of an analysis are multiples of it."""
+
+
+def block_ranges(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Yield ``(start, stop)`` of each block of the listing that lies in ``[start, stop)``."""
+    if start % BLOCK:
+        raise ValueError(f"start {start} is no multiple of {BLOCK}")
+    for first in range(start, stop, BLOCK):
+        yield first, min(first + BLOCK, stop)
+
+
+def held_out_mask(rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Tell which images are held out from training.
+
+    A pure function of the row id, block by block, so that neither the number of images nor the
+    pictures that were skipped move another image from one side to the other, and no stage needs
+    memory for all of them.
+
+    Args:
+        rows: (n,) int64 row ids, in any order.
+        fraction: expected share of held-out images, 0 to 1.
+        seed: the seed of the split.
+
+    Returns:
+        (n,) bool, True where the image is held out.
+    """
+    rows = np.asarray(rows, dtype=np.int64)
+    mask = np.zeros(rows.shape, dtype=bool)
+    blocks = rows // BLOCK
+    for block in np.unique(blocks):
+        draws = np.random.default_rng([seed, int(block)]).random(BLOCK)
+        here = blocks == block
+        mask[here] = draws[rows[here] % BLOCK] < fraction
+    return mask

@@ -1,0 +1,121 @@
+"""Files that are complete or absent: written beside their final name, synced, then renamed."""
+
+import hashlib
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from saev.errors import UserError
+
+CHUNK = 1 << 20
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it is synced and renamed to ``path``.
+
+    The temporary name holds host, process and a random part, so that two writers (a job, and the
+    orphan of a killed run) never share one. On any exception it is removed and ``path`` is as before.
+
+    Raises:
+        UserError: the folder can't be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(
+        f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+    except OSError as error:
+        raise UserError(
+            f"can't write {path}: {error.strerror}. Check the rights and the free space of its folder."
+        ) from error
+    try:
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in ``folder`` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def to_json(value: Any) -> bytes:
+    """Encode ``value`` as the bytes that this project writes: sorted keys, no NaN, a final newline.
+
+    Raises:
+        ValueError: there is a NaN or an infinity in ``value``.
+    """
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def canonical_json(value: Any) -> str:
+    """Encode ``value`` on one line in the one form that digests and parameters are made from."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as JSON to ``path``, atomically."""
+    write_bytes(path, to_json(value))
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: it is missing or not JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path} is missing: run the stage that makes it, or check the path"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not JSON ({error}): remove it and run again") from error
+
+
+def sha256_bytes(data: bytes) -> str:
+    """SHA-256 of ``data``, 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, 64 hex digits, in bounded memory."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def file_entry(path: str | Path, name: str | None = None) -> dict[str, Any]:
+    """Describe a file for ``meta.json``: ``name``, ``bytes`` and ``sha256``."""
+    path = Path(path)
+    return {
+        "name": name or path.name,
+        "bytes": path.stat().st_size,
+        "sha256": sha256_file(path),
+    }

@@ -1,0 +1,160 @@
+"""Locks that hold on network file systems: a file made exclusively, with a heartbeat.
+
+``flock`` is not reliable on every network file system; creating a file exclusively and renaming
+are. The holder touches its file now and then; a file whose process is gone (same host), or that
+was not touched for ``STALE_SECONDS`` (another host), is taken over.
+"""
+
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from saev.errors import UserError
+
+HEARTBEAT_SECONDS = 10.0
+STALE_SECONDS = 120.0
+
+
+def _process_started(pid: int) -> str | None:
+    """When the kernel started process ``pid`` (so that a reused number isn't taken for it)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state == "Z" else fields[18]
+
+
+def _alive(pid: int, started: str | None) -> bool:
+    if Path("/proc/self/stat").exists():
+        now = _process_started(pid)
+        return now is not None and (started is None or now == started)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class Lock:
+    """An exclusive lock that is a file; use as a context manager, or ``acquire`` and ``release``.
+
+    Args:
+        path: the lock file.
+        what: what is locked, for messages (``results/``).
+    """
+
+    def __init__(self, path: str | Path, what: str) -> None:
+        self.path, self.what = Path(path), what
+        self.token = secrets.token_hex(8)
+        self._stop = threading.Event()
+
+    def acquire(self, wait: bool = False, on_wait: Callable[[str], None] | None = None) -> bool:
+        """Take the lock.
+
+        Args:
+            wait: wait for the holder to end; otherwise refuse at once.
+            on_wait: called once with a text that names the holder, when there is one to wait for.
+
+        Returns:
+            True when another process held it first, so that its work may have been done meanwhile.
+
+        Raises:
+            UserError: it is held and ``wait`` is false, or its folder can't be written.
+        """
+        waited = False
+        while not self._try():
+            holder = self._holder()
+            if holder is None or self._take_over_if_stale(holder):
+                continue
+            text = (
+                f"{self.what} is in use by process {holder['pid']} on {holder['host']} "
+                f"(lock file {self.path})"
+            )
+            if not wait:
+                raise UserError(
+                    f"{text}. Wait until it ends, or stop it; a lock left by a process that is "
+                    f"gone is taken over by itself."
+                )
+            if not waited and on_wait:
+                on_wait(f"{text}: waiting for it to end")
+            waited = True
+            time.sleep(0.2)
+        threading.Thread(target=self._beat, daemon=True).start()
+        return waited
+
+    def release(self) -> None:
+        """Give the lock back (nothing happens when it was lost or never held)."""
+        self._stop.set()
+        holder = self._holder()
+        if holder and holder.get("token") == self.token:
+            self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> "Lock":
+        self.acquire(wait=True)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def _try(self) -> bool:
+        record = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": _process_started(os.getpid()),
+            "token": self.token,
+        }
+        # Written whole under another name and hard-linked: nobody ever reads half a lock.
+        temporary = self.path.with_name(f"{self.path.name}.{self.token}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(record))
+            os.link(temporary, self.path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise UserError(
+                f"can't write {self.path.parent}: {error.strerror}. Check its rights and free space."
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def _holder(self) -> dict | None:
+        try:
+            record = json.loads(self.path.read_text())
+            return {**record, "touched": self.path.stat().st_mtime}
+        except FileNotFoundError:
+            return None
+
+    def _take_over_if_stale(self, holder: dict) -> bool:
+        if holder["host"] == socket.gethostname():
+            stale = not _alive(holder["pid"], holder["started"])
+        else:
+            stale = time.time() - holder["touched"] > STALE_SECONDS
+        if stale:
+            # Only one of several waiters wins the rename, and it checks what it has taken.
+            aside = self.path.with_name(f"{self.path.name}.stale.{self.token}")
+            try:
+                os.rename(self.path, aside)
+            except FileNotFoundError:
+                return True
+            taken = json.loads(aside.read_text())
+            if taken["token"] != holder["token"]:
+                os.link(aside, self.path)
+            aside.unlink()
+        return stale
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            try:
+                os.utime(self.path)
+            except FileNotFoundError:
+                return

@@ -1,0 +1,23 @@
+"""Settings of the machine. They are in no digest: they can't change a result."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from saev.settings.base import Settings
+
+
+class ComputeSettings(Settings):
+    """How to compute, not what."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where towers and dictionaries run; auto takes a GPU if there is one."
+    )
+    threads: int = Field(
+        0,
+        ge=0,
+        description="Threads a job asks for; 0 takes all the cores that Snakemake was given.",
+    )
+    workers: int = Field(
+        2, ge=0, description="Threads that decode pictures ahead of the tower; 0 decodes in line."
+    )

@@ -1,0 +1,171 @@
+"""The whole of `config.yaml`: named components, and the runs that combine them."""
+
+import difflib
+import json
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from saev.errors import UserError, listed
+from saev.settings.analysis import AnalysisSettings
+from saev.settings.base import Settings
+from saev.settings.compute import ComputeSettings
+from saev.settings.images import ImagesSettings
+from saev.settings.sae import AnySaeSettings, ReluSettings, TopKSettings
+from saev.settings.vit import VitSettings
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+class RunSettings(Settings):
+    """One run: a component of each kind, by name."""
+
+    images: Name = Field(description="An entry of `images`.")
+    vit: Name = Field(description="An entry of `vit`.")
+    sae: Name = Field(description="An entry of `sae`.")
+    analysis: Name = Field(description="An entry of `analysis`.")
+
+
+class Config(Settings):
+    """Everything that `config.yaml` and the files given with `--configfile` may say."""
+
+    images: dict[Name, ImagesSettings] = Field(description="Sets of pictures.")
+    vit: dict[Name, VitSettings] = Field(description="Towers, and what to record of them.")
+    sae: dict[Name, AnySaeSettings] = Field(description="Dictionaries, and how to train them.")
+    analysis: dict[Name, AnalysisSettings] = Field(description="Ways to look at a dictionary.")
+    runs: tuple[RunSettings, ...] = Field(
+        min_length=1, description="What to make. Entries that no run names are left alone."
+    )
+    compute: ComputeSettings = Field(
+        ComputeSettings(), description="The machine; changes no result."
+    )
+
+
+def parse(raw: dict[str, Any]) -> Config:
+    """Check settings as read from YAML.
+
+    Raises:
+        UserError: names every problem at once: key, value, what is allowed.
+    """
+    try:
+        text = json.dumps(raw, allow_nan=True)
+    except TypeError as error:
+        raise UserError(
+            f"settings must be plain text, numbers, lists and mappings: {error}"
+        ) from error
+    try:
+        config = Config.model_validate_json(text)
+    except ValidationError as error:
+        problems = [_explain(e, raw) for e in error.errors(include_url=False)]
+        raise UserError(listed(problems, "the settings have problems:")) from None
+    _check_references(config)
+    return config
+
+
+def _check_references(config: Config) -> None:
+    problems = []
+    for number, run in enumerate(config.runs):
+        for kind in ("images", "vit", "sae", "analysis"):
+            name, known = getattr(run, kind), getattr(config, kind)
+            if name not in known:
+                problems.append(
+                    f"runs[{number}].{kind}: there is no {name!r} under {kind}"
+                    + _nearest(name, list(known))
+                )
+        if problems:
+            continue
+        vit, sae = config.vit[run.vit], config.sae[run.sae]
+        where = f"runs[{number}] (vit {run.vit!r}, sae {run.sae!r})"
+        if sae.tokens not in vit.tokens:
+            problems.append(
+                f"{where}: the dictionary trains on {sae.tokens}, but the recording keeps "
+                f"{list(vit.tokens)}"
+            )
+        if sae.layer is not None and sae.layer not in vit.layers:
+            problems.append(
+                f"{where}: the dictionary trains on layer {sae.layer}, but the recording keeps "
+                f"layers {list(vit.layers)}"
+            )
+        on = config.analysis[run.analysis].on
+        if on is not None and on not in config.images:
+            problems.append(
+                f"analysis.{run.analysis}.on: there is no {on!r} under images"
+                + _nearest(on, list(config.images))
+            )
+    if problems:
+        raise UserError(listed(problems, "the settings have problems:"))
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    return _did_you_mean(name, known) or f"; allowed: {', '.join(known) or 'none'}"
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """Keys that are allowed at the place of an unknown one."""
+    kinds: dict[str, type[Settings]] = {
+        "images": ImagesSettings,
+        "vit": VitSettings,
+        "analysis": AnalysisSettings,
+        "compute": ComputeSettings,
+        "runs": RunSettings,
+        "topk": TopKSettings,
+        "relu": ReluSettings,
+    }
+    if len(location) == 1:
+        return list(Config.model_fields)
+    if "labels" in location[:-2]:
+        from saev.settings.analysis import LabelSettings
+
+        return list(LabelSettings.model_fields)
+    model = kinds[str(location[2] if location[0] == "sae" else location[0])]
+    return list(model.model_fields)
+
+
+def _explain(error: Any, raw: dict[str, Any]) -> str:
+    """One line for a problem that pydantic found."""
+    location, kind, value = error["loc"], error["type"], error.get("input")
+    # Pydantic puts the architecture into the path of a problem with a dictionary.
+    shown = [p for i, p in enumerate(location) if not (location[0] == "sae" and i == 2)]
+    where = ".".join(str(p) for p in shown if p != "[key]") or "the settings"
+    if kind == "extra_forbidden":
+        key = str(location[-1])
+        text = f"{where}: unknown key" + _nearest(key, _fields_at(location))
+        if location[0] == "sae" and len(location) > 2:
+            text += f" (architecture {location[2]})"
+        return text
+    if kind == "missing":
+        return f"{where}: is missing"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        found = value.get("architecture") if isinstance(value, dict) else value
+        return f"{where}.architecture: {found!r}; allowed: topk, relu" + _did_you_mean(
+            str(found), ["topk", "relu"]
+        )
+    if kind == "value_error":
+        return f"{where}: {error['ctx']['error']}"
+    message = error["msg"].removeprefix("Input ")
+    hint = ""
+    if isinstance(value, str) and kind in ("float_type", "int_type"):
+        try:
+            hint = f" (YAML takes {value} for text: write {float(value)!r})"
+        except ValueError:
+            hint = ""
+    elif kind == "literal_error" and isinstance(value, str):
+        allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        hint = _did_you_mean(value, allowed)
+    shown_value = (
+        repr(value) if not isinstance(value, (dict, list)) else f"a {type(value).__name__}"
+    )
+    return f"{where}: {shown_value}: {message}{hint}"
+
+
+def _did_you_mean(value: str, allowed: list[str]) -> str:
+    near = difflib.get_close_matches(value, allowed, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of the settings."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Config.model_json_schema(),
+    }

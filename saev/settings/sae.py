@@ -1,0 +1,84 @@
+"""Settings of the `train` stage: a class for each architecture, told apart by `architecture`."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from saev.settings.base import Settings
+from saev.settings.vit import Tokens
+
+
+class SaeSettings(Settings):
+    """What every architecture shares."""
+
+    layer: int | None = Field(
+        None, description="Block of the tower, one of the layers recorded; none for pooled tokens."
+    )
+    tokens: Tokens = Field(description="Which recorded tokens to train on.")
+    n_latents: int = Field(gt=0, description="Size of the dictionary.")
+    normalisation: Literal["none", "centred", "unit_norm", "per_dimension"] = Field(
+        "none",
+        description="Of the input, kept in the checkpoint: subtract the mean; divide by the mean norm; "
+        "or bring every dimension to mean 0 and standard deviation 1.",
+    )
+    batch_size: int = Field(gt=0, description="Vectors in a step.")
+    epochs: float = Field(gt=0, description="Passes over the training vectors; may be a fraction.")
+    lr: float = Field(gt=0, description="Learning rate of Adam.")
+    warmup_steps: int = Field(0, ge=0, description="Steps over which the rate rises from 0.")
+    seed: int = Field(0, ge=0, description="Seed of the weights, of the order and of the split.")
+    held_out: float = Field(
+        0.0, ge=0, lt=1, description="Share of the images that training never sees."
+    )
+    init_rows: int = Field(
+        16384, gt=0, description="Training vectors whose mean starts the decoder's bias."
+    )
+    log_every: int = Field(50, gt=0, description="Steps between two lines of train.jsonl.")
+    eval_every: int = Field(
+        500, gt=0, description="Steps between two evaluations on held-out images."
+    )
+
+    @model_validator(mode="after")
+    def _layer_fits_tokens(self) -> Self:
+        if (self.layer is None) != (self.tokens == "pooled"):
+            raise ValueError(
+                "tokens: pooled takes no layer"
+                if self.tokens == "pooled"
+                else f"tokens: {self.tokens} needs a layer"
+            )
+        return self
+
+
+class TopKSettings(SaeSettings):
+    """TopK with an auxiliary loss that revives dead latents."""
+
+    architecture: Literal["topk"]
+    k: int = Field(gt=0, description="Latents that may be active at once.")
+    aux_k: int = Field(0, ge=0, description="Dead latents that model the residual; 0 is none.")
+    aux_coefficient: float = Field(0.0, ge=0, description="Weight of the auxiliary loss.")
+    dead_after: int = Field(
+        100_000, gt=0, description="Training vectors without firing after which a latent is dead."
+    )
+
+    @model_validator(mode="after")
+    def _widths(self) -> Self:
+        if self.k > self.n_latents:
+            raise ValueError(f"k: {self.k} is larger than n_latents: {self.n_latents}")
+        if self.aux_k > self.n_latents:
+            raise ValueError(f"aux_k: {self.aux_k} is larger than n_latents: {self.n_latents}")
+        if (self.aux_k > 0) != (self.aux_coefficient > 0):
+            raise ValueError("aux_k and aux_coefficient go together: both 0, or both positive")
+        return self
+
+
+class ReluSettings(SaeSettings):
+    """ReLU with an L1 penalty."""
+
+    architecture: Literal["relu"]
+    l1: float = Field(ge=0, description="Weight of the L1 penalty.")
+    l1_warmup_steps: int = Field(0, ge=0, description="Steps over which the penalty rises from 0.")
+    dead_after: int = Field(
+        100_000, gt=0, description="Training vectors without firing after which a latent is dead."
+    )
+
+
+AnySaeSettings = Annotated[TopKSettings | ReluSettings, Field(discriminator="architecture")]

@@ -1,0 +1,112 @@
+"""Atomic files, locks, and the frame of a stage."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from saev.artifacts.meta import altered_files, read_meta, write_meta
+from saev.errors import UserError
+from saev.files import atomic_path, to_json, write_bytes
+from saev.locks import Lock
+
+
+def test_a_file_whose_writer_fails_keeps_its_old_bytes_and_leaves_nothing(tmp_path):
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_number_that_is_not_finite_reaches_no_file():
+    with pytest.raises(ValueError, match="JSON"):
+        to_json({"x": float("nan")})
+
+
+def test_an_unwritable_folder_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="can't write"):
+        write_bytes(tmp_path / "file" / "a", b"")
+
+
+def test_meta_tells_altered_and_missing_files(tmp_path):
+    write_bytes(tmp_path / "a", b"12")
+    write_bytes(tmp_path / "b", b"34")
+    write_meta(
+        tmp_path, stage="train", name="x", settings={}, inputs={}, summary={}, files=["a", "b"]
+    )
+    meta, _ = read_meta(tmp_path, "train")
+    assert altered_files(tmp_path, meta["files"], deep=True) == []
+    (tmp_path / "a").write_bytes(b"99")
+    assert altered_files(tmp_path, meta["files"], deep=False) == []
+    assert "another SHA-256" in altered_files(tmp_path, meta["files"], deep=True)[0]
+    (tmp_path / "b").unlink()
+    assert "missing" in altered_files(tmp_path, meta["files"], deep=False)[0]
+    with pytest.raises(UserError, match="not the result of the stage 'images'"):
+        read_meta(tmp_path, "images")
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    write_meta(tmp_path, stage="train", name="x", settings={}, inputs={}, summary={}, files=[])
+    text = (tmp_path / "meta.json").read_text()
+    (tmp_path / "meta.json").write_text(text.replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(UserError, match="newer saev"):
+        read_meta(tmp_path, "train")
+
+
+HOLD = """
+import sys, time
+from saev.locks import Lock
+Lock(sys.argv[1], "it").acquire()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def holder(path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_lock_is_exclusive_names_its_holder_and_outlives_no_killed_process(tmp_path):
+    path = tmp_path / "lock"
+    process = holder(path)
+    try:
+        with pytest.raises(UserError, match=f"process {process.pid}"):
+            Lock(path, "results/").acquire()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    lock = Lock(path, "results/")
+    lock.acquire()
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_of_another_host_is_taken_over_only_without_heartbeat(tmp_path):
+    path = tmp_path / "lock"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": None, "token": "x"}))
+    with pytest.raises(UserError, match="elsewhere"):
+        Lock(path, "results/").acquire()
+    long_ago = time.time() - 1000
+    os.utime(path, (long_ago, long_ago))
+    Lock(path, "results/").acquire()
+
+
+def test_a_process_number_that_is_used_again_does_not_hold_a_lock(tmp_path):
+    import socket
+
+    path = tmp_path / "lock"
+    record = {"host": socket.gethostname(), "pid": os.getpid(), "started": "1", "token": "x"}
+    path.write_text(json.dumps(record))
+    Lock(path, "results/").acquire()

@@ -1,0 +1,205 @@
+"""Each edit reruns exactly what it affects: the tree is edited, and a dry run is read."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from project import Project
+
+pytestmark = pytest.mark.slow
+
+RECORD = {"record_shard": 2, "seal_activations": 1}
+TRAIN = {"train_sae": 2}
+LABEL = {"label_images": 2}
+ANALYZE = {**LABEL, "analyze_shards": 2, "merge_analysis": 2}
+PAGES = {"build_dashboard": 2}
+GALLERY = {"build_gallery": 1, "gallery": 1}
+AFTER_ANALYSIS = {**ANALYZE, **PAGES, **GALLERY}
+AFTER_TRAINING = {**TRAIN, **AFTER_ANALYSIS}
+ALL = {"list_images": 1, **RECORD, **AFTER_TRAINING}
+
+
+@pytest.fixture(scope="module")
+def project(built, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rerun") / "project"
+    subprocess.run(["cp", "-a", built.folder, folder], check=True)
+    return Project(folder)
+
+
+@pytest.fixture
+def edit(project):
+    """Edit a file of the project for the length of a test."""
+    kept = {}
+
+    def change(name, old, new):
+        path = project.folder / name
+        text = path.read_text()
+        kept.setdefault(path, text)
+        assert old in text, f"{old!r} isn't in {name}"
+        path.write_text(text.replace(old, new, 1))
+
+    yield change
+    for path, text in kept.items():
+        path.write_text(text)
+
+
+def reconfigure(project, path, value):
+    settings = project.settings()
+    *parents, last = path.split("/")
+    place = settings
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    project.configure(settings)
+
+
+@pytest.fixture
+def configure(project):
+    """Change one setting for the length of a test."""
+    before = (project.folder / "config.yaml").read_text()
+    yield lambda path, value: reconfigure(project, path, value)
+    (project.folder / "config.yaml").write_text(before)
+
+
+def test_nothing_reruns_when_nothing_changed(project):
+    assert project.planned() == {}
+
+
+def test_comments_docstrings_and_formatting_rerun_nothing(project, edit):
+    edit("saev/analyze.py", '"""', '"""Other words first. ')
+    edit(
+        "saev/files.py",
+        "def sha256_bytes(data: bytes)",
+        "# why\n\n\ndef sha256_bytes(\n    data: bytes,\n)",
+    )
+    edit("rules/train.smk", "# Its", "# All its")
+    assert project.planned() == {}
+
+
+def test_touching_every_source_reruns_nothing(project):
+    for name in ("saev", "rules", "demo", "Snakefile", "config.yaml"):
+        path = project.folder / name
+        for file in [path, *path.rglob("*")]:
+            os.utime(file)
+    assert project.planned() == {}
+
+
+def test_a_fresh_checkout_of_the_sources_reruns_nothing(project):
+    for name in ("saev", "rules"):
+        path = project.folder / name
+        aside = path.with_suffix(".aside")
+        path.rename(aside)
+        shutil.copytree(aside, path, copy_function=shutil.copyfile)
+        shutil.rmtree(aside)
+    assert project.planned() == {}
+
+
+def test_cores_device_and_decoding_threads_rerun_nothing(project, configure):
+    configure("compute", {"device": "cpu", "threads": 2, "workers": 0})
+    assert project.planned("--cores", "1") == {}
+
+
+def test_what_to_do_with_bad_pictures_reruns_nothing(project, configure):
+    configure("images/pets/on_bad_image", "skip")
+    assert project.planned() == {}
+
+
+def test_the_learning_rate_reruns_training_and_after_in_a_new_directory(project, configure):
+    before = project.results()
+    configure("sae/cls/lr", 0.001)
+    one = {
+        "train_sae": 1,
+        "label_images": 1,
+        "analyze_shards": 1,
+        "merge_analysis": 1,
+        "build_dashboard": 1,
+        **GALLERY,
+    }
+    assert project.planned() == one
+    assert project.results() == before
+    reconfigure(project, "sae/cls/lr", 0.003)
+    assert project.planned() == {}
+
+
+def test_a_statement_of_the_analysis_reruns_analysis_and_after(project, edit):
+    edit("saev/analyze.py", "def main(", "CHANGED = 1\n\n\ndef main(")
+    assert project.planned() == AFTER_ANALYSIS
+
+
+def test_a_statement_of_the_trainer_reruns_training_and_after(project, edit):
+    edit("saev/train.py", "def main(", "CHANGED = 1\n\n\ndef main(")
+    assert project.planned() == AFTER_TRAINING
+
+
+def test_a_statement_of_the_recording_reruns_it_and_after(project, edit):
+    edit("saev/vit.py", "import torch\n", "import torch\n\nCHANGED = 1\n")
+    assert project.planned() == {**RECORD, **AFTER_TRAINING}
+
+
+@pytest.mark.parametrize("pattern", ["*.html", "*.js", "*.css"])
+def test_a_file_of_the_page_reruns_dashboard_and_gallery(project, edit, pattern):
+    asset = sorted((project.folder / "saev/dashboard/assets").glob(pattern))[0]
+    text = asset.read_text()
+    edit(str(asset.relative_to(project.folder)), text, text + "\n")
+    assert project.planned() == {**PAGES, **GALLERY}
+
+
+def test_a_module_that_all_import_reruns_all(project, edit):
+    edit("saev/files.py", "CHUNK = 1 << 20", "CHUNK = 1 << 21")
+    assert project.planned() == ALL
+
+
+def test_a_picture_added_makes_a_new_directory_and_leaves_the_old(project):
+    before = project.results()
+    added = project.folder / "pictures/cat/zzz.png"
+    shutil.copy(project.folder / "pictures/cat/0000.png", added)
+    try:
+        assert project.planned() == ALL
+        assert project.results() == before
+    finally:
+        added.unlink()
+    assert project.planned() == {}
+
+
+def test_a_corrected_label_analyzes_again_in_a_new_directory(project, edit):
+    before = project.results()
+    edit("sites.csv", "cat/0000.png,south", "cat/0000.png,north")
+    assert project.planned() == AFTER_ANALYSIS
+    assert project.results() == before
+
+
+def test_a_settings_field_at_its_neutral_value_reruns_nothing(project, edit):
+    edit(
+        "saev/settings/vit.py",
+        "    image_size: int | None",
+        '    new_field: int = Field(0, description="New.")\n    image_size: int | None',
+    )
+    assert project.planned() == {}
+
+
+def test_the_credit_of_the_pictures_reruns_the_pages_alone(project, configure):
+    configure("images/pets/credit", "someone else")
+    assert project.planned() == {**PAGES, **GALLERY}
+
+
+def test_without_the_records_of_snakemake_nothing_reruns(project):
+    records, aside = project.folder / ".snakemake", project.folder / ".snakemake-aside"
+    records.rename(aside)
+    try:
+        assert project.planned() == {}
+    finally:
+        shutil.rmtree(records, ignore_errors=True)
+        aside.rename(records)
+
+
+def test_one_stage_can_be_forced(project):
+    assert project.planned("--forcerun", "build_dashboard") == {**PAGES, **GALLERY}
+
+
+def test_a_code_change_can_be_accepted_without_running(project, edit, built, tmp_path):
+    edit("saev/train.py", "def main(", "CHANGED = 1\n\n\ndef main(")
+    before = project.results()
+    project.snakemake("--touch")
+    assert project.planned() == {}
+    assert project.results() == before

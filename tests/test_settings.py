@@ -1,0 +1,175 @@
+"""Settings: strict, with a digest that survives new fields, explained when they are wrong."""
+
+import copy
+
+import pytest
+from pydantic import Field
+
+from saev.errors import UserError
+from saev.settings.base import Settings, digest
+from saev.settings.config import Config, parse, schema
+
+GOOD = {
+    "images": {"photos": {"folder": "photos"}},
+    "vit": {
+        "clip": {"model": "ViT-B-16", "weights": "openai", "layers": [11, 6], "tokens": ["cls"]}
+    },
+    "sae": {
+        "small": {
+            "architecture": "topk",
+            "layer": 11,
+            "tokens": "cls",
+            "n_latents": 8,
+            "k": 2,
+            "batch_size": 4,
+            "epochs": 1,
+            "lr": 0.1,
+        }
+    },
+    "analysis": {"plain": {}},
+    "runs": [{"images": "photos", "vit": "clip", "sae": "small", "analysis": "plain"}],
+}
+
+
+def with_change(path, value):
+    raw = copy.deepcopy(GOOD)
+    *parents, last = path.split("/")
+    place = raw
+    for key in parents:
+        place = place[int(key)] if isinstance(place, list) else place[key]
+    place[last] = value
+    return raw
+
+
+def test_good_settings_are_accepted_and_layers_are_sorted():
+    assert parse(GOOD).vit["clip"].layers == (6, 11)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("sae/small/epoch", 3, ["sae.small.epoch", "unknown key", "did you mean 'epochs'"]),
+        ("sae/small/l1", 3, ["sae.small.l1", "unknown key", "architecture topk"]),
+        ("sae/small/lr", "1e-4", ["sae.small.lr", "'1e-4'", "write 0.0001"]),
+        ("sae/small/lr", float("nan"), ["sae.small.lr", "finite"]),
+        ("sae/small/k", 9, ["k: 9 is larger than n_latents: 8"]),
+        ("sae/small/architecture", "topc", ["topc", "topk, relu", "did you mean 'topk'"]),
+        ("sae/small/layer", 3, ["layer 3", "[6, 11]"]),
+        ("sae/small/tokens", "patches", ["patches", "['cls']"]),
+        ("sae/small/aux_k", 4, ["aux_k and aux_coefficient go together"]),
+        ("vit/clip/tokens", ["CLS"], ["vit.clip.tokens.0", "'cls', 'patches' or 'pooled'"]),
+        ("vit/clip/shard_images", 100, ["shard_images", "multiple of 256"]),
+        ("vit/clip/weights", None, ["weights is missing"]),
+        ("images/photos/n_images", 5, ["n_images and version go together"]),
+        ("images/photos/on_bad_image", "skp", ["'skp'", "did you mean 'skip'"]),
+        ("analysis/plain/labels", {"x": {}}, ["exactly one of folder"]),
+        ("analysis/plain/labels", {"x": {"tabel": "a.csv"}}, ["did you mean 'table'"]),
+        ("analysis/plain/on", "photo", ["there is no 'photo'", "did you mean 'photos'"]),
+        ("runs/0/vit", "clpi", ["runs[0].vit", "there is no 'clpi'", "did you mean 'clip'"]),
+        ("runs", [], ["runs"]),
+        ("image", {}, ["image: unknown key", "did you mean 'images'"]),
+        ("images/a b", {"folder": "x"}, ["a b"]),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(path, value, said):
+    with pytest.raises(UserError) as caught:
+        parse(with_change(path, value))
+    for text in said:
+        assert text in str(caught.value)
+
+
+def test_all_problems_are_reported_at_once():
+    raw = with_change("sae/small/lr", "fast")
+    raw["vit"]["clip"]["dtype"] = "float8"
+    with pytest.raises(UserError) as caught:
+        parse(raw)
+    assert "sae.small.lr" in str(caught.value)
+    assert "vit.clip.dtype" in str(caught.value)
+
+
+def test_a_new_field_at_its_neutral_value_changes_no_digest():
+    class Old(Settings):
+        rate: float = Field()
+
+    class New(Old):
+        decay: float = 0.0
+
+    assert digest(Old(rate=1.0).essential()) == digest(New(rate=1.0).essential())
+    assert digest(New(rate=1.0, decay=0.5).essential()) != digest(New(rate=1.0).essential())
+
+
+def test_digests_of_known_settings_never_change():
+    # A changed value here renames every result that users have.
+    config = parse(GOOD)
+    assert digest(config.images["photos"].essential()) == "6f1ff823"
+    assert digest(config.vit["clip"].essential()) == "2e623b6e"
+    assert digest(config.sae["small"].essential()) == "0cbc7e44"
+    assert digest(config.analysis["plain"].essential()) == "44136fa3"
+
+
+def test_what_can_not_change_a_result_is_in_no_digest():
+    plain = parse(GOOD).images["photos"]
+    loud = parse(with_change("images/photos/on_bad_image", "skip")).images["photos"]
+    credited = parse(with_change("images/photos/credit", "me")).images["photos"]
+    assert plain.essential() == loud.essential() == credited.essential()
+
+
+def test_every_field_is_explained():
+    missing = []
+    for name, model in schema()["$defs"].items():
+        for field, rules in model["properties"].items():
+            if not (rules.get("description") or rules.get("const") or "$ref" in rules):
+                missing.append(f"{name}.{field}")
+    assert missing == []
+    assert set(schema()["properties"]) == set(Config.model_fields)
+
+
+def test_neutral_values_never_change():
+    # A neutral value stands for "left out of the digest", so changing one changes what old results mean.
+    found = {
+        f"{name}.{field}": rules["default"]
+        for name, model in schema()["$defs"].items()
+        for field, rules in model["properties"].items()
+        if "default" in rules and name not in ("ComputeSettings",)
+    }
+    sae = {
+        "normalisation": "none",
+        "warmup_steps": 0,
+        "seed": 0,
+        "held_out": 0.0,
+        "init_rows": 16384,
+        "layer": None,
+        "log_every": 50,
+        "eval_every": 500,
+        "dead_after": 100_000,
+    }
+    assert found == {
+        "AnalysisSettings.labels": {},
+        "AnalysisSettings.on": None,
+        "AnalysisSettings.top_images": 16,
+        "ImagesSettings.credit": None,
+        "ImagesSettings.made": False,
+        "ImagesSettings.max_pixels": 178_956_970,
+        "ImagesSettings.n_images": None,
+        "ImagesSettings.on_bad_image": "error",
+        "ImagesSettings.version": None,
+        "LabelSettings.column": None,
+        "LabelSettings.folder": False,
+        "LabelSettings.key": "path",
+        "LabelSettings.sha256": None,
+        "LabelSettings.source": None,
+        "LabelSettings.table": None,
+        "VitSettings.dtype": "float16",
+        "VitSettings.image_size": None,
+        "VitSettings.layers": [],
+        "VitSettings.made": False,
+        "VitSettings.shard_images": 4096,
+        "VitSettings.weights": None,
+        "VitSettings.weights_seed": 0,
+        "VitSettings.weights_sha256": None,
+        **{f"ReluSettings.{key}": value for key, value in sae.items()},
+        **{f"TopKSettings.{key}": value for key, value in sae.items()},
+        "ReluSettings.l1_warmup_steps": 0,
+        "TopKSettings.aux_k": 0,
+        "TopKSettings.aux_coefficient": 0.0,
+    }

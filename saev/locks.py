@@ -143,7 +143,7 @@ class Lock:
             # Only one of several waiters wins the rename, and it checks what it has taken.
             aside = self.path.with_name(f"{self.path.name}.stale.{self.token}")
             try:
-                os.rename(self.path, aside)
+                self.path.rename(aside)
             except FileNotFoundError:
                 return True
             taken = json.loads(aside.read_text())

@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -174,10 +174,8 @@ def state(target: str | Path, *parts: Any) -> Iterator[Path]:
         yield folder
     finally:
         lock.release()
-        try:
+        with suppress(OSError):  # another state may still be there
             base.rmdir()
-        except OSError:
-            pass  # another state is still there
 
 
 def discard(folder: Path) -> None:

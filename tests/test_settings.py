@@ -5,6 +5,7 @@ import copy
 import pytest
 from pydantic import Field
 
+from saev.code import ROOT
 from saev.errors import UserError
 from saev.settings.base import Settings, digest
 from saev.settings.config import Config, parse, schema
@@ -173,3 +174,11 @@ def test_neutral_values_never_change():
         "TopKSettings.aux_k": 0,
         "TopKSettings.aux_coefficient": 0.0,
     }
+
+
+def test_the_settings_reference_of_the_docs_is_up_to_date():
+    from saev.settings.reference import reference
+
+    assert (ROOT / "docs/settings.md").read_text() == reference(), (
+        "run: python -m saev.settings.reference > docs/settings.md"
+    )

@@ -1,0 +1,188 @@
+"""The workflow as its user meets it: errors, dry runs, results, records."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from project import ROOT, Project, config
+from safetensors.numpy import load_file
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return Project.create(tmp_path_factory.mktemp("workflow") / "project", n_images=12)
+
+
+def refused(project, *arguments):
+    """Run a workflow that must refuse; return what it said."""
+    done = project.snakemake(*arguments, check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "Traceback" not in text
+    return text
+
+
+def with_settings(project, change):
+    settings = config()
+    change(settings)
+    project.configure(settings)
+
+
+def test_a_misspelt_setting_is_refused_when_the_workflow_is_parsed(project):
+    with_settings(project, lambda s: s["sae"]["cls"].update(lerning_rate=1, epoch=3))
+    text = refused(project, "-n")
+    assert "sae.cls.epoch: unknown key; did you mean 'epochs'?" in text
+    assert "sae.cls.lerning_rate: unknown key" in text
+
+
+def test_a_layer_that_the_tower_does_not_have_is_refused(project):
+    def change(settings):
+        settings["vit"]["tiny"]["layers"] = [1, 2]
+
+    with_settings(project, change)
+    assert "vit.tiny.layers: 2 is out of range: tower.json has 2 blocks" in refused(project, "-n")
+
+
+def test_a_missing_weights_file_is_refused(project):
+    with_settings(project, lambda s: s["vit"]["tiny"].update(weights="gone.safetensors"))
+    assert "vit.tiny.weights: there is no file gone.safetensors" in refused(project, "-n")
+
+
+def test_a_folder_that_is_empty_or_gone_is_refused(project):
+    with_settings(project, lambda s: s["images"]["pets"].update(folder="nowhere"))
+    assert "nowhere" in refused(project, "-n")
+    (project.folder / "empty").mkdir(exist_ok=True)
+    with_settings(project, lambda s: s["images"]["pets"].update(folder="empty"))
+    assert "empty" in refused(project, "-n")
+
+
+def test_unwritable_results_are_refused(project):
+    with_settings(project, lambda s: None)
+    (project.folder / "results").rename(project.folder / "aside")
+    (project.folder / "results").write_text("a file, not a folder")
+    try:
+        assert "can't write" in refused(project)
+    finally:
+        (project.folder / "results").unlink()
+        (project.folder / "aside").rename(project.folder / "results")
+
+
+def test_a_dry_run_on_imagenet_sized_settings_needs_no_data(project):
+    def change(settings):
+        settings["images"]["pets"] = {
+            "folder": "/data/imagenet/train",
+            "n_images": 1_281_167,
+            "version": "ilsvrc2012",
+        }
+        settings["vit"]["tiny"] = {
+            "model": "ViT-L-14",
+            "weights": "openai",
+            "layers": [-2],
+            "tokens": ["cls"],
+            "shard_images": 16384,
+        }
+        settings["sae"] = {"cls": {**settings["sae"]["cls"], "layer": -2}}
+        settings["analysis"]["named"]["labels"] = {"wnid": {"folder": True}}
+        settings["runs"] = settings["runs"][:1]
+
+    with_settings(project, change)
+    planned = project.planned()
+    assert planned["record_shard"] == 79
+    assert planned["train_sae"] == 1
+
+
+def test_parsing_the_workflow_imports_no_torch():
+    code = (
+        "import sys, yaml; from saev.plan import resolve\n"
+        "resolve(yaml.safe_load(open('config.yaml')))\n"
+        "print([m for m in ('torch', 'open_clip', 'timm', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_bad_pictures_are_all_named_and_can_be_skipped_and_counted(project):
+    with_settings(project, lambda s: None)
+    for name in ("cat/0003.png", "dog/0004.png"):
+        (project.folder / "pictures" / name).write_bytes(b"no picture")
+    text = refused(project)
+    logs = "".join(p.read_text() for p in project.folder.glob("logs/**/record_shard*.log"))
+    for name in ("cat/0003.png", "dog/0004.png", "on_bad_image: skip"):
+        assert name in text
+        assert name in logs
+    with_settings(project, lambda s: s["images"]["pets"].update(on_bad_image="skip"))
+    project.snakemake()
+    (vit,) = (project.folder / "results").glob("pets-*/tiny-*")
+    records = pq.read_table(vit / "images.parquet").to_pydict()
+    assert sum(reason is not None for reason in records["skipped"]) == 2
+    summaries = [json.loads(p.read_text())["summary"] for p in vit.glob("*/named-*/meta.json")]
+    assert [summary["n_skipped"] for summary in summaries] == [2, 2]
+    assert [summary["all"]["n_images"] for summary in summaries] == [10, 10]
+
+
+def test_a_finished_run_is_complete_and_says_what_made_it(built):
+    results = built.folder / "results"
+    metas = sorted(results.rglob("meta.json"))
+    assert [json.loads(p.read_text())["stage"] for p in metas].count("analyze") == 2
+    for path in metas:
+        run = json.loads((path.parent / "run.json").read_text())
+        assert {"code", "versions", "host", "seconds", "peak_memory_bytes"} <= set(run)
+    assert (results / "index.html").exists()
+    assert not list(results.rglob(".state"))
+    assert not list(results.rglob("*.tmp"))
+    done = built.python("-m", "saev.cli", "check", "--deep")
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_image_is_in_the_result_once_and_at_its_row(built):
+    (vit,) = (built.folder / "results").glob("pets-*/tiny-*")
+    rows = np.concatenate([np.load(p) for p in sorted(vit.glob("rows/*.npy"))])
+    assert rows.tolist() == list(range(300))
+    for latents in vit.glob("*/named-*/latents.safetensors"):
+        found = load_file(latents)
+        for top, values in zip(found["top_rows"], found["top_values"], strict=True):
+            present = top[top >= 0]
+            assert len(set(present.tolist())) == len(present)
+            assert (np.diff(values[top >= 0]) <= 0).all()
+
+
+def test_check_names_what_is_altered_and_what_is_stale(built, tmp_path):
+    folder = tmp_path / "project"
+    subprocess.run(["cp", "-a", built.folder, folder], check=True)
+    copy = Project(folder)
+    (checkpoint, *_) = sorted((folder / "results").glob("pets-*/tiny-*/*/checkpoint.safetensors"))
+    data = bytearray(checkpoint.read_bytes())
+    data[-1] ^= 1
+    checkpoint.write_bytes(data)
+    (shard, *_) = sorted((folder / "results").glob("pets-*/tiny-*/layer-*/shard-00000.npy"))
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    trainer = folder / "saev/train.py"
+    trainer.write_text(trainer.read_text() + "\nCHANGED = 1\n")
+    quick = copy.python("-m", "saev.cli", "check")
+    assert quick.returncode == 1
+    assert "checkpoint.safetensors has another SHA-256" in quick.stdout
+    assert quick.stdout.count("was made by other code of the stage train") == 2
+    assert str(shard.name) not in quick.stdout
+    deep = copy.python("-m", "saev.cli", "check", "--deep")
+    assert f"{shard.name} has another SHA-256" in deep.stdout
+
+
+def test_an_altered_shard_or_checkpoint_stops_what_reads_it(built, tmp_path):
+    folder = tmp_path / "project"
+    subprocess.run(["cp", "-a", built.folder, folder], check=True)
+    copy = Project(folder)
+    for path in sorted((folder / "results").glob("pets-*/tiny-*/layer-01.cls/shard-00000.npy")):
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+    text = refused(copy, "--forcerun", "train_sae")
+    assert "shard-00000.npy" in text

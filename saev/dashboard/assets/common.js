@@ -32,7 +32,7 @@ const sides = { train: "trained on", held_out: "held out", other: "other images"
 
 // The figures of a run, each side beside the baseline of the same number of components.
 function figuresTable(summary) {
-  const splits = Object.entries(summary.splits).filter(([, figures]) => figures);
+  const splits = Object.keys(sides).map((name) => [name, summary.splits[name]]).filter(([, figures]) => figures);
   const rows = [
     ["normalised error (nmse)", (f) => number(f.nmse)],
     ["… of PCA with as many components", (f) => number(f.pca_nmse)],

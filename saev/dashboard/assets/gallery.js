@@ -41,7 +41,7 @@ function gallery(content) {
       make("div", { class: "top" },
         make("div", {},
           make("h2", {}, `${run.settings.tokens}${run.settings.layer === undefined ? "" : `, layer ${run.settings.layer}`}: ${count(run.summary.n_latents)} latents, ${run.architecture}`),
-          make("p", { class: "lineage" }, ...[names.images, names.vit, names.sae, names.analysis].flatMap((name, i) => (i ? ["→", name] : [name])))),
+          make("p", { class: "lineage" }, ...[names.images, names.vit, names.sae, names.analysis].flatMap((name, i) => (i ? [" → ", name] : [name])))),
         make("a", { class: "open", href: run.link }, "Open the dictionary")),
       make("div", { class: "parts", style: "margin-top:12px" }, figuresTable(run.summary), latentFacts(run.summary), curve(run.curve)),
       strip(run)));

@@ -56,7 +56,7 @@ const saev = (() => {
       for (let p = 0; p < size; p++) {
         const v = data.heat[slot * size + p] / 255;
         const [r, g, b] = state.heat === "spotlight" ? [10, 12, 18] : colour(Math.sqrt(v));
-        const alpha = state.heat === "spotlight" ? 0.78 * (1 - Math.sqrt(v)) : 0.72;
+        const alpha = state.heat === "spotlight" ? 0.66 * (1 - Math.sqrt(v)) : 0.72;
         pixels.data.set([r, g, b, Math.round(255 * alpha)], 4 * p);
       }
       canvas.getContext("2d").putImageData(pixels, 0, 0);
@@ -266,7 +266,7 @@ const saev = (() => {
     const at = shown.indexOf(latent);
     dialog.replaceChildren(make("div", { class: "detail" },
       make("div", { class: "bar" },
-        make("h1", {}, `Latent ${latent}`), make("span", { class: "soft" }, topLabel(latent) ?? ""),
+        make("h1", { tabIndex: -1, autofocus: true }, `Latent ${latent}`), make("span", { class: "soft" }, topLabel(latent) ?? ""),
         make("span", { class: "push" }), about.grid ? heatChoice() : null,
         make("button", { type: "button", disabled: at <= 0, onclick: () => step(-1), "aria-label": "Latent before (left arrow)" }, "←"),
         make("button", { type: "button", disabled: at < 0 || at + 1 >= shown.length, onclick: () => step(1), "aria-label": "Next latent (right arrow)" }, "→"),
@@ -292,7 +292,7 @@ const saev = (() => {
           make("h1", {}, `What ${about.model} sees`),
           make("p", { class: "lineage" }, "images ", name(run.images), "→ tower ", name(run.vit), "→ dictionary ", name(run.sae), "→ analysis ", name(run.analysis)),
           make("p", { class: "soft" }, `${count(about.n_latents)} latents of ${about.stream} (d = ${about.d}), ${how.filter(Boolean).join(", ")}`)),
-        latentFacts(about.summary), figuresTable(about.summary)));
+        make("div", { class: "tables" }, figuresTable(about.summary), latentFacts(about.summary))));
     document.getElementById("footer").append(
       make("p", {}, "A latent is one direction of the dictionary; its pictures are those on which it is most active, cropped as the model saw them. ",
         "Purity is the share of the most common label among them. Keys: ← → between latents, Esc closes."),

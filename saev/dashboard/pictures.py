@@ -1,5 +1,7 @@
 """Thumbnails: made once a picture, from exactly the pixels that the model saw, shared by all latents."""
 
+import io
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,10 +34,14 @@ def thumbnail(picture: Image.Image, crop: tuple[float, float, float, float]) -> 
     Returns:
         RGB, its longer side 160 pixels.
     """
-    width, height = crop[2] - crop[0], crop[3] - crop[1]
-    scale = SIDE / max(width, height)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return picture.resize(size, Image.Resampling.LANCZOS, box=crop, reducing_gap=3.0)
+    left, top, right, bottom = crop
+    scale = SIDE / max(right - left, bottom - top)
+    size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
+    # Cut first: a resampling filter would let the crop's neighbours bleed into its edge.
+    outer = (math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
+    box = (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1])
+    cut = picture.crop(outer)
+    return cut.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
 
 
 def make_pictures(
@@ -108,8 +114,6 @@ def _make(out: Path, source: Path, record: dict[str, Any], max_pixels: int) -> s
 
 
 def _jpeg(picture: Image.Image) -> bytes:
-    import io
-
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=QUALITY, optimize=True)
     return data.getvalue()

@@ -1,0 +1,184 @@
+"""Figures of each latent, and of all together. What isn't defined is null: NaN marks it in memory."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from saev.analysis.accumulate import Totals
+from saev.analysis.counts import Run, merged
+
+MIN_SUPPORT = 10
+"""Labelled images below which a share of labels says nothing."""
+LIVE_IMAGES = 16
+"""Images on which a latent must fire to count in the summary of purity."""
+PURITY_IMAGES = 16
+"""Top images that `label_purity_top` looks at."""
+SEED, SHUFFLES = 0, 5
+
+
+class LabelFigures(NamedTuple):
+    """By latent, of one label; NaN where a figure isn't defined."""
+
+    entropy: np.ndarray
+    """(n,) float64: -sum p ln p / ln C over all labelled images on which it fires."""
+    support: np.ndarray
+    """(n,) int64: those images."""
+    purity: np.ndarray
+    """(n,) float64: the largest p."""
+    top: np.ndarray
+    """(n,) int64: code of the most common label, the first of equal ones; -1 without any."""
+
+
+def label_figures(runs: list[Run], n_latents: int, n_labels: int) -> LabelFigures:
+    """Entropy and purity of each latent over all images on which it fires.
+
+    Args:
+        runs: counts by latent and label; n_labels: C.
+    """
+    entropy = np.full(n_latents, np.nan)
+    purity = np.full(n_latents, np.nan)
+    support = np.zeros(n_latents, np.int64)
+    top = np.full(n_latents, -1, np.int64)
+    for keys, counts in merged(runs, n_latents, n_labels):
+        latent, label = np.divmod(keys, n_labels)
+        here, first = np.unique(latent, return_index=True)
+        total = np.add.reduceat(counts, first)
+        largest = np.maximum.reduceat(counts, first)
+        place = np.searchsorted(here, latent)
+        share = counts / total[place]
+        support[here] = total
+        purity[here] = largest / total
+        # Adding 0 turns the -0 of a single label into 0.
+        entropy[here] = -np.add.reduceat(share * np.log(share), first) + 0.0
+        most = np.flatnonzero(counts == largest[place])
+        owners, which = np.unique(latent[most], return_index=True)
+        top[owners] = label[most][which]
+    few = support < MIN_SUPPORT
+    entropy[few] = purity[few] = np.nan
+    return LabelFigures(normalised(entropy, n_labels), support, purity, top)
+
+
+def normalised(entropy: np.ndarray, n_labels: int) -> np.ndarray:
+    """``entropy / ln C``; NaN where there is one label at most, as nothing could differ."""
+    return entropy / math.log(n_labels) if n_labels > 1 else np.full_like(entropy, np.nan)
+
+
+def purity_top(codes: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Share of the most common label among a latent's top images.
+
+    An image without a label counts in the number of images and has no label, so that labels that are
+    missing lower the figure and never raise it.
+
+    Args:
+        codes: (n, k) int64, -1 without a label; present: (n, k) bool, where there is an image.
+
+    Returns:
+        (n,) float64; NaN without any labelled image.
+    """
+    ordered = np.sort(np.where(present, codes, -1), axis=1)
+    best = np.zeros(len(codes), np.int64)
+    run = np.zeros(len(codes), np.int64)
+    for i in range(codes.shape[1]):
+        same = ordered[:, i] == ordered[:, i - 1] if i else np.zeros(len(codes), bool)
+        run = np.where(ordered[:, i] < 0, 0, np.where(same, run + 1, 1))
+        best = np.maximum(best, run)
+    n_valid = present.sum(1)
+    return np.divide(best, n_valid, out=np.full(len(codes), np.nan), where=best > 0)
+
+
+def entropy_top(codes: np.ndarray, values: np.ndarray, n_labels: int) -> np.ndarray:
+    """Entropy / ln C with p_c the share of label c in the activations of the labelled top images.
+
+    Args:
+        codes: (n, k) int64, -1 without a label or image; values: (n, k) activations.
+
+    Returns:
+        (n,) float64; NaN without any labelled image, or with one label at most.
+    """
+    weights = np.where(codes >= 0, values, 0).astype(np.float64)
+    total = weights.sum(1)
+    entropy = np.zeros(len(codes))
+    for i in range(codes.shape[1]):
+        # Each label at its first image.
+        new = (codes[:, i] >= 0) & ~(codes[:, :i] == codes[:, i : i + 1]).any(1)
+        share = np.where(codes == codes[:, i : i + 1], weights, 0).sum(1)
+        share = np.divide(share, total, out=np.ones(len(codes)), where=new)
+        entropy -= share * np.log(share)
+    entropy[total == 0] = np.nan
+    return normalised(entropy + 0.0, n_labels)
+
+
+def shuffled(rows: np.ndarray, codes: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
+    """Permute the labels over all labelled images, and look at the top ones.
+
+    Only the images that are among the top ones are drawn: without replacement from all the labels there
+    are, which is what a permutation of all gives them. Which images have a label stays.
+
+    Args:
+        rows, codes: (n, k) row ids and labels of top images, -1 where absent.
+        counts: (C,) int64, images of each label.
+
+    Yields:
+        (n, k) int64 codes, `SHUFFLES` times, from ``default_rng(SEED)``.
+    """
+    rng = np.random.default_rng(SEED)
+    known = codes >= 0
+    images, place = np.unique(rows[known], return_inverse=True)
+    ends = np.cumsum(counts)
+    for _ in range(SHUFFLES):
+        drawn = rng.choice(int(counts.sum()), len(images), replace=False)
+        out = np.full_like(codes, -1)
+        out[known] = np.searchsorted(ends, drawn, side="right")[place]
+        yield out
+
+
+def purity_summary(
+    totals: Totals, codes: np.ndarray, counts: np.ndarray
+) -> dict[str, float | int | None]:
+    """Mean of `purity_top` and its share >= 0.75 over live latents, beside the same of shuffled labels.
+
+    Args:
+        totals: sums of all parts; codes: (n, k) labels of the top images; counts: (C,) of all images.
+    """
+    k = min(PURITY_IMAGES, codes.shape[1])
+    rows, codes = totals.top.rows[:, :k], codes[:, :k]
+    live = totals.image_count >= LIVE_IMAGES
+    purity = purity_top(codes, rows >= 0)
+    counted = live & ~np.isnan(purity)
+    n = int(counted.sum())
+    summary: dict[str, float | int | None] = {"n_latents": n, "top_images": k}
+    names = ("mean", "share_75", "shuffled_mean", "shuffled_share_75")
+    if not n:
+        return summary | dict.fromkeys(names)
+    draws = [purity_top(d, rows >= 0)[counted] for d in shuffled(rows, codes, counts)]
+    figures = (
+        purity[counted].mean(),
+        (purity[counted] >= 0.75).mean(),
+        np.mean([d.mean() for d in draws]),
+        np.mean([(d >= 0.75).mean() for d in draws]),
+    )
+    return summary | {name: float(f) for name, f in zip(names, figures, strict=True)}
+
+
+def latent_columns(totals: Totals, n_vectors: int) -> dict[str, np.ndarray]:
+    """Columns of `latents.parquet` that need no labels, NaN for null.
+
+    Args:
+        totals: sums of all parts; n_vectors: how many vectors were seen.
+    """
+    fire_count, top = totals.fire_count, totals.top
+    nan = np.full(len(fire_count), np.nan)
+    fires = fire_count > 0
+    return {
+        "latent": np.arange(len(fire_count)),
+        "fire_count": fire_count,
+        "image_count": totals.image_count,
+        "fire_rate": fire_count / n_vectors,
+        "mean_activation": np.divide(
+            totals.sum_activation, fire_count, out=nan.copy(), where=fires
+        ),
+        "max_activation": np.where(fires, top.values[:, 0], nan),
+        "n_valid": (top.rows >= 0).sum(1),
+    }

@@ -1,0 +1,135 @@
+"""Sums over the vectors of a split from which the figures of reconstruction follow."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from saev import metrics
+
+
+class Sums:
+    """Sums over the vectors of one split; all float64, added in row order.
+
+    Attributes:
+        counts: n_images, n_vectors, n_active as (3,) int64.
+        sums: the sums named in `NAMES`, (len(NAMES),) float64.
+        vector: (d,) float64, sum of u - centre, in the SAE's space.
+
+    Squares are summed around ``centre``, near the mean, so that subtracting ``|vector|^2 / N`` loses no
+    digits; the figures don't depend on it.
+    """
+
+    NAMES = ("l1", "error", "error_raw", "square", "square_raw", "cosine", "norm", "inner")
+
+    def __init__(self, d: int) -> None:
+        self.counts = np.zeros(3, np.int64)
+        self.sums = np.zeros(len(self.NAMES))
+        self.vector = np.zeros(d)
+
+    def add(self, other: "Sums") -> None:
+        """Add what a later part of the listing has summed."""
+        self.counts += other.counts
+        self.sums += other.sums
+        self.vector += other.vector
+
+    def spaces(self, scale: np.ndarray) -> tuple[metrics.Sums, metrics.Sums]:
+        """The sums in the SAE's space, and those in raw space that `metrics.nmse` takes.
+
+        Args:
+            scale: (d,) float64, the SAE's norm_scale.
+        """
+        n, n_active = int(self.counts[1]), int(self.counts[2])
+        s = dict(zip(self.NAMES, self.sums.tolist(), strict=True))
+        inside = metrics.Sums(
+            n,
+            s["error"],
+            s["square"],
+            self.vector,
+            s["norm"],
+            s["inner"],
+            s["cosine"],
+            n_active,
+            s["l1"],
+        )
+        raw = inside._replace(
+            error=s["error_raw"], about_shift=s["square_raw"], shifted=self.vector * scale
+        )
+        return _without_rounding(inside), _without_rounding(raw)
+
+    def figures(self, scale: np.ndarray) -> dict[str, Any] | None:
+        """All figures, or None of an empty split; a figure that isn't defined is None.
+
+        Args:
+            scale: (d,) float64, the SAE's norm_scale.
+        """
+        if not self.counts[1]:
+            return None
+        inside, raw = self.spaces(scale)
+        return {
+            "n_images": int(self.counts[0]),
+            "n_vectors": int(self.counts[1]),
+            **{name: figure(inside) for name, figure in metrics.FIGURES.items()},
+            "nmse_raw": metrics.nmse(raw),
+        }
+
+
+def _without_rounding(sums: metrics.Sums) -> metrics.Sums:
+    """Say that vectors are all the same when only the rounding of float32 tells them apart."""
+    about_mean = float(np.square(sums.shifted).sum()) / max(1, sums.n)
+    same = sums.about_shift - about_mean <= 1e-6 * sums.about_shift
+    return sums._replace(about_shift=about_mean) if same else sums
+
+
+def add_vectors(
+    sums: dict[str, Sums],
+    members: dict[str, np.ndarray],
+    u: torch.Tensor,
+    reconstruction: torch.Tensor,
+    active: np.ndarray,
+    l1: np.ndarray,
+    scale: torch.Tensor,
+    centre: torch.Tensor,
+) -> None:
+    """Add a batch of vectors to the sums of the splits that they are in.
+
+    The same sums as `metrics.block_sums` of both spaces, to rounding, in a tenth of the time. Each vector is reduced by itself in float32, and these are added in float64: threads don't change
+    what it contributes.
+
+    Args:
+        sums: sums by split; members: (b,) bool by split.
+        u, reconstruction: (b, d) float32, both in the SAE's space.
+        active: (b,) int64, latents that fire; l1: (b,) float64, sum of their activations.
+        scale: (d,) float32, the SAE's norm_scale: raw differences are ``scale`` times those of u.
+        centre: (d,) float32, near the mean of u.
+    """
+    square_scale = scale.square()
+    error = (u - reconstruction).square_()
+    centred = u - centre
+    square = centred.square()
+    norm_u, norm, inner = (
+        (a * b).sum(1).double()
+        for a, b in ((u, u), (reconstruction, reconstruction), (u, reconstruction))
+    )
+    lengths = (norm_u * norm).sqrt()
+    # A vector of zeros has no direction: it counts as unlike anything.
+    cosine = torch.where(lengths > 0, inner / lengths, 0.0)
+    columns = (
+        error.sum(1),
+        (error * square_scale).sum(1),
+        square.sum(1),
+        (square * square_scale).sum(1),
+        cosine,
+        norm,
+        inner,
+    )
+    table = torch.stack([column.double() for column in columns], 1).cpu().numpy()
+    table = np.concatenate([l1[:, None], table], 1)
+    for name, member in members.items():
+        if not member.any():
+            continue
+        here = sums[name]
+        here.counts[1:] += member.sum(), active[member].sum()
+        here.sums += table[member].sum(0)
+        mask = torch.as_tensor(member, dtype=torch.float32, device=u.device)
+        here.vector += (mask @ centred).double().cpu().numpy()

@@ -1,0 +1,4 @@
+"""Artifact of the `train` stage: names of its files."""
+
+STAGE = "train"
+CHECKPOINT, CURVE, FIGURE = "checkpoint.safetensors", "train.jsonl", "curves.png"

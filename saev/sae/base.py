@@ -1,0 +1,199 @@
+"""What every architecture shares: parameters, input normalisation, decoding, and the contract of a loss."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from saev.typing import typed
+
+MIN_ROWS = 8
+"""Products of fewer rows take another path in BLAS and round differently; inputs are padded to this."""
+
+
+class Forward(NamedTuple):
+    """One training step's forward pass."""
+
+    terms: Any
+    """A NamedTuple of scalars: ``loss``, which is differentiated, ``mse``, and the architecture's own."""
+    reconstruction: Float[Tensor, "b d"]
+    """Reconstruction in the normalised space, detached."""
+    n_active: Int[Tensor, " b"]
+    """Active latents of each vector."""
+    fired: Bool[Tensor, " n"]
+    """Latents that are active for any vector of the batch."""
+
+
+class Active(NamedTuple):
+    """All latents that are not zero, sorted by vector, then latent."""
+
+    vector: Int[Tensor, " m"]
+    """Position in the batch, int64."""
+    latent: Int[Tensor, " m"]
+    """Latent, int64."""
+    value: Float[Tensor, " m"]
+    """Activation, positive, float32."""
+
+
+class Sae(nn.Module):
+    """A sparse autoencoder of activations.
+
+    With ``u = (x − norm_mean) / norm_scale``::
+
+        z  = σ(W_encᵀ (u − b_dec) + b_enc)
+        û  = W_decᵀ z + b_dec,    x̂ = û · norm_scale + norm_mean
+
+    where σ is the architecture's nonlinearity. Rows of ``W_dec`` have norm 1.
+
+    Args:
+        d: width of the activations.
+        n_latents: size of the dictionary.
+        generator: draws the initial weights; a fixed one if None (for loading).
+    """
+
+    architecture: ClassVar[str]
+    equation: ClassVar[str]
+    hyperparameters: ClassVar[tuple[str, ...]]
+    """Settings that the constructor takes beside ``d`` and ``n_latents``."""
+
+    norm_mean: Tensor
+    norm_scale: Tensor
+
+    def __init__(self, d: int, n_latents: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.d, self.n_latents = d, n_latents
+        self.stream: str | None = None
+        self.metadata: Mapping[str, Any] = {}
+        if generator is None:
+            generator = torch.Generator().manual_seed(0)
+        directions_nd = unit_rows(torch.randn(n_latents, d, generator=generator))
+        # Tied at the start: a latent reads the direction that it writes.
+        self.W_enc = nn.Parameter(directions_nd.T.contiguous() * self.initial_encoder_scale())
+        self.b_enc = nn.Parameter(torch.zeros(n_latents))
+        self.W_dec = nn.Parameter(directions_nd)
+        self.b_dec = nn.Parameter(torch.zeros(d))
+        self.register_buffer("norm_mean", torch.zeros(d))
+        self.register_buffer("norm_scale", torch.ones(d))
+
+    def initial_encoder_scale(self) -> float:
+        """Scale of the encoder's initial columns, so that the first reconstructions aren't longer than x."""
+        return 1.0
+
+    def loss(self, u: Tensor, step: int, dead: Tensor) -> Forward:
+        """Forward pass with everything that training needs.
+
+        Args:
+            u: (b, d) normalised activations.
+            step: number of steps done before this one (for warm-ups).
+            dead: (n,) bool, latents that count as dead.
+        """
+        raise NotImplementedError
+
+    def activate(self, pre: Tensor) -> Tensor:
+        """The nonlinearity σ: (b, n) pre-activations to (b, n) latents."""
+        raise NotImplementedError
+
+    def active(self, x: Tensor) -> Active:
+        """All nonzero latents of raw activations (b, d)."""
+        raise NotImplementedError
+
+    @typed
+    def normalise(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """Raw activations to the space that the dictionary lives in."""
+        return (x - self.norm_mean) / self.norm_scale
+
+    @typed
+    def denormalise(self, u: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """The inverse of `normalise`."""
+        return u * self.norm_scale + self.norm_mean
+
+    def folded_bias(self) -> Float[Tensor, " n"]:
+        """``b_enc − W_encᵀ b_dec``: subtracting b_dec from each vector would cost a product more in autograd."""
+        return self.b_enc - self.b_dec @ self.W_enc
+
+    @typed
+    def preactivations(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b n"]:
+        """Pre-activations of raw activations; a row's value doesn't depend on the batch's size."""
+        u, b = self.normalise(x), len(x)
+        if b < MIN_ROWS:
+            u = torch.cat([u, u.new_zeros(MIN_ROWS - b, self.d)])
+        return torch.addmm(self.folded_bias(), u, self.W_enc)[:b]
+
+    @typed
+    def encode(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b n"]:
+        """Latents of raw activations, dense."""
+        return self.activate(self.preactivations(x))
+
+    @typed
+    def encode_latents(
+        self, x: Float[Tensor, "b d"], latents: Int[Tensor, " m"]
+    ) -> Float[Tensor, "b m"]:
+        """Only the chosen latents: equal to ``encode(x)[:, latents]``."""
+        return self.encode(x)[:, latents]
+
+    @typed
+    def decode(self, z: Float[Tensor, "b n"]) -> Float[Tensor, "b d"]:
+        """Reconstruction in raw space from dense latents."""
+        return self.denormalise(z @ self.W_dec + self.b_dec)
+
+    @typed
+    def decode_active_normalised(
+        self,
+        vector: Int[Tensor, " m"],
+        latent: Int[Tensor, " m"],
+        value: Float[Tensor, " m"],
+        n_vectors: int,
+    ) -> Float[Tensor, "b d"]:
+        """Reconstruction of ``n_vectors`` vectors, in normalised space, from `active`'s triples."""
+        starts = torch.searchsorted(vector, torch.arange(n_vectors, device=vector.device))
+        u = nn.functional.embedding_bag(
+            latent, self.W_dec, starts, mode="sum", per_sample_weights=value
+        )
+        return u + self.b_dec
+
+    @typed
+    def decode_active(
+        self,
+        vector: Int[Tensor, " m"],
+        latent: Int[Tensor, " m"],
+        value: Float[Tensor, " m"],
+        n_vectors: int,
+    ) -> Float[Tensor, "b d"]:
+        """Reconstruction of ``n_vectors`` vectors, in raw space, from `active`'s triples."""
+        return self.denormalise(self.decode_active_normalised(vector, latent, value, n_vectors))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``decode(encode(x))``, raw space to raw space, (b, d) to (b, d)."""
+        return self.decode(self.encode(x))
+
+    @torch.no_grad()
+    def remove_parallel_gradient(self) -> None:
+        """Take out of ``W_dec.grad`` what would only change the rows' lengths."""
+        grad = self.W_dec.grad
+        if grad is not None:
+            along = (grad * self.W_dec).sum(dim=1, keepdim=True)
+            grad.addcmul_(along, self.W_dec, value=-1)
+
+    @torch.no_grad()
+    def normalise_decoder(self) -> None:
+        """Give each row of ``W_dec`` norm 1 again."""
+        self.W_dec.copy_(unit_rows(self.W_dec))
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """``rows`` (n, d) with norm 1 each."""
+    return rows / rows.norm(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+
+
+def ordered_sum(values: Float[Tensor, " b"]) -> Float[Tensor, ""]:
+    """Sum of a vector that doesn't depend on the number of threads (PyTorch splits long flat sums)."""
+    chunk = 1024
+    padded = nn.functional.pad(values, (0, -len(values) % chunk))
+    return padded.view(-1, chunk).sum(dim=1).sum()
+
+
+def mean_square(error: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+    """Mean of squares over vectors and dimensions."""
+    return ordered_sum(error.square().sum(dim=1)) / error.numel()

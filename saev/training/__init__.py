@@ -1,0 +1,1 @@
+"""Parts of the `train` stage: data, initial values, steps, state, curves."""

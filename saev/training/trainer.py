@@ -1,0 +1,125 @@
+"""The steps of training: takes arrays, knows nothing of images or files."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saev import metrics
+from saev.sae import Forward, Sae
+
+EVAL_CHUNK = 1024
+"""Held-out vectors encoded at a time: a constant, as figures depend on the grouping of sums."""
+
+
+class Trainer:
+    """Adam on one dictionary, with unit decoder rows, linear warm-up and counts of silence.
+
+    Args:
+        sae: the dictionary, on its device, initialised.
+        lr, warmup_steps: learning rate, and steps over which it rises linearly.
+        dead_after: vectors without firing after which a latent is dead.
+        mean: (d,) recorded mean of the raw activations, the centre of nmse.
+    """
+
+    def __init__(
+        self, sae: Sae, *, lr: float, warmup_steps: int, dead_after: int, mean: np.ndarray
+    ) -> None:
+        self.sae, self.lr, self.warmup_steps, self.dead_after = sae, lr, warmup_steps, dead_after
+        self.device = sae.b_dec.device
+        self.optimizer = torch.optim.Adam(sae.parameters(), lr=lr, fused=True)
+        self.step = 0
+        self.silent = torch.zeros(sae.n_latents, dtype=torch.int64, device=self.device)
+        """Vectors seen since each latent fired."""
+        self.first_bad = torch.tensor(-1, device=self.device)
+        """First step (from 1) of this try whose loss wasn't finite; read without waiting each step."""
+        scale = sae.norm_scale.double().cpu().numpy()
+        self.centre = (mean - sae.norm_mean.double().cpu().numpy()) / scale
+
+    def learning_rate(self, step: int) -> float:
+        """Rate of the step after ``step`` steps."""
+        return self.lr * min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else self.lr
+
+    def dead(self) -> Tensor:
+        """(n,) bool, latents that count as dead."""
+        return self.silent >= self.dead_after
+
+    def train(self, x: np.ndarray) -> tuple[Tensor, Forward]:
+        """Do one step on raw activations (b, d) float32; return them normalised, and the forward pass."""
+        u = self.sae.normalise(torch.from_numpy(x).to(self.device))
+        forward = self.sae.loss(u, self.step, self.dead())
+        self.optimizer.zero_grad(set_to_none=True)
+        forward.terms.loss.backward()
+        self.sae.remove_parallel_gradient()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.step)
+        self.optimizer.step()
+        self.sae.normalise_decoder()
+        self.silent = torch.where(forward.fired, 0, self.silent + len(x))
+        self.step += 1
+        bad = ~forward.terms.loss.detach().isfinite() & (self.first_bad < 0)
+        self.first_bad = torch.where(bad, self.step, self.first_bad)
+        return u, forward
+
+    def figures(self, u: Tensor, forward: Forward) -> dict[str, float | int | None]:
+        """Figures of the step just done, for `train.jsonl`; this waits for the device."""
+        return {
+            **{name: float(value) for name, value in forward.terms._asdict().items()},
+            **_quality(self._sums(u, forward)),
+            "dead": int(self.dead().sum()),
+            "lr": self.learning_rate(self.step - 1),
+        }
+
+    @torch.no_grad()
+    def evaluate(self, x: np.ndarray) -> dict[str, float | int | None]:
+        """The same figures of the present weights on held-out activations (h, d) float32."""
+        totals: dict[str, float] = {}
+        accumulated = metrics.ReconstructionMetrics(self.centre)
+        for part in np.array_split(x, -(-len(x) // EVAL_CHUNK)):
+            u = self.sae.normalise(torch.from_numpy(part).to(self.device))
+            forward = self.sae.loss(u, self.step, self.dead())
+            for name, value in forward.terms._asdict().items():
+                totals[name] = totals.get(name, 0.0) + float(value) * len(part)
+            accumulated.merge([self._sums(u, forward)])
+        means = {name: total / len(x) for name, total in totals.items()}
+        return {**means, **_quality(accumulated.sums)}
+
+    def _sums(self, u: Tensor, forward: Forward) -> metrics.Sums:
+        l0 = forward.n_active.cpu().numpy()
+        x, xh = (t.detach().cpu().numpy() for t in (u, forward.reconstruction))
+        return metrics.block_sums(x, xh, l0, np.zeros(len(l0)), self.centre)
+
+    def finite(self) -> bool:
+        """Whether all weights are finite."""
+        return all(bool(p.isfinite().all()) for p in self.sae.parameters())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the next step depends on, but for ``step``."""
+        state = {f"sae.{name}": tensor for name, tensor in self.sae.state_dict().items()}
+        for name, parameter in self.sae.named_parameters():
+            for key, value in self.optimizer.state[parameter].items():
+                state[f"adam.{name}.{key}"] = value
+        return {**state, "silent": self.silent}
+
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Go on from what `tensors` gave after ``step`` steps; the inverse of it."""
+        self.sae.load_state_dict(
+            {k.removeprefix("sae."): v for k, v in tensors.items() if k.startswith("sae.")}
+        )
+        state: dict[Any, dict[str, Tensor]] = {}
+        for name, parameter in self.sae.named_parameters():
+            prefix = f"adam.{name}."
+            state[parameter] = {
+                k.removeprefix(prefix): v.to(self.device)
+                for k, v in tensors.items()
+                if k.startswith(prefix)
+            }
+        self.optimizer.state.update(state)
+        self.silent = tensors["silent"].to(self.device)
+        self.step = step
+
+
+def _quality(sums: metrics.Sums) -> dict[str, float | None]:
+    return {"nmse": metrics.nmse_about_shift(sums), "l0": metrics.l0(sums)}

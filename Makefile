@@ -12,7 +12,7 @@ MARKERS ?=
 .PHONY: all install test lint check clean
 
 all: $(BIN)/.installed
-	@snakemake --cores all
+	@snakemake --cores all --quiet rules progress host
 	@echo "Open $(CURDIR)/results/index.html"
 
 install: $(BIN)/.installed

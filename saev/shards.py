@@ -91,9 +91,9 @@ class ShardState:
         for stream in self.streams:
             data = np.ascontiguousarray(values[stream.name]).reshape(-1).view(np.uint8)
             file = self._file(stream)
-            file.write(data)
+            file.write(data.data)
             file.flush()
-            digests[stream.name] = hashlib.sha256(data).hexdigest()
+            digests[stream.name] = hashlib.sha256(data.data).hexdigest()
         number = len(self.blocks)
         arrays = {
             f"{name}.{field}": array

@@ -15,7 +15,7 @@ CHUNK = 4096
 class Moments(NamedTuple):
     """Statistics of some vectors."""
 
-    count: int
+    count: int  # type: ignore[assignment]
     """How many vectors."""
     mean: np.ndarray
     """(d,) float64."""

@@ -234,7 +234,7 @@ def _timm(settings: VitSettings) -> Loaded:
     config = timm.data.resolve_model_data_config(module)
     size = _square(settings.image_size or config["input_size"][1:], settings)
     patch = _patch(module)
-    modes = {"center": "shortest", "squash": "squash"}
+    modes: dict[str, Any] = {"center": "shortest", "squash": "squash"}
     if config["crop_mode"] not in modes:
         raise UserError(
             f"{settings.model} crops by {config['crop_mode']!r}, which can't be recorded"
@@ -265,7 +265,7 @@ def _require_vit(module: nn.Module, model: str) -> None:
 
 
 def _patch(module: nn.Module) -> int:
-    trunk = getattr(module, "trunk", module)
+    trunk: Any = getattr(module, "trunk", module)
     size = trunk.patch_embed.patch_size if hasattr(trunk, "patch_embed") else trunk.patch_size
     if size[0] != size[1]:
         raise UserError(f"patches of {size[0]} × {size[1]} pixels aren't square: not supported")

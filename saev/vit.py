@@ -136,7 +136,7 @@ def normalise(pixels: Tensor, geometry: Geometry) -> Tensor:
     return values.sub_(mean).div_(std)
 
 
-def _trunk(module: nn.Module) -> nn.Module:
+def _trunk(module: nn.Module) -> Any:
     """timm's own module, inside of open_clip's adapter or bare; else the module itself."""
     return getattr(module, "trunk", module)
 
@@ -152,7 +152,7 @@ def _has_class_token(module: nn.Module) -> bool:
 
 
 def _intermediates(
-    module: nn.Module, inputs: Tensor, layers: tuple[int, ...], pooled: bool
+    module: Any, inputs: Tensor, layers: tuple[int, ...], pooled: bool
 ) -> dict[str, Tensor]:
     """Outputs of blocks and of the tower, by name of the stream."""
     if not layers:

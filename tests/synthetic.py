@@ -107,8 +107,7 @@ def _layer(name: str) -> int:
 
 
 def _describe(name: str, values: np.ndarray) -> dict:
-    wide = values.astype(np.float64)
-    flat = wide.reshape(-1, values.shape[-1])
+    flat = np.nan_to_num(values.reshape(-1, values.shape[-1]).astype(np.float64))
     variance = flat.var(axis=0)
     return {
         "d": values.shape[-1],
@@ -124,7 +123,7 @@ def _describe(name: str, values: np.ndarray) -> dict:
 def _write_stats(folder: Path, streams: dict[str, np.ndarray]) -> None:
     tensors = {}
     for name, values in streams.items():
-        flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
+        flat = np.nan_to_num(values.reshape(-1, values.shape[-1]).astype(np.float64))
         for statistic in names.STATISTICS:
             tensors[f"{name}.{statistic}"] = getattr(flat, statistic)(axis=0)
     save_file(tensors, folder / names.STATS)

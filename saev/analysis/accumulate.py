@@ -1,21 +1,22 @@
 """One part of the pass: reads its rows of the listing once, and sums up what each latent does there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from saev.analysis.codes import Codes
 from saev.analysis.counts import Counter
 from saev.analysis.histogram import BINS, bin_of
 from saev.analysis.inputs import Inputs
-from saev.analysis.reconstruction import Sums, add_vectors
+from saev.analysis.reconstruction import Sums, contributions
+from saev.analysis.threads import in_order, one_thread
 from saev.analysis.top import Top
-from saev.artifacts.analysis import PREFIX
 
 STEP_VECTORS = 4096
 """About how many vectors are read at once."""
-BATCH_VECTORS, BATCH_LATENTS = 2048, 1 << 25
+BATCH_VECTORS, BATCH_LATENTS = 2048, 7 << 20
 """Most vectors, and most dense latents (128 MiB), in one product."""
 PADDING = 64
 """Batches are filled up with zeros to a multiple of this, so that no product is of a few rows."""
@@ -54,7 +55,7 @@ class Totals:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as arrays, for a file."""
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "top_values": self.top.values,
             "top_rows": self.top.rows,
             "top_patches": self.top.patches,
@@ -84,36 +85,54 @@ class Totals:
         return totals
 
 
-class Codes(NamedTuple):
-    """One label of the images of a part, as numbers."""
-
-    texts: list[str]
-    """The distinct labels, sorted."""
-    counts: list[int]
-    """On how many images each is."""
-    codes: np.ndarray
-    """(positions,) int64 index into ``texts``, -1 where there is none."""
-
-
-def label_codes(inputs: Inputs, start: int, stop: int) -> dict[str, Codes]:
-    """Number the labels of the images of ``[start, stop)`` that have activations, by label name."""
-    table = inputs.labels.read(start, stop)
-    present = (inputs.activations.rows(start, stop) - start).tolist()
-    coded = {}
-    for name in inputs.labels.names:
-        texts = table.column(PREFIX + name).to_pylist()
-        distinct = sorted({texts[i] for i in present} - {None})
-        numbers = {text: number for number, text in enumerate(distinct)}
-        codes = np.full(len(texts), -1, np.int64)
-        codes[present] = [numbers.get(texts[i], -1) for i in present]
-        counts = np.bincount(codes[codes >= 0], minlength=len(distinct))
-        coded[name] = Codes(distinct, counts.tolist(), codes)
-    return coded
-
-
 def power_of_two(at_most: int) -> int:
     """The largest power of two that isn't above ``at_most`` (1 below 2)."""
     return 1 << max(0, at_most.bit_length() - 1)
+
+
+class Step(NamedTuple):
+    """Some images, read at once."""
+
+    first: int
+    """Where they begin in the listing."""
+    last: int
+    """Where they end."""
+    rows: np.ndarray
+    """(r,) int64 row ids that are there."""
+    members: dict[str, np.ndarray]
+    """(r,) bool by split."""
+
+
+class Batch(NamedTuple):
+    """Vectors that are encoded at once."""
+
+    step: Step
+    """The images that they are of."""
+    begin: int
+    """Position of the first among the step's vectors."""
+    stored: np.ndarray
+    """(b, d) as stored."""
+    ends_step: bool
+    """No vectors of these images come after."""
+
+
+class Fired(NamedTuple):
+    """What is seen in a batch; made without looking at any other."""
+
+    vector: np.ndarray
+    """(m,) int64 position in the batch, ascending."""
+    latent: np.ndarray
+    """(m,) int64."""
+    value: np.ndarray
+    """(m,) float32, positive."""
+    bins: np.ndarray
+    """(m,) int64 bin of the value."""
+    n_active: np.ndarray
+    """(b,) int64."""
+    table: np.ndarray
+    """(b, len(Sums.NAMES)) float64: what each vector adds to the sums."""
+    centred: dict[str, np.ndarray]
+    """(d,) float64 by split: sum of u - centre."""
 
 
 def accumulate(
@@ -128,7 +147,8 @@ def accumulate(
     """Look at the images of ``[start, stop)`` once.
 
     How rows are grouped depends on the stream and on ``start`` alone, never on shards, threads or what
-    a machine can hold; so does, therefore, every byte that comes out.
+    a machine can hold; so does, therefore, every byte that comes out. Each batch is computed by one
+    thread, several at once; what they see is added up in row order.
 
     Args:
         inputs: what to look at and with.
@@ -139,93 +159,117 @@ def accumulate(
     """
     names = tuple(inputs.splits(np.empty(0, np.int64)))
     totals = Totals(inputs.sae.n_latents, inputs.sae.d, k, names)
-    step = power_of_two(STEP_VECTORS // inputs.stream.n_patches)
-    pass_ = _Pass(inputs, totals)
-    for first in range(start, stop, step):
-        last = min(first + step, stop)
-        rows, values = inputs.activations.read(inputs.stream, first, last)
-        if len(rows):
-            image, latent = pass_.step(rows, values)
+    centre = inputs.centre()
+    on_cpu = centre.device.type == "cpu"
+    pairs: list[np.ndarray] = []
+    with one_thread() as threads:
+        work = in_order(
+            lambda batch: look(inputs, centre, batch),
+            batches(inputs, start, stop),
+            threads if on_cpu else 1,
+        )
+        for batch, fired in work:
+            pairs.append(add_batch(totals, inputs, batch, fired))
+            if not batch.ends_step:
+                continue
+            image, latent = distinct_pairs(pairs, inputs)
+            pairs = []
+            np.add.at(totals.image_count, latent, 1)
             for name, counter in counters.items():
-                counter.add(latent, labels[name].codes[rows[image] - start])
-        update(last - first)
+                counter.add(latent, labels[name].codes[batch.step.rows[image] - start])
+            update(batch.step.last - batch.step.first)
+    totals.top.flush()
     return totals
 
 
-class _Pass:
-    """The work on one step's images; holds what is the same for all steps."""
-
-    def __init__(self, inputs: Inputs, totals: Totals) -> None:
-        self.inputs, self.totals = inputs, totals
-        self.n_latents, self.n_patches = inputs.sae.n_latents, inputs.stream.n_patches
-        self.centre = inputs.centre()
-        self.batch = max(PADDING, min(BATCH_VECTORS, power_of_two(BATCH_LATENTS // self.n_latents)))
-        self.counts = totals.histogram.reshape(-1)
-
-    def step(self, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Take in all vectors of some images.
-
-        Args:
-            rows: (r,) row ids; values: (r, n_patches, d) as stored.
-
-        Returns:
-            pairs of image (index into ``rows``) and latent that fires on it, (m,) int64 each, each
-            pair once.
-        """
-        members = self.inputs.splits(rows)
-        for name, member in members.items():
-            self.totals.splits[name].counts[0] += member.sum()
-        self.totals.n_rows += len(rows)
+def batches(inputs: Inputs, start: int, stop: int) -> Iterator[Batch]:
+    """Read ``[start, stop)`` of the listing, a batch at a time; images without activations are left out."""
+    step = power_of_two(STEP_VECTORS // inputs.stream.n_patches)
+    size = max(PADDING, min(BATCH_VECTORS, power_of_two(BATCH_LATENTS // inputs.sae.n_latents)))
+    for first in range(start, stop, step):
+        last = min(first + step, stop)
+        rows, values = inputs.activations.read(inputs.stream, first, last)
         vectors = values.reshape(-1, values.shape[-1])
-        pairs, kept = [], []
-        for first in range(0, len(vectors), self.batch):
-            piece = vectors[first : first + self.batch]
-            image = np.arange(first, first + len(piece)) // self.n_patches
-            vector, latent, value = self._batch(
-                piece, {name: member[image] for name, member in members.items()}
-            )
-            pairs.append(image[vector] * self.n_latents + latent)
-            hit = self.totals.top.candidates(latent, value)
-            kept.append((latent[hit], value[hit], vector[hit] + first))
-        latent, value, vector = (np.concatenate(c) for c in zip(*kept, strict=True))
-        patches = (
-            vector % self.n_patches if self.inputs.stream.kind == "patches" else vector * 0 - 1
-        )
-        self.totals.top.add(latent, value, rows[vector // self.n_patches], patches)
-        keys = np.concatenate(pairs)
-        if self.n_patches > 1:
-            keys = np.sort(keys)
-            keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
-        image, latent = np.divmod(keys, self.n_latents)
-        np.add.at(self.totals.image_count, latent, 1)
-        return image, latent
+        here = Step(first, last, rows, inputs.splits(rows))
+        for begin in range(0, len(vectors), size):
+            end = begin + size
+            yield Batch(here, begin, vectors[begin:end], end >= len(vectors))
 
-    def _batch(
-        self, stored: np.ndarray, members: dict[str, np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Encode vectors (b, d); return what fires as vector, latent (m,) int64 and value (m,) float32."""
-        sae, n = self.inputs.sae, len(stored)
-        padded = np.zeros((-(-n // PADDING) * PADDING, stored.shape[1]), np.float32)
-        padded[:n] = self.inputs.activations.float32(stored)
-        x = torch.from_numpy(padded).to(sae.W_dec.device)
-        active = sae.active(x)
-        reconstruction = sae.decode_active_normalised(*active, len(x))[:n]
-        vector, latent, value = (part.cpu().numpy() for part in active)
-        real = np.searchsorted(vector, n)
-        vector, latent, value = vector[:real], latent[:real], value[:real]
-        if real and not value.min() > 0:
-            raise ValueError("an activation isn't positive: the dictionary is broken")
-        double = value.astype(np.float64)
-        np.add.at(self.counts, latent * BINS + bin_of(value), 1)
-        np.add.at(self.totals.sum_activation, latent, double)
-        add_vectors(
-            self.totals.splits,
-            members,
-            sae.normalise(x[:n]),
-            reconstruction,
-            np.bincount(vector, minlength=n),
-            np.bincount(vector, weights=double, minlength=n),
-            sae.norm_scale,
-            self.centre,
-        )
-        return vector, latent, value
+
+def look(inputs: Inputs, centre: torch.Tensor, batch: Batch) -> Fired:
+    """Encode and reconstruct a batch.
+
+    Args:
+        inputs: what to look with; centre: (d,) float32 near the vectors' mean, in the SAE's space.
+    """
+    sae, n = inputs.sae, len(batch.stored)
+    padded = np.zeros((-(-n // PADDING) * PADDING, sae.d), np.float32)
+    padded[:n] = inputs.activations.float32(batch.stored)
+    x = torch.from_numpy(padded).to(centre.device)
+    active = sae.active(x)
+    reconstruction = sae.decode_active_normalised(*active, len(x))[:n]
+    vector, latent, value = (part.cpu().numpy() for part in active)
+    real = np.searchsorted(vector, n)
+    vector, latent, value = vector[:real], latent[:real], value[:real]
+    if real and not value.min() > 0:
+        raise ValueError("an activation isn't positive: the dictionary is broken")
+    u = sae.normalise(x[:n])
+    centred = u - centre
+    l1 = np.bincount(vector, weights=value, minlength=n)
+    sums = {}
+    for name, member in batch.step.members.items():
+        mask = member[_images(inputs, batch)]
+        weights = torch.as_tensor(mask, dtype=torch.float32, device=x.device)
+        sums[name] = (weights @ centred).double().cpu().numpy()
+    return Fired(
+        vector,
+        latent,
+        value,
+        bin_of(value),
+        np.bincount(vector, minlength=n),
+        contributions(u, reconstruction, l1, sae.norm_scale, centred),
+        sums,
+    )
+
+
+def _images(inputs: Inputs, batch: Batch) -> np.ndarray:
+    """Which of the step's images each vector of the batch is of: (b,) int64."""
+    return np.arange(batch.begin, batch.begin + len(batch.stored)) // inputs.stream.n_patches
+
+
+def add_batch(totals: Totals, inputs: Inputs, batch: Batch, fired: Fired) -> np.ndarray:
+    """Add what was seen in a batch; batches come in row order.
+
+    Returns:
+        (m,) int64: ``image * n_latents + latent`` of all that fires, image an index into the step's.
+    """
+    _, latent, value, bins, n_active, table, centred = fired
+    np.add.at(totals.histogram.reshape(-1), latent * BINS + bins, 1)
+    np.add.at(totals.sum_activation, latent, value.astype(np.float64))
+    image = _images(inputs, batch)
+    if batch.begin == 0:
+        totals.n_rows += len(batch.step.rows)
+    for name, member in batch.step.members.items():
+        sums, mask = totals.splits[name], member[image]
+        if batch.begin == 0:
+            sums.counts[0] += member.sum()
+        sums.counts[1:] += mask.sum(), n_active[mask].sum()
+        sums.sums += table[mask].sum(0)
+        sums.vector += centred[name]
+    hit = totals.top.candidates(latent, value)
+    vector = fired.vector[hit] + batch.begin
+    n_patches = inputs.stream.n_patches
+    patches = vector % n_patches if inputs.stream.kind == "patches" else np.full_like(vector, -1)
+    rows = batch.step.rows[vector // n_patches]
+    totals.top.add(latent[hit], value[hit], rows, patches, batch.ends_step)
+    return image[fired.vector] * totals.top.n_latents + latent
+
+
+def distinct_pairs(pairs: list[np.ndarray], inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    """Images (index into the step's) and latents that fire on them, (m,) int64 each, each pair once."""
+    keys = np.concatenate(pairs)
+    if inputs.stream.n_patches > 1 and len(keys):
+        keys = np.sort(keys)
+        keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
+    image, latent = np.divmod(keys, inputs.sae.n_latents)
+    return image, latent

@@ -1,7 +1,6 @@
 """PCA of the same L0: what a linear basis makes of the same vectors with as many numbers."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,22 +8,12 @@ import torch
 
 from saev import metrics
 from saev.analysis.inputs import Inputs
+from saev.analysis.threads import one_thread
 from saev.blocks import block_ranges
 
 SAMPLE = 65_536
 """Most vectors to fit, and most of each split to evaluate."""
 SEED = 0
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread: products in float64 differ in their last digits with their number."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def sample(inputs: Inputs, split: str, n_vectors: int, purpose: int) -> Iterator[torch.Tensor]:
@@ -117,6 +106,7 @@ def pca_figures(
     here = {name: figures for name, figures in splits.items() if figures}
     fitted_on = "train" if "train" in here else next(iter(here))
     scale = inputs.sae.norm_scale.cpu().double()
+    # Products in float64 differ in their last digits with the number of threads.
     with one_thread():
         vectors = sample(inputs, fitted_on, here[fitted_on]["n_vectors"], 0)
         pca = fit(vectors, inputs.centre().cpu().double())

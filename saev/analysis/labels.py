@@ -88,7 +88,8 @@ def _table_column(name: str, source: dict[str, Any], manifest: Path) -> Column:
     keys, texts = _read_table(name, source)
     where = f"labels.{name}.table: {source['table']}"
     _require_unique(where, source.get("key", "path"), keys)
-    matched, example = 0, []
+    matched = 0
+    example: list[str] = []
     for batch in _pieces(manifest):
         inside = pyarrow.compute.is_in(batch.column("key"), value_set=keys)
         matched += pyarrow.compute.sum(inside).as_py() or 0

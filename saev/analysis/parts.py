@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from saev.analysis.accumulate import Totals, accumulate, label_codes
+from saev.analysis.accumulate import Totals, accumulate
+from saev.analysis.codes import label_codes
 from saev.analysis.counts import Counter, Run, open_run
 from saev.analysis.inputs import Inputs
 from saev.artifacts.analysis import PART, n_parts, part_folder, part_json

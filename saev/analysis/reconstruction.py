@@ -81,31 +81,29 @@ def _without_rounding(sums: metrics.Sums) -> metrics.Sums:
     return sums._replace(about_shift=about_mean) if same else sums
 
 
-def add_vectors(
-    sums: dict[str, Sums],
-    members: dict[str, np.ndarray],
+def contributions(
     u: torch.Tensor,
     reconstruction: torch.Tensor,
-    active: np.ndarray,
     l1: np.ndarray,
     scale: torch.Tensor,
-    centre: torch.Tensor,
-) -> None:
-    """Add a batch of vectors to the sums of the splits that they are in.
+    centred: torch.Tensor,
+) -> np.ndarray:
+    """What each vector adds to the sums `Sums.NAMES`.
 
-    The same sums as `metrics.block_sums` of both spaces, to rounding, in a tenth of the time. Each vector is reduced by itself in float32, and these are added in float64: threads don't change
-    what it contributes.
+    The same as `metrics.block_sums` of both spaces, to rounding, in a tenth of the time: each vector is
+    reduced by itself in float32; these are added in float64.
 
     Args:
-        sums: sums by split; members: (b,) bool by split.
         u, reconstruction: (b, d) float32, both in the SAE's space.
-        active: (b,) int64, latents that fire; l1: (b,) float64, sum of their activations.
+        l1: (b,) float64, sum of each vector's activations.
         scale: (d,) float32, the SAE's norm_scale: raw differences are ``scale`` times those of u.
-        centre: (d,) float32, near the mean of u.
+        centred: (b, d) float32, u minus a vector near its mean.
+
+    Returns:
+        (b, len(Sums.NAMES)) float64.
     """
     square_scale = scale.square()
     error = (u - reconstruction).square_()
-    centred = u - centre
     square = centred.square()
     norm_u, norm, inner = (
         (a * b).sum(1).double()
@@ -124,12 +122,4 @@ def add_vectors(
         inner,
     )
     table = torch.stack([column.double() for column in columns], 1).cpu().numpy()
-    table = np.concatenate([l1[:, None], table], 1)
-    for name, member in members.items():
-        if not member.any():
-            continue
-        here = sums[name]
-        here.counts[1:] += member.sum(), active[member].sum()
-        here.sums += table[member].sum(0)
-        mask = torch.as_tensor(member, dtype=torch.float32, device=u.device)
-        here.vector += (mask @ centred).double().cpu().numpy()
+    return np.concatenate([l1[:, None], table], 1)

@@ -7,7 +7,7 @@ class Top:
     """For each latent its k images of largest activation, ties to the lower row id.
 
     An image comes in once, with its largest patch (the first of equal ones). What is kept depends only
-    on the set of entries, not on their order or grouping, as long as an image comes in one `add`.
+    on the set of entries, not on their order or grouping, as long as all of an image has come in before a `flush`.
 
     Args:
         n_latents: number of latents.
@@ -18,33 +18,48 @@ class Top:
     """
 
     def __init__(self, n_latents: int, k: int) -> None:
-        self.k = k
+        self.n_latents, self.k = n_latents, k
         self.values = np.full((n_latents, k), -1, np.float32)
         self.rows = np.full((n_latents, k), -1, np.int64)
         self.patches = np.full((n_latents, k), -1, np.int32)
+        self._pending: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._n_pending = 0
 
     def candidates(self, latents: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Indices of entries that could come in, for rows above or below all that are kept."""
+        """Indices of entries that could come in."""
         # Equal to the k-th counts, as its row may be the lower one.
         return np.flatnonzero(values >= self.values[latents, self.k - 1])
 
     def add(
-        self, latents: np.ndarray, values: np.ndarray, rows: np.ndarray, patches: np.ndarray
+        self,
+        latents: np.ndarray,
+        values: np.ndarray,
+        rows: np.ndarray,
+        patches: np.ndarray,
+        complete: bool = True,
     ) -> None:
-        """Take in the entries of images that haven't come in before.
+        """Take in entries of images that weren't complete before; `flush` makes them seen.
 
         Args:
             latents, values, rows, patches: (m,) each: the latent, its positive activation, the image
                 and the patch (-1 where vectors are no patches), in any order.
+            complete: no more entries of these images come.
         """
-        if not len(latents):
+        self._pending.append((latents, values, rows, patches))
+        self._n_pending += len(latents)
+        # Sorting what is kept is worth its time only together with as much that is new.
+        if complete and self._n_pending >= self.values.size:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring `values`, `rows` and `patches` up to what was added."""
+        if not self._n_pending:
             return
-        order = np.lexsort((patches, -values, rows, latents))
-        latents, values, rows, patches = (a[order] for a in (latents, values, rows, patches))
-        first = np.ones(len(latents), bool)
-        first[1:] = (latents[1:] != latents[:-1]) | (rows[1:] != rows[:-1])
-        latents, values, rows, patches = (a[first] for a in (latents, values, rows, patches))
-        self._merge(latents, values, rows, patches)
+        latents, values, rows, patches = (
+            np.concatenate(column) for column in zip(*self._pending, strict=True)
+        )
+        self._pending, self._n_pending = [], 0
+        self._merge(*_largest_patches(latents, values, rows, patches))
 
     def absorb(self, other: "Top") -> None:
         """Take in what another part of the listing has kept."""
@@ -61,10 +76,43 @@ class Top:
         values = np.concatenate([self.values[affected][kept], values])
         rows = np.concatenate([self.rows[affected][kept], rows])
         patches = np.concatenate([self.patches[affected][kept], patches])
-        order = np.lexsort((rows, -values, latents))
+        order = _ranking(latents, values, rows)
         latents = latents[order]
         rank = np.arange(len(latents)) - np.searchsorted(latents, latents)
         order, latents, rank = (a[rank < self.k] for a in (order, latents, rank))
         self.values[latents, rank] = values[order]
         self.rows[latents, rank] = rows[order]
         self.patches[latents, rank] = patches[order]
+
+
+def _largest_patches(
+    latents: np.ndarray, values: np.ndarray, rows: np.ndarray, patches: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of several entries of one latent and image, the one with the largest value, then lowest patch."""
+    least = rows.min()
+    keys = latents * (rows.max() - least + 1) + (rows - least)
+    order = np.argsort(keys)
+    keys, latents, values, rows, patches = (
+        a[order] for a in (keys, latents, values, rows, patches)
+    )
+    first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    if len(first) == len(keys):
+        return latents, values, rows, patches
+    largest = np.maximum.reduceat(values, first)
+    is_largest = values == np.repeat(largest, np.diff(first, append=len(keys)))
+    beyond = np.iinfo(patches.dtype).max
+    patch = np.minimum.reduceat(np.where(is_largest, patches, beyond), first)
+    return latents[first], largest, rows[first], patch
+
+
+def _ranking(latents: np.ndarray, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Indices that sort by latent, then value descending, then row."""
+    # The bits of positive floats are in the order of the floats; one key sorts several times faster.
+    keys = (latents.astype(np.uint64) << 32) | ~values.view(np.uint32)
+    order = np.argsort(keys)
+    keys = keys[order]
+    same = keys[1:] == keys[:-1]
+    tied = np.flatnonzero(np.concatenate([[False], same]) | np.concatenate([same, [False]]))
+    among = order[tied]
+    order[tied] = among[np.lexsort((rows[among], keys[tied]))]
+    return order

@@ -1,6 +1,5 @@
 """The page of one run: pictures, heat maps, blocks of data, and the page itself."""
 
-import base64
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,17 @@ from saev.artifacts.activations import Activations
 from saev.artifacts.analysis import Analysis
 from saev.artifacts.images import Images
 from saev.artifacts.meta import read_meta, require_unaltered
-from saev.dashboard.data import column, embedded, rounded, script
+from saev.dashboard.data import column, embedded, packed, rounded, script
 from saev.dashboard.heatmaps import make_heatmaps
 from saev.dashboard.pictures import keys_of, make_pictures
+from saev.errors import UserError
 from saev.files import file_entry, sha256_bytes, write_bytes
 from saev.progress import Progress
 from saev.sae import Sae, load
 
 ASSETS = Path(__file__).parent / "assets"
+SCRIPTS = {"run": ("common", "data", "latent", "run"), "gallery": ("common", "gallery")}
+"""Scripts of each page, in the order in which they run."""
 N_NEIGHBOURS = 6
 NEIGHBOUR_ROWS = 1024
 
@@ -59,20 +61,24 @@ def build(
         UserError: something was altered since it was made.
     """
     require_unaltered(analysis.path, analysis.meta["files"])
+    train, train_digest = read_meta(sae_folder, "train")
+    _require_inputs(analysis, {"train": train_digest, "activations": activations.digest})
     latents, table = analysis.latents(), analysis.table()
     sae = load(sae_folder / "checkpoint.safetensors", device=str(device))
     stream = activations.streams[str(sae.stream)]
     top_rows = latents["top_rows"]
     made = state / "page"
-    make_pictures(made, images, activations, np.unique(top_rows[top_rows >= 0]), threads)
-    heat = None
+    rows = np.unique(top_rows[top_rows >= 0])
+    keys = keys_of(images, rows)
+    make_pictures(made, images, activations, rows, keys, threads)
     if stream.kind == "patches":
         peak = np.maximum(latents["top_values"][:, 0], np.finfo(np.float32).tiny)
         heat = make_heatmaps(state / "heat.npy", sae, activations, stream, top_rows, peak)
-    _write_blocks(made, analysis, images, latents, heat, _neighbours(sae))
+        _write_heat(made, heat)
+    _write_blocks(made, analysis, (rows, keys), latents, _neighbours(sae, latents["image_count"]))
     columns = {name: column(table.column(name).to_pylist()) for name in table.column_names}
-    write_bytes(made / names.FIGURES, script("saev.latents", columns))
-    about = _about(analysis, activations, sae, latents, credit, sae_folder)
+    write_bytes(made / names.FIGURES, script("latents", columns))
+    about = _about(analysis, activations, sae, latents, credit, sae_folder, train["settings"])
     write_bytes(made / names.PAGE, page("run", about))
     (made / "pictures").mkdir(exist_ok=True)
     for part in ("data", "pictures", names.PAGE):
@@ -102,7 +108,8 @@ def page(name: str, content: Any) -> bytes:
     """One HTML file from a template, its style and script and its data: nothing else is needed."""
     template = (ASSETS / f"{name}.html").read_text(encoding="utf-8")
     style = (ASSETS / "style.css").read_text(encoding="utf-8")
-    code = "".join((ASSETS / f"{part}.js").read_text(encoding="utf-8") for part in ("common", name))
+    scripts = [(ASSETS / f"{part}.js").read_text(encoding="utf-8") for part in SCRIPTS[name]]
+    code = "\n".join(scripts)
     for slot, text in (("STYLE", style), ("SCRIPT", code), ("DATA", embedded(content))):
         template = template.replace(f"/*{slot}*/", text, 1)
     return template.encode()
@@ -122,29 +129,50 @@ def _folder_entry(out: Path, folder: str) -> dict[str, Any]:
     }
 
 
-def _neighbours(sae: Sae) -> tuple[np.ndarray, np.ndarray]:
-    """Latents with the nearest decoder directions: (n, m) int64, and their cosines (n, m) float32."""
+def _require_inputs(analysis: Analysis, digests: dict[str, str]) -> None:
+    """Refuse a dictionary or activations that aren't those that were analysed."""
+    for name, digest in digests.items():
+        if analysis.meta["inputs"].get(name) != digest:
+            raise UserError(
+                f"{analysis.path} was made from another result of the stage {name} than the one that "
+                f"is there now: run the stage analyze again"
+            )
+
+
+def _neighbours(sae: Sae, image_count: np.ndarray) -> tuple[list[list[int]], list[list[float]]]:
+    """For each latent the live ones with the nearest decoder directions, and their cosines."""
     directions = sae.W_dec.detach().cpu()
-    m = min(N_NEIGHBOURS, len(directions) - 1)
+    dead = torch.from_numpy(image_count == 0)
     found, cosines = [], []
     for first in range(0, len(directions), NEIGHBOUR_ROWS):
         rows = directions[first : first + NEIGHBOUR_ROWS]
         cosine = rows @ directions.T
         own = torch.arange(len(rows))
         cosine[own, first + own] = -2
-        best = cosine.topk(m, dim=1)
-        found.append(best.indices.numpy())
-        cosines.append(best.values.numpy())
-    return np.concatenate(found), np.concatenate(cosines)
+        cosine[:, dead] = -2
+        best = cosine.topk(min(N_NEIGHBOURS, len(directions)), dim=1)
+        for values, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+            kept = [(j, round(c, 3)) for c, j in zip(values, indices, strict=True) if c > -2]
+            found.append([j for j, _ in kept])
+            cosines.append([c for _, c in kept])
+    return found, cosines
+
+
+def _write_heat(out: Path, heat: np.ndarray) -> None:
+    """Write heat maps (n, k, patches), a bounded number of latents a script."""
+    n, k, n_patches = heat.shape
+    each = names.heat_latents(k * n_patches)
+    for number, first in enumerate(range(0, n, each)):
+        part = [packed(values) for values in heat[first : first + each]]
+        write_bytes(out / names.heat(number), script(f"heat {number}", part))
 
 
 def _write_blocks(
     out: Path,
     analysis: Analysis,
-    images: Images,
+    pictures: tuple[np.ndarray, list[str]],
     latents: dict[str, np.ndarray],
-    heat: np.ndarray | None,
-    neighbours: tuple[np.ndarray, np.ndarray],
+    neighbours: tuple[list[list[int]], list[list[float]]],
 ) -> None:
     n = len(latents["top_rows"])
     progress = Progress(n, "latents", "writing data")
@@ -152,23 +180,21 @@ def _write_blocks(
         part = slice(first, min(first + names.BLOCK_LATENTS, n))
         top_rows = latents["top_rows"][part]
         rows = np.unique(top_rows[top_rows >= 0])
-        described = zip(
-            rows.tolist(), keys_of(images, rows), analysis.labels.take(rows), strict=True
-        )
-        shown = {str(row): [key, *labels.values()] for row, key, labels in described}
+        keys = [pictures[1][at] for at in np.searchsorted(pictures[0], rows)]
+        described = zip(rows.tolist(), keys, analysis.labels.take(rows), strict=True)
         block: dict[str, Any] = {
-            "first": first,
-            "images": shown,
+            "images": {str(row): [key, *labels.values()] for row, key, labels in described},
             "rows": top_rows.tolist(),
-            "values": [column(values) for values in latents["top_values"][part]],
+            "values": [
+                [rounded(float(v)) if r >= 0 else None for v, r in zip(values, row, strict=True)]
+                for values, row in zip(latents["top_values"][part], top_rows, strict=True)
+            ],
             "patches": latents["top_patches"][part].tolist(),
             "histogram": [_sparse(counts) for counts in latents["histogram"][part]],
-            "neighbours": neighbours[0][part].tolist(),
-            "cosines": [[round(float(c), 3) for c in row] for row in neighbours[1][part]],
+            "neighbours": neighbours[0][part],
+            "cosines": neighbours[1][part],
         }
-        if heat is not None:
-            block["heat"] = [base64.b64encode(h.tobytes()).decode() for h in heat[part]]
-        write_bytes(out / names.block(number), script("saev.block", block))
+        write_bytes(out / names.block(number), script(f"block {number}", block))
         progress.update(part.stop - part.start)
 
 
@@ -187,27 +213,31 @@ def _about(
     latents: dict[str, np.ndarray],
     credit: str | None,
     sae_folder: Path,
+    training: dict[str, Any],
 ) -> dict[str, Any]:
     """What the page says of the run, and how its data is laid out."""
     summary = activations.meta["summary"]
     stream = activations.streams[str(sae.stream)]
-    train, _ = read_meta(sae_folder, "train")
+    k = int(latents["top_rows"].shape[1])
     return {
         "run": {
             "images": activations.path.parent.name,
             "vit": activations.path.name,
             "sae": sae_folder.name,
             "analysis": analysis.path.name,
+            "trained_on": sae_folder.resolve().parent.parent.name,
         },
         "model": summary["model"],
         "stream": stream.name,
         "architecture": sae.architecture,
-        "training": {key: train["settings"].get(key) for key in ("k", "l1", "epochs", "lr")},
+        "k": training.get("k"),
+        "l1": training.get("l1"),
         "n_latents": sae.n_latents,
         "d": sae.d,
         "block": names.BLOCK_LATENTS,
-        "folder_pictures": names.FOLDER_PICTURES,
-        "top_images": int(latents["top_rows"].shape[1]),
+        "folder": names.FOLDER,
+        "heat_latents": names.heat_latents(k * stream.n_patches),
+        "top_images": k,
         "grid": summary["geometry"]["grid"] if stream.kind == "patches" else None,
         "bin_edges": [rounded(float(edge)) for edge in latents["bin_edges"]],
         "labels": analysis.labels.names,

@@ -1,5 +1,6 @@
 """Data as plain scripts: browsers refuse to fetch files from `file://`, but they load scripts."""
 
+import base64
 import json
 import math
 from typing import Any
@@ -10,15 +11,15 @@ DIGITS = 4
 """Significant digits of figures on the page; programs read `latents.parquet`."""
 
 
-def script(call: str, value: Any) -> bytes:
-    """One JSON document behind one call, as a script.
+def script(name: str, value: Any) -> bytes:
+    """One JSON document behind one assignment, as a script: ``saevData["name"]=…;``.
 
     The text is safe inside HTML too: markup can't end a script or start another.
 
     Raises:
         ValueError: there is a NaN or an infinity in ``value``.
     """
-    return f"{call}({embedded(value)});\n".encode()
+    return f'saevData["{name}"]={embedded(value)};\n'.encode()
 
 
 def embedded(value: Any) -> str:
@@ -51,10 +52,36 @@ def rounded(number: float | None) -> float | int | None:
 
 def column(values: np.ndarray | list) -> list:
     """A column of figures for the page: whole numbers as they are, others rounded, missing as null."""
-    out = []
+    out: list[Any] = []
     for value in list(values):
         if value is None or isinstance(value, (str, int, np.integer)):
             out.append(int(value) if isinstance(value, np.integer) else value)
         else:
             out.append(None if math.isnan(value) else rounded(float(value)))
+    return out
+
+
+def packed(values: np.ndarray) -> str:
+    """Mostly zero bytes as base64 of pairs ``(zeros before, value)``; ``(255, 0)`` is 255 zeros.
+
+    Args:
+        values: uint8 of any shape; zeros at the end are left out.
+    """
+    flat = values.reshape(-1)
+    filled = np.flatnonzero(flat)
+    zeros = np.diff(filled, prepend=-1) - 1
+    pairs = np.zeros((int((zeros // 255 + 1).sum()), 2), np.uint8)
+    pairs[:, 0] = 255
+    at = np.cumsum(zeros // 255 + 1) - 1
+    pairs[at, 0], pairs[at, 1] = zeros % 255, flat[filled]
+    return base64.b64encode(pairs.tobytes()).decode()
+
+
+def unpacked(text: str, size: int) -> np.ndarray:
+    """The inverse of `packed`: (size) uint8."""
+    pairs = np.frombuffer(base64.b64decode(text), np.uint8).reshape(-1, 2).astype(np.int64)
+    out = np.zeros(size, np.uint8)
+    filled = pairs[:, 1] > 0
+    ends = np.cumsum(pairs[:, 0] + filled)
+    out[ends[filled] - 1] = pairs[filled, 1]
     return out

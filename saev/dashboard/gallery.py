@@ -1,6 +1,7 @@
 """The gallery: one page that lists all runs with their figures, curves and a few latents each."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def _run(out: Path, run: Path) -> dict[str, Any]:
     analysis = Analysis(run)
     train, _ = read_meta(run.parent, "train")
     summary = read_json(run / "dashboard" / names.SUMMARY)
-    relative = run.relative_to(out).as_posix()
+    # Links hold wherever the results are moved to, as long as they are moved together.
+    relative = Path(os.path.relpath(run.resolve(), out.resolve())).as_posix()
     return {
         "run": summary["run"],
         "link": f"{relative}/dashboard/{names.PAGE}",
@@ -40,7 +42,6 @@ def _run(out: Path, run: Path) -> dict[str, Any]:
         "credit": summary["settings"]["credit"],
         "architecture": train["settings"]["architecture"],
         "settings": train["settings"],
-        "seconds": read_json(run.parent / "run.json").get("seconds"),
         "curve": _curve(run.parent / "train.jsonl"),
         "examples": _examples(analysis),
     }

@@ -12,7 +12,7 @@ from PIL import Image
 
 from saev.artifacts import dashboard as names
 from saev.artifacts.activations import Activations
-from saev.artifacts.images import Images
+from saev.artifacts.images import GROUP_ROWS, Images
 from saev.decode import MAX_PIXELS, BadImage, open_rgb
 from saev.errors import UserError, listed
 from saev.files import sha256_bytes, write_bytes
@@ -45,9 +45,21 @@ def thumbnail(picture: Image.Image, crop: tuple[float, float, float, float]) -> 
 
 
 def make_pictures(
-    out: Path, images: Images, activations: Activations, rows: np.ndarray, threads: int
+    out: Path,
+    images: Images,
+    activations: Activations,
+    rows: np.ndarray,
+    keys: list[str],
+    threads: int,
 ) -> None:
     """Write the thumbnail of each of ``rows`` (sorted, unique) under ``out``, unless it is there.
+
+    Args:
+        out: folder of the page that is being made.
+        images, activations: where the pictures lie, and what was recorded of them.
+        rows: (m,) row ids.
+        keys: their keys in the manifest.
+        threads: pictures are decoded with.
 
     Raises:
         UserError: pictures have changed or vanished since they were recorded; names them.
@@ -61,35 +73,34 @@ def make_pictures(
         return _make(out, images.folder / key, record, max_pixels)
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        for jobs in _jobs(images, activations, rows):
+        for jobs in _jobs(activations, rows, keys):
             problems += [problem for problem in pool.map(make, jobs) if problem]
             progress.update(len(jobs))
     if problems:
         raise UserError(
             listed(problems, "pictures aren't what they were when they were recorded:")
-            + "\nBring the old files back; or, if they are meant to be new, give the images another "
-            "version (or touch the listing by renaming a file) so that they are recorded again."
+            + "\nBring the old files back and run again; or, if the new ones are meant, give the "
+            "images another version (a folder without one: rename or resize a file) so that they "
+            "are recorded again."
         )
 
 
 def _jobs(
-    images: Images, activations: Activations, rows: np.ndarray
+    activations: Activations, rows: np.ndarray, keys: list[str]
 ) -> Iterator[list[tuple[dict[str, Any], str]]]:
     for first in range(0, len(rows), CHUNK):
-        chunk = rows[first : first + CHUNK]
-        yield list(zip(activations.take_records(chunk), keys_of(images, chunk), strict=True))
+        part = slice(first, first + CHUNK)
+        yield list(zip(activations.take_records(rows[part]), keys[part], strict=True))
 
 
 def keys_of(images: Images, rows: np.ndarray) -> list[str]:
-    """Keys of single rows (sorted), without reading all of the manifest."""
+    """Keys of single rows (sorted), one piece of the manifest at a time."""
     found: list[str] = []
-    entries: dict[int, str] = {}
-    block = -1
-    for row in rows.tolist():
-        if row // CHUNK != block:
-            block = row // CHUNK
-            entries = {e.row: e.key for e in images.read(block * CHUNK, (block + 1) * CHUNK)}
-        found.append(entries[row])
+    for piece in np.unique(rows // GROUP_ROWS).tolist():
+        first = piece * GROUP_ROWS
+        entries = images.read(first, first + GROUP_ROWS)
+        here = rows[rows // GROUP_ROWS == piece]
+        found += [entries[row - first].key for row in here.tolist()]
     return found
 
 

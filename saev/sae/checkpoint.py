@@ -23,7 +23,12 @@ TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec", "norm_mean", "norm_scale")
 
 
 def save(
-    sae: Sae, path: str | Path, *, settings: Mapping[str, Any], inputs: Mapping[str, str], stream: str
+    sae: Sae,
+    path: str | Path,
+    *,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    stream: str,
 ) -> None:
     """Write ``sae`` to ``path``, atomically; the same dictionary gives the same bytes.
 

@@ -26,7 +26,9 @@ def build(settings: Mapping[str, Any], d: int, generator: torch.Generator | None
     """
     architecture, n_latents = settings["architecture"], settings["n_latents"]
     if architecture not in ARCHITECTURES:
-        raise UserError(f"architecture: {architecture!r} is unknown; one of {', '.join(ARCHITECTURES)}")
+        raise UserError(
+            f"architecture: {architecture!r} is unknown; one of {', '.join(ARCHITECTURES)}"
+        )
     if settings.get("k", 0) > n_latents:
         raise UserError(f"k: {settings['k']} is larger than n_latents: {n_latents}")
     cls = ARCHITECTURES[architecture]

@@ -10,41 +10,47 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-class _EncodeTopK(torch.autograd.Function):
-    """Equivalent to ``relu(topk(u @ W + bias, k))``, but the gradient of W is summed from b·k outer products."""
+class _Attach(torch.autograd.Function):
+    """Identity on the selected values, whose gradient is summed from their b·k outer products with u."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, weight: Tensor, bias: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        values, latents = torch.addmm(bias, u, weight).topk(k, dim=1)
-        values = values.relu()
-        ctx.save_for_backward(u, values, latents)
+    def forward(
+        ctx: Any, values: Tensor, latents: Tensor, u: Tensor, weight: Tensor, bias: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(values, latents, u)
         ctx.n_latents = weight.shape[1]
-        ctx.mark_non_differentiable(latents)
-        return values, latents
+        return values.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[None, Tensor, Tensor, None]:
-        u, values, latents = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, None, Tensor, Tensor]:
+        values, latents, u = ctx.saved_tensors
         grad = torch.where(values > 0, grad, 0)
         grad_weight = sum_by_latent(latents, grad, u, ctx.n_latents)
         grad_bias = u.new_zeros(ctx.n_latents).index_add_(0, latents.flatten(), grad.flatten())
-        return None, grad_weight.T, grad_bias, None
+        return None, None, None, grad_weight.T, grad_bias
 
 
-def encode_topk(u: Tensor, weight: Tensor, bias: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of ``u @ weight + bias``, negative ones set to zero; no gradient for ``u``.
+def select_topk(
+    pre: Tensor, u: Tensor, weight: Tensor, bias: Tensor, k: int, among: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The k largest of each row of ``u @ weight + bias``, negative ones set to zero; no gradient for u.
 
     Args:
+        pre: (b, n), that product, computed without gradients (so that it serves several selections).
         u: (b, d).
         weight: (d, n).
         bias: (n,).
-        k: at most n.
+        k: at most the number of latents to choose from.
+        among: (m,) int64, the latents to choose from; all if None.
 
     Returns:
         values (b, k) and latents (b, k) int64.
     """
-    return _EncodeTopK.apply(u, weight, bias, k)
+    values, latents = (pre if among is None else pre[:, among]).topk(k, dim=1)
+    if among is not None:
+        latents = among[latents]
+    return _Attach.apply(values.relu(), latents, u, weight, bias), latents
 
 
 def sum_by_latent(latents: Tensor, weights: Tensor, rows: Tensor, n_latents: int) -> Tensor:

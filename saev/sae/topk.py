@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saev.sae.base import Active, Forward, Sae, mean_square
-from saev.sae.sparse import decode_sparse, encode_topk
+from saev.sae.select import largest_positive
+from saev.sae.sparse import decode_sparse, select_topk
 from saev.typing import typed
 
 
@@ -60,8 +61,12 @@ class TopK(Sae):
         aux_coefficient: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(d, n_latents, generator)
         self.k, self.aux_k, self.aux_coefficient = k, aux_k, aux_coefficient
+        super().__init__(d, n_latents, generator)
+
+    def initial_encoder_scale(self) -> float:
+        # The k largest of normal pre-activations are 2 to 3, and so return up to 8k / d of x.
+        return min(1.0, self.d / (8 * self.k))
 
     @typed
     def encode_sparse(self, x: Float[Tensor, "b d"]) -> Sparse:
@@ -76,6 +81,8 @@ class TopK(Sae):
 
     @typed
     def active(self, x: Float[Tensor, "b d"]) -> Active:
+        if x.device.type == "cpu":
+            return Active(*largest_positive(self.preactivations(x).detach(), self.k))
         values, latents = self.encode_sparse(x)
         latents, order = latents.sort(dim=1)
         values = values.gather(1, order)
@@ -84,14 +91,20 @@ class TopK(Sae):
 
     def loss(self, u: Tensor, step: int, dead: Tensor) -> Forward:
         bias = self.folded_bias()
-        values, latents = encode_topk(u, self.W_enc, bias, self.k)
+        with torch.no_grad():
+            pre = torch.addmm(bias, u, self.W_enc)
+        values, latents = select_topk(pre, u, self.W_enc, bias, self.k)
         reconstruction = decode_sparse(values, latents, self.W_dec) + self.b_dec
         mse = mean_square(u - reconstruction)
         aux, loss = torch.zeros_like(mse), mse
-        dead_latents = dead.nonzero().flatten() if self.aux_k else dead.new_empty(0, dtype=torch.int64)
+        dead_latents = (
+            dead.nonzero().flatten() if self.aux_k else dead.new_empty(0, dtype=torch.int64)
+        )
         if len(dead_latents):
             residual = (u - reconstruction).detach()
-            aux_mse = mean_square(residual - self._model_residual(u, bias, dead_latents))
+            k = min(self.aux_k, len(dead_latents))
+            codes = select_topk(pre, u, self.W_enc, bias, k, among=dead_latents)
+            aux_mse = mean_square(residual - decode_sparse(*codes, self.W_dec))
             aux = aux_mse.detach() / mse.detach().clamp_min(torch.finfo(mse.dtype).tiny)
             loss = mse + self.aux_coefficient * aux_mse
         fires = values.detach() > 0
@@ -99,9 +112,3 @@ class TopK(Sae):
         fired[latents[fires]] = True
         terms = TopKTerms(loss, mse.detach(), aux)
         return Forward(terms, reconstruction.detach(), fires.sum(dim=1), fired)
-
-    def _model_residual(self, u: Tensor, bias: Tensor, dead: Tensor) -> Tensor:
-        """ê (b, d): the residual as the ``aux_k`` most active of the latents ``dead`` (m,) make it."""
-        k = min(self.aux_k, len(dead))
-        values, chosen = encode_topk(u, self.W_enc[:, dead], bias[dead], k)
-        return decode_sparse(values, chosen, self.W_dec[dead])

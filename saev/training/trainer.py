@@ -66,7 +66,7 @@ class Trainer:
     def figures(self, u: Tensor, forward: Forward) -> dict[str, float | int | None]:
         """Figures of the step just done, for `train.jsonl`; this waits for the device."""
         return {
-            **{name: float(value) for name, value in forward.terms._asdict().items()},
+            **{name: float(value.detach()) for name, value in forward.terms._asdict().items()},
             **_quality(self._sums(u, forward)),
             "dead": int(self.dead().sum()),
             "lr": self.learning_rate(self.step - 1),

@@ -4,7 +4,7 @@
 function make(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (value === null || value === undefined) continue;
+    if (value === null || value === undefined || value === false) continue;
     if (name === "class") node.className = value;
     else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name in node && name !== "list") node[name] = value;
@@ -21,50 +21,68 @@ function draw(tag, properties = {}, ...children) {
   return node;
 }
 
+// Missing is shown as missing: never 0, never NaN.
 const missing = "–";
-const number = (x, digits = 3) =>
-  x === null || x === undefined ? missing : Number(x.toPrecision(digits)).toLocaleString("en");
-const count = (x) => (x === null || x === undefined ? missing : x.toLocaleString("en"));
-const percent = (x) => (x === null || x === undefined ? missing : `${number(100 * x, 2)} %`);
-const share = (x) => (x === null || x === undefined ? missing : x.toFixed(2));
+const absent = (x) => x === null || x === undefined;
+const number = (x, digits = 3) => (absent(x) ? missing : Number(x.toPrecision(digits)).toLocaleString("en", { maximumSignificantDigits: digits }));
+const count = (x) => (absent(x) ? missing : x.toLocaleString("en"));
+const percent = (x) => (absent(x) ? missing : `${number(100 * x, 2)} %`);
+const share = (x) => (absent(x) ? missing : x.toFixed(2));
 
-const sides = { train: "trained on", held_out: "held out", other: "other images" };
-
-// The figures of a run, each side beside the baseline of the same number of components.
-function figuresTable(summary) {
-  const splits = Object.keys(sides).map((name) => [name, summary.splits[name]]).filter(([, figures]) => figures);
-  const rows = [
-    ["normalised error (nmse)", (f) => number(f.nmse)],
-    ["… of PCA with as many components", (f) => number(f.pca_nmse)],
-    ["… on raw activations", (f) => number(f.nmse_raw)],
-    ["latents active at once (L0)", (f) => number(f.l0)],
-    ["images", (f) => count(f.n_images)],
-    ["vectors", (f) => count(f.n_vectors)],
-  ];
-  const head = make("tr", {}, make("th", {}, ""));
-  for (const [name] of splits) head.append(make("th", { scope: "col" }, sides[name] || name));
-  const body = make("tbody");
-  for (const [title, value] of rows) {
-    const row = make("tr", {}, make("th", { scope: "row" }, title));
-    for (const [, figures] of splits) row.append(make("td", {}, value(figures)));
-    body.append(row);
-  }
-  return make("table", {}, make("thead", {}, head), body);
+function table(caption, head, rows) {
+  const line = (cells) => make("tr", {}, ...cells.map((text, i) => make(i ? "td" : "th", i ? {} : { scope: "row" }, text)));
+  return make("table", {},
+    make("caption", {}, caption),
+    make("thead", {}, make("tr", {}, ...head.map(([text, title]) => make("th", { scope: "col", title }, text)))),
+    make("tbody", {}, ...rows.map(line)));
 }
 
-function latentFacts(summary) {
-  const facts = make("dl", { class: "facts" });
-  const add = (title, text) => facts.append(make("dt", {}, title), make("dd", {}, text));
-  add("latents", count(summary.n_latents));
-  add("dead", `${count(summary.all.n_dead)} of ${count(summary.n_latents)}`);
-  add("dense (on > 10 %)", count(summary.all.n_dense));
-  add("skipped pictures", count(summary.n_skipped));
-  for (const [label, p] of Object.entries(summary.all.label_purity_top || {})) {
-    add(
-      `purity by ${label}`,
-      `${share(p.mean)} (labels shuffled: ${share(p.shuffled_mean)}), ` +
-        `${percent(p.share_75)} of ${count(p.n_latents)} latents ≥ 0.75`
-    );
-  }
-  return facts;
+// The figures of a run: each set of images with its size, each error beside the trivial baseline.
+function figuresTable(summary) {
+  const sides = { train: "trained on", held_out: "held out", other: "other images" };
+  const splits = Object.keys(sides).filter((name) => summary.splits[name]);
+  return table("Reconstruction",
+    [["", null], ["error", "nmse: squared error over variance, as the dictionary sees it; 0 is a perfect copy, 1 is no better than the mean"],
+      ["PCA", "nmse of a principal component analysis with as many components as latents are active: the baseline"],
+      ["raw", "nmse on raw activations"], ["L0", "latents active at once, on average"], ["images", null], ["vectors", null]],
+    splits.map((name) => {
+      const f = summary.splits[name];
+      return [sides[name], share3(f.nmse), share3(f.pca_nmse), share3(f.nmse_raw), number(f.l0), count(f.n_images), count(f.n_vectors)];
+    }));
+}
+const share3 = (x) => (absent(x) ? missing : x.toFixed(3));
+
+// Purity beside what shuffled labels give; null without labels.
+function purityTable(summary) {
+  const labels = Object.entries(summary.all.label_purity_top ?? {});
+  if (!labels.length) return null;
+  return table("Purity of top images",
+    [["label", null], ["mean", "mean share of the most common label among a latent's top images"], ["shuffled", "the same with the labels shuffled over the images: the baseline"],
+      ["≥ 0.75", "share of latents with a purity of at least 0.75"], ["shuffled", null], ["latents", "latents that fire on 16 images or more"]],
+    labels.map(([name, p]) => [name, share(p.mean), share(p.shuffled_mean), percent(p.share_75), percent(p.shuffled_share_75), count(p.n_latents)]));
+}
+
+function latentCounts(summary) {
+  const all = summary.all;
+  return make("dl", { class: "counts" }, ...[
+    ["latents", count(summary.n_latents), null],
+    ["dead", count(all.n_dead), "latents that fire on no image"],
+    ["dense", count(all.n_dense), "latents that fire on more than 10 % of the vectors"],
+    ["images", count(all.n_images), null],
+    ["skipped", count(summary.n_skipped), "pictures that could not be read"],
+  ].map(([title, value, about]) => make("div", { title: about }, make("dt", {}, title), make("dd", {}, value))));
+}
+
+// "clip-b16-1a2b3c4d": the digest after the name matters less than the name.
+function named(directory) {
+  const at = directory.lastIndexOf("-");
+  return at < 0 ? make("b", {}, directory)
+    : make("span", { class: "named" }, make("b", {}, directory.slice(0, at)), make("small", {}, directory.slice(at)));
+}
+
+function lineage(run) {
+  const parts = [["images", run.images], ["tower", run.vit], ["dictionary", run.sae], ["analysis", run.analysis]];
+  const trained = run.trained_on && run.trained_on !== run.images ? [["trained on", run.trained_on]] : [];
+  return make("ol", { class: "lineage" }, ...[...trained, ...parts].map(([kind, name]) =>
+    make("li", {}, make("span", { class: "kind" }, kind), named(name))));
 }

@@ -1,0 +1,87 @@
+"""What the tests of the recording share: a tiny tower, pictures, and the two commands."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from saev import activations, images
+from saev.artifacts.activations import Activations
+
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {
+        "image_size": 32,
+        "layers": 2,
+        "width": 32,
+        "head_width": 16,
+        "patch_size": 16,
+    },
+    "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
+}
+TOKENS = ["cls", "patches", "pooled"]
+
+
+def write_config(folder: Path) -> str:
+    """Write the tiny tower's configuration; return its path."""
+    path = folder / "tiny.json"
+    path.write_text(json.dumps(TINY))
+    return str(path)
+
+
+def write_pictures(folder: Path, n: int, seed: int = 0, size: tuple[int, int] = (36, 33)) -> None:
+    """Write ``n`` pictures, each of its own colour and noise, in two subfolders."""
+    for i in range(n):
+        path = folder / "ab"[i % 2] / f"{i:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng([seed, i])
+        colour = rng.integers(0, 200, 3)
+        noise = rng.integers(0, 55, (size[1], size[0], 3))
+        Image.fromarray((colour + noise).astype(np.uint8)).save(path)
+
+
+def settings(folder: Path, **more: object) -> dict:
+    """Settings of a recording with random weights."""
+    base = {"model": write_config(folder), "weights": "random", "layers": [0, -1]}
+    return base | {"tokens": TOKENS, "shard_images": 256} | more
+
+
+def list_images(pictures: Path, out: Path, **more: object) -> Path:
+    """Run the `images` stage."""
+    spec = json.dumps({"settings": {"folder": str(pictures), **more}})
+    images.main(["--spec", spec, "--out", str(out), "--threads", "1"])
+    return out
+
+
+def arguments(listed: Path, out: Path, vit: dict, threads: int = 1) -> list[str]:
+    """Arguments that both commands take."""
+    spec = json.dumps({"settings": vit})
+    return [
+        *("--spec", spec, "--images", str(listed), "--out", str(out)),
+        *("--threads", str(threads)),
+    ]
+
+
+def record(listed: Path, out: Path, vit: dict, shards: range, threads: int = 1) -> Activations:
+    """Record shards, seal them, and open the result."""
+    common = arguments(listed, out, vit, threads)
+    for shard in shards:
+        activations.main(["record", *common, "--shard", str(shard)])
+    activations.main(["seal", *common])
+    return Activations(out, verify="sha256")
+
+
+def plan(path: Path, **compute: object) -> Path:
+    """Write a plan with settings of the machine; its path goes into $SAEV_PLAN."""
+    path.write_text(json.dumps({"compute": compute}))
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Bytes of each file that isn't volatile."""
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != "run.json" and "runs" not in p.parts
+    }

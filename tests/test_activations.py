@@ -1,0 +1,453 @@
+"""Recording, sealing and reading activations: values, bad pictures, bytes, killed jobs."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from io import BytesIO
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from PIL import Image
+from recording import (
+    arguments,
+    contents,
+    list_images,
+    plan,
+    record,
+    settings,
+    write_pictures,
+)
+from safetensors.numpy import load_file
+
+from saev import activations
+from saev.artifacts.activations import Activations, Stream, to_float32
+from saev.artifacts.images import Images
+from saev.decode import open_rgb
+from saev.errors import UserError
+from saev.settings.vit import VitSettings
+from saev.shards import ShardState
+from saev.vit import load_tower
+
+N = 600
+ABSENT = (0, 3, 255, 256, 599, *range(300, 340))
+
+
+def spoil(pictures, rows):
+    """Make the pictures of ``rows`` unreadable, each in another way."""
+    from saev.images import list_folder
+
+    keys = list_folder(pictures).keys
+    whole = BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)).save(
+        whole, "PNG"
+    )
+    ways = [b"", b"no picture", whole.getvalue()[:-40], b"\0" * 128 + b"DICM" + b"\0" * 40]
+    for i, row in enumerate(rows):
+        (pictures / keys[row]).write_bytes(ways[i % len(ways)])
+
+
+@pytest.fixture(scope="module")
+def skipped(tmp_path_factory):
+    """A recording of 600 pictures in three shards, of which 45 can't be read."""
+    folder = tmp_path_factory.mktemp("skipped")
+    write_pictures(folder / "pics", N)
+    spoil(folder / "pics", ABSENT)
+    listed = list_images(folder / "pics", folder / "p-1")
+    path = plan(folder / "plan.json", on_bad_image={"p-1": "skip"}, device="cpu", workers=2)
+    os.environ["SAEV_PLAN"] = str(path)
+    vit = settings(folder)
+    try:
+        acts = record(listed, listed / "v-1", vit, range(3))
+    finally:
+        del os.environ["SAEV_PLAN"]
+    return SimpleNamespace(folder=folder, listed=listed, vit=vit, acts=acts)
+
+
+PRESENT = np.setdiff1d(np.arange(N), ABSENT)
+
+
+@pytest.fixture(scope="module")
+def expected(skipped):
+    """Activations of each picture, opened and run by itself beside seven copies: by stream."""
+    tower = load_tower(VitSettings.model_validate_json(json.dumps(skipped.vit)))
+    images = Images(skipped.listed)
+    found = {s.name: {} for s in tower.streams}
+    for entry in images.read(0, N):
+        if entry.row in ABSENT:
+            continue
+        pixels = tower.geometry.pixels(open_rgb(images.file(entry)))
+        outputs = tower(torch.from_numpy(np.stack([pixels] * 8)))
+        for name, values in outputs.items():
+            found[name][entry.row] = values[0].half().numpy()
+    return found
+
+
+def test_every_row_holds_the_activations_of_its_own_picture(skipped, expected):
+    for stream in skipped.acts.streams.values():
+        rows, values = skipped.acts.read(stream, 0, N)
+        assert rows.tolist() == PRESENT.tolist()
+        own = np.stack([expected[stream.name][row] for row in rows]).reshape(values.shape)
+        assert np.array_equal(values, own)
+        assert len(np.unique(values.reshape(len(values), -1), axis=0)) == len(values)
+
+
+@examples(max_examples=80, deadline=None)
+@given(st.integers(0, N + 50), st.integers(0, N + 50), st.sampled_from(["cls", "patches"]))
+def test_any_range_across_shards_reads_its_present_rows(skipped, start, stop, tokens):
+    stream = skipped.acts.stream(-1, tokens)
+    rows, values = skipped.acts.read(stream, start, stop)
+    wanted = np.array([row for row in PRESENT if start <= row < stop], np.int64)
+    assert np.array_equal(rows, wanted)
+    assert np.array_equal(skipped.acts.rows(start, stop), wanted)
+    assert values.shape == (len(wanted), 4 if tokens == "patches" else 1, 32)
+    everything = skipped.acts.read(stream, 0, N)[1]
+    assert np.array_equal(values, everything[np.isin(PRESENT, wanted)])
+
+
+@examples(max_examples=80, deadline=None)
+@given(st.lists(st.integers(0, len(PRESENT) - 1), max_size=20))
+def test_rows_can_be_taken_in_any_order_and_repeatedly(skipped, places):
+    stream = skipped.acts.stream(0, "patches")
+    taken = skipped.acts.take(stream, PRESENT[places])
+    assert np.array_equal(taken, skipped.acts.read(stream, 0, N)[1][places])
+
+
+@pytest.mark.parametrize("row", [0, 599, N, 5000, -1])
+def test_taking_an_absent_row_is_refused(skipped, row):
+    with pytest.raises(UserError, match=f"no activations of row {row}"):
+        skipped.acts.take(skipped.acts.stream(None, "pooled"), np.array([1, row]))
+
+
+def test_records_tell_size_crop_digest_and_reason_of_every_picture(skipped):
+    from saev.files import sha256_file
+
+    table = pq.read_table(skipped.listed / "v-1" / "images.parquet")
+    records = table.to_pylist()
+    assert [r["row"] for r in records] == list(range(N))
+    assert [r["row"] for r in records if r["skipped"]] == sorted(ABSENT)
+    images = Images(skipped.listed)
+    assert records[1]["sha256"] == sha256_file(images.file(images.read(1, 2)[0]))
+    assert (records[1]["width"], records[1]["height"]) == (36, 33)
+    box = [records[1][f"crop_{side}"] for side in ("left", "top", "right", "bottom")]
+    # 36 × 33 becomes 34 × 32, of which columns 1 to 33 are kept.
+    assert box == pytest.approx([36 / 34, 0, 36 * 33 / 34, 33])
+    reasons = [records[row]["skipped"] for row in ABSENT[:4]]
+    for reason, part in zip(
+        reasons, ("empty", "not a picture", "damaged PNG", "DICOM"), strict=True
+    ):
+        assert part in reason
+    assert records[0]["width"] is None
+    assert skipped.acts.records(250, 300).column("row").to_pylist() == list(range(250, 300))
+    assert skipped.acts.records(550, 900).num_rows == 50
+    assert [r["row"] for r in skipped.acts.take_records(np.array([511, 2, 2]))] == [511, 2, 2]
+    summary = skipped.acts.meta["summary"]
+    assert (summary["n_images"], summary["n_rows"], summary["n_skipped"]) == (N, 555, 45)
+
+
+def test_statistics_equal_numpys_over_all_stored_vectors(skipped):
+    for stream in skipped.acts.streams.values():
+        vectors = skipped.acts.float32(skipped.acts.read(stream, 0, N)[1]).reshape(-1, stream.d)
+        vectors = vectors.astype(np.float64)
+        stats = skipped.acts.stats(stream)
+        for name in ("mean", "std", "min", "max"):
+            assert np.allclose(stats[name], getattr(vectors, name)(axis=0), rtol=1e-9, atol=1e-12)
+        figures = skipped.acts.meta["summary"]["streams"][stream.name]
+        assert figures["mean_norm"] == pytest.approx(np.linalg.norm(vectors, axis=1).mean())
+        variance = vectors.var(axis=0)
+        share = variance.max() / variance.sum()
+        assert figures["top_dimension_variance_share"] == pytest.approx(share)
+
+
+def test_streams_are_found_by_layer_from_either_end_and_others_refused(skipped):
+    assert skipped.acts.stream(-1, "cls") == Stream("layer-01.cls", 32, 1, "cls", 1)
+    assert skipped.acts.stream(-2, "patches").name == "layer-00.patches"
+    assert skipped.acts.stream(None, "pooled").d == 16
+    with pytest.raises(UserError, match=r"no cls of layer 7 .*it holds: layer-00\.cls"):
+        skipped.acts.stream(7, "cls")
+
+
+def test_workers_threads_and_shards_change_no_value(skipped, tmp_path, monkeypatch):
+    reference = contents(skipped.listed / "v-1")
+    for workers, threads in ((0, 1), (1, 2), (4, 2)):
+        path = plan(tmp_path / "plan.json", on_bad_image={"p-1": "skip"}, workers=workers)
+        monkeypatch.setenv("SAEV_PLAN", str(path))
+        out = tmp_path / f"{workers}" / "v-1"
+        record(skipped.listed, out, skipped.vit, range(3), threads)
+        assert contents(out) == reference
+    record(skipped.listed, tmp_path / "one", skipped.vit | {"shard_images": 1024}, range(1))
+    other = Activations(tmp_path / "one")
+    for stream in other.streams.values():
+        ours = skipped.acts.read(stream, 0, N)
+        assert all(
+            np.array_equal(a, b) for a, b in zip(other.read(stream, 0, N), ours, strict=True)
+        )
+    statistics = (tmp_path / "one" / "stats.safetensors").read_bytes()
+    assert statistics == reference["stats.safetensors"]
+
+
+def test_all_bad_pictures_of_a_shard_are_listed_with_the_way_to_skip_them(skipped, tmp_path):
+    common = arguments(skipped.listed, tmp_path / "v-1", skipped.vit)
+    with pytest.raises(UserError) as caught:
+        activations.main(["record", *common, "--shard", "1"])
+    message = str(caught.value)
+    for row in ABSENT:
+        assert (f"(row {row})" in message) == (256 <= row < 512)
+    assert "41 of the pictures 256 to 511" in message
+    assert "images.p.on_bad_image to skip" in message
+    assert not list((tmp_path / "v-1").glob("shards/*"))
+
+
+def test_a_picture_that_changed_since_it_was_listed_is_bad(tmp_path):
+    write_pictures(tmp_path / "pics", 3)
+    listed = list_images(tmp_path / "pics", tmp_path / "p-1")
+    (tmp_path / "pics" / "a" / "0000.png").write_bytes(b"other")
+    (tmp_path / "pics" / "b" / "0001.png").unlink()
+    common = arguments(listed, tmp_path / "v-1", settings(tmp_path))
+    with pytest.raises(UserError, match=r"5 bytes[\s\S]*No such file"):
+        activations.main(["record", *common, "--shard", "0"])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "bfloat16"])
+def test_every_stored_type_reads_back_what_torch_rounds_to(tmp_path, dtype):
+    values = torch.randn(5, 7, generator=torch.manual_seed(0))
+    stream = Stream("pooled", 7, 1, "pooled", None)
+    stored = activations.stored(values, dtype, stream, list(range(5)))
+    assert np.array_equal(
+        to_float32(stored, dtype), values.to(getattr(torch, dtype)).float().numpy()
+    )
+
+
+def test_values_that_the_type_cannot_hold_are_refused_with_stream_row_and_remedy():
+    stream = Stream("layer-03.cls", 2, 1, "cls", 3)
+    values = torch.tensor([[1.0, 2.0], [70_000.0, 0.0]])
+    with pytest.raises(UserError, match=r"70,000 of layer-03\.cls, row 9,.*set dtype to float32"):
+        activations.stored(values, "float16", stream, [4, 9])
+    assert activations.stored(values, "bfloat16", stream, [4, 9]).dtype == np.uint16
+    with pytest.raises(UserError, match=r"NaN or infinite values \(layer-03\.cls, row 9\)"):
+        activations.stored(values.log(), "float32", stream, [4, 9])
+
+
+def test_a_disk_that_is_too_small_is_found_before_recording(skipped, tmp_path, monkeypatch):
+    usage = SimpleNamespace(free=10**6)
+    monkeypatch.setattr("saev.activations.shutil.disk_usage", lambda path: usage)
+    common = arguments(skipped.listed, tmp_path / "v-1", skipped.vit)
+    with pytest.raises(
+        UserError, match=r"67\.\d MB are needed for the 600 pictures.* 1\.0 MB are free"
+    ):
+        activations.main(["record", *common, "--shard", "0"])
+    assert not (tmp_path / "v-1").exists()
+
+
+def copied(skipped, tmp_path):
+    out = tmp_path / "p-1" / "v-1"
+    shutil.copytree(skipped.listed, out.parent)
+    return out
+
+
+@pytest.mark.parametrize("name", ["layer-01.cls", "layer-01.patches", "pooled"])
+def test_a_truncated_shard_is_found_by_seal_and_by_the_reader(skipped, tmp_path, name):
+    out = copied(skipped, tmp_path)
+    path = out / name / "shard-00001.npy"
+    os.truncate(path, path.stat().st_size - 4)
+    with pytest.raises(UserError, match=r"shard-00001.npy has .* bytes, not"):
+        activations.main(["seal", *arguments(out.parent, out, skipped.vit)])
+    acts = Activations(out)
+    acts.read(acts.streams[name], 0, 256)
+    with pytest.raises(UserError, match="isn't what was sealed"):
+        acts.read(acts.streams[name], 0, 257 + 3)
+
+
+def test_an_altered_byte_is_found_by_its_sha256(skipped, tmp_path):
+    out = copied(skipped, tmp_path)
+    path = out / "pooled" / "shard-00002.npy"
+    data = bytearray(path.read_bytes())
+    data[200] ^= 1
+    path.write_bytes(data)
+    acts = Activations(out, verify="sha256")
+    with pytest.raises(UserError, match="another SHA-256"):
+        acts.read(acts.stream(None, "pooled"), 512, 600)
+    sidecar = out / "shards" / "00002.json"
+    sidecar.write_text(sidecar.read_text().replace('"skipped": 1', '"skipped": 2'))
+    with pytest.raises(UserError, match="was altered"):
+        Activations(out)
+
+
+def test_seal_refuses_missing_shards_other_listings_and_lost_rows(skipped, tmp_path):
+    out = copied(skipped, tmp_path)
+    common = arguments(out.parent, out, skipped.vit)
+    sidecar = out / "shards" / "00001.json"
+    text = sidecar.read_text()
+    sidecar.unlink()
+    with pytest.raises(UserError, match=r"1 shards aren't recorded:\n  - .*00001\.json"):
+        activations.main(["seal", *common])
+    held = json.loads(text)
+    for key, value, message in (
+        ("images", "0" * 64, "another listing"),
+        ("start", 0, "other settings"),
+        ("tower", held["tower"] | {"weights_sha256": "0" * 64}, "another tower"),
+    ):
+        sidecar.write_text(json.dumps(held | {key: value}))
+        with pytest.raises(UserError, match=message):
+            activations.main(["seal", *common])
+    sidecar.write_text(text)
+    rows = out / "rows" / "shard-00001.rows.npy"
+    shifted = np.load(rows)
+    shifted[-1] -= 1
+    np.save(rows, shifted)
+    with pytest.raises(UserError, match="disagree"):
+        activations.main(["seal", *common])
+
+
+def test_seal_warns_of_a_dimension_that_holds_most_of_the_variance(capsys):
+    from saev.seal import _sanity, _warn
+    from saev.statistics import Moments
+
+    vectors = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
+    vectors[:, 2] *= 30
+    vectors[:, 3] = 7
+    figures = _sanity(Moments.of(vectors))
+    assert figures["n_constant_dimensions"] == 1
+    assert figures["top_dimension"] == 2
+    _warn(Stream("layer-00.cls", 4, 1, "cls", 0), figures)
+    assert "dimension 2 holds 100% of the variance" in capsys.readouterr().err
+
+
+def wait_for(process, condition):
+    for _ in range(2000):
+        if condition() or process.poll() is not None:
+            return
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A recording of 1,000 pictures in one shard of four blocks."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write_pictures(folder / "pics", 1000, size=(64, 64))
+    listed = list_images(folder / "pics", folder / "p-1")
+    vit = settings(folder, shard_images=1024)
+    record(listed, listed / "v-1", vit, range(1))
+    return SimpleNamespace(listed=listed, vit=vit, contents=contents(listed / "v-1"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pattern", "blocks"),
+    [
+        (".state/*/pooled.npy", 0),
+        (".state/*/block-00001.json", 2),
+        (".state/*/block-00003.json", 4),
+        ("layer-00.cls/*.npy", 4),
+    ],
+)
+def test_a_job_killed_at_any_instant_and_run_again_gives_the_undisturbed_bytes(
+    undisturbed, tmp_path, pattern, blocks
+):
+    out = tmp_path / "v-1"
+    common = arguments(undisturbed.listed, out, undisturbed.vit)
+    command = [*(sys.executable, "-m", "saev.activations", "record"), *common, "--shard", "0"]
+    process = subprocess.Popen(command)
+    while not any(out.glob(pattern)) and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if not any(out.glob("shards/*")):  # else it was over before the signal came
+        assert len(list(out.glob(".state/*/block-*.json"))) >= blocks
+    activations.main(["record", *common, "--shard", "0"])
+    activations.main(["seal", *common])
+    assert contents(out) == undisturbed.contents
+
+
+def test_finished_blocks_are_taken_up_and_torn_ones_recorded_again(tmp_path, monkeypatch):
+    write_pictures(tmp_path / "pics", 700)
+    listed = list_images(tmp_path / "pics", tmp_path / "p-1")
+    vit = settings(tmp_path, shard_images=768)
+    reference = tmp_path / "undisturbed" / "v-1"
+    record(listed, reference, vit, range(1))
+    out = tmp_path / "torn" / "v-1"
+    common = ["record", *arguments(listed, out, vit), "--shard", "0"]
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("saev.shards.ShardState.finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            activations.main(common)
+    state = next(p for p in (out / ".state").iterdir() if p.is_dir())
+    held = state / "layer-01.patches.npy"
+    data = bytearray(held.read_bytes())
+    block = 256 * 4 * 32 * 2
+    data[128 + block + 5] ^= 1  # in the second of three blocks
+    held.write_bytes(data + b"a torn write at the end")
+    seen = []
+    batches = activations.batches
+    monkeypatch.setattr("saev.activations.batches", lambda *a: seen.append(a[1]) or batches(*a))
+    activations.main(common)
+    activations.main(["seal", *arguments(listed, out, vit)])
+    assert seen == [256]
+    assert contents(out) == contents(reference)
+    assert not (out / ".state").exists()
+
+
+PLACE = ShardState._place_array
+
+
+def test_a_job_stopped_between_placing_two_arrays_is_taken_up(tmp_path, monkeypatch):
+    write_pictures(tmp_path / "pics", 300)
+    listed = list_images(tmp_path / "pics", tmp_path / "p-1")
+    vit = settings(tmp_path, shard_images=512)
+    reference = tmp_path / "undisturbed" / "v-1"
+    record(listed, reference, vit, range(1))
+    for stop_after in (1, 3):
+        for damage in (False, True):
+            out = tmp_path / f"{stop_after}{damage}" / "v-1"
+            common = ["record", *arguments(listed, out, vit), "--shard", "0"]
+            placed = []
+
+            def place(self, stream, placed=placed, limit=stop_after):
+                if len(placed) == limit:
+                    raise KeyboardInterrupt
+                placed.append(stream)
+                return PLACE(self, stream)
+
+            with monkeypatch.context() as patched:
+                patched.setattr(ShardState, "_place_array", place)
+                with pytest.raises(KeyboardInterrupt):
+                    activations.main(common)
+            if damage:
+                path = out / placed[0].name / "shard-00000.npy"
+                path.write_bytes(path.read_bytes()[:-9] + b"corrupted")
+            activations.main(common)
+            activations.main(["seal", *arguments(listed, out, vit)])
+            assert contents(out) == contents(reference)
+
+
+def test_a_shard_without_any_readable_picture_is_sealed_as_empty(tmp_path, monkeypatch):
+    write_pictures(tmp_path / "pics", 260)
+    spoil(tmp_path / "pics", range(256, 260))
+    listed = list_images(tmp_path / "pics", tmp_path / "p-1")
+    path = plan(tmp_path / "plan.json", on_bad_image={"p-1": "skip"})
+    monkeypatch.setenv("SAEV_PLAN", str(path))
+    acts = record(listed, listed / "v-1", settings(tmp_path), range(2))
+    assert acts.rows(0, 1000).tolist() == list(range(256))
+    rows, values = acts.read(acts.stream(-1, "patches"), 256, 260)
+    assert rows.shape == (0,)
+    assert values.shape == (0, 4, 32)
+    for array in load_file(listed / "v-1" / "stats.safetensors").values():
+        assert np.isfinite(array).all()
+
+
+def test_unsealed_activations_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"meta\.json is missing"):
+        Activations(tmp_path)

@@ -1,0 +1,255 @@
+"""From bytes to what a person sees, and to what the model sees."""
+
+import struct
+import zlib
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+
+from saev.decode import BadImage, Geometry, open_rgb
+from saev.vit import normalise
+
+
+def encoded(image, format_name, **options):
+    held = BytesIO()
+    image.save(held, format_name, **options)
+    return held.getvalue()
+
+
+def corners(image):
+    """Colours of the four corners, left to right, top to bottom."""
+    w, h = image.size
+    return [image.getpixel(at) for at in ((0, 0), (w - 1, 0), (0, h - 1), (w - 1, h - 1))]
+
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def quarters(width=30, height=20):
+    """A picture whose quarters are red, green, blue, white."""
+    image = Image.new("RGB", (width, height))
+    for i, colour in enumerate((RED, GREEN, BLUE, WHITE)):
+        left, top = (i % 2) * width // 2, (i // 2) * height // 2
+        image.paste(colour, (left, top, left + width // 2, top + height // 2))
+    return image
+
+
+def geometry(mode="shortest", size=32, resize=None, interpolation="bicubic"):
+    return Geometry(
+        image_size=size,
+        resize_mode=mode,
+        resize_size=resize or size,
+        interpolation=interpolation,
+        mean=(0.48145466, 0.4578275, 0.40821073),
+        std=(0.26862954, 0.26130258, 0.27577711),
+        patch_size=16,
+        grid=(size // 16, size // 16),
+    )
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize(
+    ("orientation", "expected"),
+    [
+        (1, [RED, GREEN, BLUE, WHITE]),
+        (2, [GREEN, RED, WHITE, BLUE]),
+        (3, [WHITE, BLUE, GREEN, RED]),
+        (4, [BLUE, WHITE, RED, GREEN]),
+        (5, [RED, BLUE, GREEN, WHITE]),
+        (6, [BLUE, RED, WHITE, GREEN]),
+        (7, [WHITE, GREEN, BLUE, RED]),
+        (8, [GREEN, WHITE, RED, BLUE]),
+    ],
+)
+def test_a_picture_is_turned_as_exif_says_once(format_name, orientation, expected):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if format_name == "WEBP" else {}
+    image = open_rgb(encoded(quarters(), format_name, exif=exif, **options))
+    assert image.size == ((30, 20) if orientation < 5 else (20, 30))
+    assert corners(image) == expected
+
+
+def test_transparency_lies_over_white():
+    layer = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
+    layer.putpixel((1, 0), (0, 0, 0, 128))
+    image = open_rgb(encoded(layer, "PNG"))
+    assert image.getpixel((0, 0)) == WHITE
+    assert image.getpixel((1, 0)) == (127, 127, 127)
+    gray = Image.new("LA", (2, 1), (0, 0))
+    assert open_rgb(encoded(gray, "PNG")).getpixel((0, 0)) == WHITE
+
+
+def test_palettes_with_a_transparent_colour_lie_over_white():
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    for format_name in ("PNG", "GIF"):
+        opened = open_rgb(encoded(image, format_name, transparency=0))
+        assert [opened.getpixel((x, 0)) for x in (0, 1)] == [WHITE, BLUE]
+    opened = open_rgb(encoded(image, "PNG"))
+    assert [opened.getpixel((x, 0)) for x in (0, 1)] == [RED, BLUE]
+
+
+def test_a_transparent_colour_of_an_rgb_picture_is_white():
+    image = Image.new("RGB", (2, 1), RED)
+    image.putpixel((1, 0), BLUE)
+    opened = open_rgb(encoded(image, "PNG", transparency=RED))
+    assert [opened.getpixel((x, 0)) for x in (0, 1)] == [WHITE, BLUE]
+
+
+def test_cmyk_and_bilevel_become_rgb():
+    image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    assert open_rgb(encoded(image, "TIFF")).getpixel((0, 0)) == RED
+    jpeg = open_rgb(encoded(image, "JPEG", quality=100)).getpixel((4, 4))
+    assert np.abs(np.subtract(jpeg, RED)).max() <= 3
+    assert open_rgb(encoded(Image.new("1", (8, 8), 1), "PNG")).getpixel((0, 0)) == WHITE
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_not_cut(format_name):
+    values = np.array([[0, 257, 32896, 65535]], np.uint16)
+    image = open_rgb(encoded(Image.fromarray(values), format_name))
+    assert np.asarray(image)[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_floats_and_long_integers_are_scaled_or_refused():
+    floats = Image.fromarray(np.array([[0, 0.5, 1]], np.float32))
+    assert np.asarray(open_rgb(encoded(floats, "TIFF")))[0, :, 0].tolist() == [0, 128, 255]
+    for bad in (np.array([[0, 7.5]], np.float32), np.array([[0, np.nan]], np.float32)):
+        with pytest.raises(BadImage, match="32-bit floats"):
+            open_rgb(encoded(Image.fromarray(bad), "TIFF"))
+    with pytest.raises(BadImage, match="32-bit integers"):
+        open_rgb(encoded(Image.fromarray(np.array([[-5, 70000]], np.int32)), "TIFF"))
+
+
+def test_the_first_frame_of_an_animation_is_seen():
+    frames = [Image.new("RGB", (4, 4), c) for c in (BLUE, RED)]
+    for format_name, options in (("GIF", {}), ("PNG", {}), ("WEBP", {"lossless": True})):
+        data = encoded(frames[0], format_name, save_all=True, append_images=frames[1:], **options)
+        assert open_rgb(data).getpixel((0, 0)) == BLUE
+
+
+def test_truncated_empty_and_foreign_files_give_a_short_reason(tmp_path):
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    for format_name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"):
+        data = encoded(noise, format_name)
+        for share in (0.2, 0.5, 0.9):
+            with pytest.raises(BadImage) as caught:
+                open_rgb(data[: int(len(data) * share)])
+            assert len(str(caught.value)) < 200
+            assert "BytesIO" not in str(caught.value)
+    reasons = {
+        b"": "empty",
+        b"\0" * 128 + b"DICM" + b"\0" * 200: "DICOM",
+        b"\0\0\0\x18ftypheic\0\0\0\0": "HEIC",
+        b"<svg xmlns='x'></svg>": "SVG",
+        b"<!DOCTYPE html><html>": "HTML",
+        b"%PDF-1.7": "PDF",
+        b"hello": "not a picture",
+        b"\xff\xd8\xff\xe0": "JPEG",
+    }
+    for data, reason in reasons.items():
+        with pytest.raises(BadImage, match=reason):
+            open_rgb(data)
+    with pytest.raises(BadImage, match="No such file"):
+        open_rgb(tmp_path / "absent.png")
+
+
+def test_a_bomb_is_refused_by_its_header_before_memory_is_taken():
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99))
+    with pytest.raises(BadImage, match=r"60,000 × 60,000 pixels are more than max_pixels"):
+        open_rgb(png + chunk(b"IEND", b""))
+    data = encoded(Image.new("RGB", (10, 10)), "PNG")
+    assert open_rgb(data, max_pixels=100).size == (10, 10)
+    with pytest.raises(BadImage, match="max_pixels"):
+        open_rgb(data, max_pixels=99)
+
+
+def test_a_sliver_is_a_bad_picture_not_a_huge_resize():
+    with pytest.raises(BadImage, match="too narrow"):
+        geometry(size=224).pixels(Image.new("RGB", (1, 60_000)))
+    with pytest.raises(BadImage, match="too narrow"):
+        geometry("longest").pixels(Image.new("RGB", (1, 60_000)))
+
+
+SIDES = st.integers(1, 130)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    SIDES,
+    SIDES,
+    st.sampled_from(["shortest", "longest", "squash"]),
+    st.sampled_from([31, 32, 48]),
+    st.sampled_from(["bicubic", "bilinear"]),
+)
+def test_inputs_equal_those_of_open_clip_bit_by_bit(width, height, mode, size, interpolation):
+    if mode == "longest" and max(width, height) > 20 * min(width, height):
+        return
+    rng = np.random.default_rng([width, height])
+    image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    ours = geometry(mode, size, interpolation=interpolation)
+    theirs = image_transform_v2(
+        PreprocessCfg(size=size, resize_mode=mode, interpolation=interpolation), is_train=False
+    )
+    pixels = torch.from_numpy(ours.pixels(image)[None].copy())
+    assert torch.equal(normalise(pixels, ours)[0], theirs(image))
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIDES, SIDES, st.sampled_from(["center", "squash"]), st.sampled_from([0.875, 0.9, 1.0]))
+def test_inputs_equal_those_of_timm_bit_by_bit(width, height, mode, crop_pct):
+    from timm.data import create_transform
+
+    rng = np.random.default_rng([width, height])
+    image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    theirs = create_transform(
+        (3, 32, 32),
+        interpolation="bicubic",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        crop_pct=crop_pct,
+        crop_mode=mode,
+    )
+    resize_mode = {"center": "shortest", "squash": "squash"}[mode]
+    half = (0.5, 0.5, 0.5)
+    ours = Geometry(32, resize_mode, int(32 / crop_pct), "bicubic", half, half, 16, (2, 2))
+    pixels = torch.from_numpy(ours.pixels(image)[None].copy())
+    assert torch.equal(normalise(pixels, ours)[0], theirs(image))
+
+
+def test_the_crop_box_is_the_part_that_the_model_sees():
+    assert geometry(size=32).crop(64, 32) == (16.0, 0.0, 48.0, 32.0)
+    assert geometry(size=32).crop(100, 200) == (0.0, 50.0, 100.0, 150.0)
+    assert geometry("squash").crop(100, 50) == (0.0, 0.0, 100.0, 50.0)
+    assert geometry("longest").crop(64, 32) == (0.0, -16.0, 64.0, 48.0)
+    assert geometry(size=28, resize=32).crop(32, 32) == (2.0, 2.0, 30.0, 30.0)
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+def test_the_view_shows_the_pixels_of_the_input(mode):
+    image = quarters(90, 40).resize((900, 400))
+    ours = geometry(mode, 64)
+    seen = np.asarray(ours.pixels(image)).astype(float)
+    shown = np.asarray(ours.view(image, 64)).astype(float)
+    assert np.abs(seen - shown).mean() < 4
+
+
+def test_geometry_survives_its_summary():
+    import json
+
+    ours = geometry("squash")
+    assert Geometry.from_summary(json.loads(json.dumps(ours.summary()))) == ours

@@ -1,0 +1,284 @@
+"""Dictionaries: equations, gradients, the checkpoint."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from safetensors import safe_open
+
+from saev import sae as saes
+from saev.errors import UserError
+from saev.sae.sparse import decode_sparse, select_topk, sum_by_latent
+
+D, N = 12, 40
+SETTINGS = {
+    "topk": {"architecture": "topk", "n_latents": N, "k": 5, "aux_k": 6, "aux_coefficient": 0.5},
+    "relu": {"architecture": "relu", "n_latents": N, "l1": 0.1, "l1_warmup_steps": 10},
+}
+
+
+def make(architecture, d=D, **changes):
+    """A dictionary with no parameter at its initial value."""
+    generator = torch.Generator().manual_seed(3)
+    sae = saes.build({**SETTINGS[architecture], **changes}, d, generator)
+    with torch.no_grad():
+        for parameter in sae.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+        sae.norm_mean.normal_(generator=generator)
+        sae.norm_scale.uniform_(0.5, 2, generator=generator)
+    sae.normalise_decoder()
+    return sae
+
+
+def vectors(b=32, d=D, seed=5):
+    return torch.randn(b, d, generator=torch.Generator().manual_seed(seed)) * 2 + 1
+
+
+@pytest.fixture(params=list(SETTINGS))
+def architecture(request):
+    return request.param
+
+
+def by_the_equation(sae, x):
+    """Latents and reconstruction of the docstring's equation, in float64, with a loop for the top k."""
+    w = {k: v.detach().double().numpy() for k, v in sae.state_dict().items()}
+    u = (x.double().numpy() - w["norm_mean"]) / w["norm_scale"]
+    pre = (u - w["b_dec"]) @ w["W_enc"] + w["b_enc"]
+    z = np.maximum(pre, 0)
+    if sae.architecture == "topk":
+        for row in z:
+            row[np.argsort(-row)[sae.k :]] = 0
+    return z, (z @ w["W_dec"] + w["b_dec"]) * w["norm_scale"] + w["norm_mean"]
+
+
+def test_encode_and_decode_follow_the_equation(architecture):
+    sae, x = make(architecture), vectors()
+    z, xh = by_the_equation(sae, x)
+    np.testing.assert_allclose(sae.encode(x).detach(), z, atol=1e-5)
+    np.testing.assert_allclose(sae(x).detach(), xh, atol=1e-5)
+
+
+def test_the_triples_are_the_nonzero_latents_in_order(architecture):
+    sae, x = make(architecture), vectors()
+    z = sae.encode(x)
+    vector, latent = z.nonzero(as_tuple=True)
+    active = sae.active(x)
+    assert torch.equal(active.vector, vector)
+    assert torch.equal(active.latent, latent)
+    assert torch.equal(active.value, z[vector, latent])
+
+
+def test_decoding_triples_equals_decoding_dense_latents_also_where_nothing_fires(architecture):
+    sae, x = make(architecture), vectors()
+    with torch.no_grad():
+        sae.b_enc -= 3  # so that some vectors have no latent at all
+    active = sae.active(x)
+    assert len(active.vector.unique()) < len(x)
+    torch.testing.assert_close(sae.decode_active(*active, len(x)), sae(x), atol=1e-5, rtol=1e-5)
+    nothing = sae.active(x[:0])
+    assert sae.decode_active(*nothing, 3).shape == (3, D)
+
+
+def test_chosen_latents_equal_the_whole(architecture):
+    sae, x, chosen = make(architecture), vectors(), torch.tensor([7, 0, 39])
+    assert torch.equal(sae.encode_latents(x, chosen), sae.encode(x)[:, chosen])
+
+
+def test_a_row_has_the_same_bits_in_a_batch_of_any_size(architecture):
+    sae, x = make(architecture, d=64), vectors(64, 64)
+    whole = sae.encode(x)
+    for size in (1, 3, 8, 17):
+        assert torch.equal(sae.encode(x[:size]), whole[:size])
+
+
+def test_the_decoder_has_unit_rows_and_the_gradient_nothing_along_them(architecture):
+    sae = make(architecture)
+    torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(N))
+    sae.loss(sae.normalise(vectors()), 0, torch.zeros(N, dtype=torch.bool)).terms.loss.backward()
+    sae.remove_parallel_gradient()
+    along = (sae.W_dec.grad * sae.W_dec).sum(1)
+    assert along.abs().max() < 1e-6
+    assert sae.W_dec.grad.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("n", [64, 512, 4096])
+def test_the_first_reconstruction_is_neither_lost_nor_longer_than_the_input(architecture, n):
+    sae = saes.build({**SETTINGS[architecture], "n_latents": n, "k": 16}, 64)
+    u = torch.randn(500, 64)
+    ratio = float(sae(u).detach().norm() / u.norm())
+    assert 0.3 < ratio < 1.5
+    # An encoder that is scaled by another width is off by a factor of 8 here.
+    spread = sae.preactivations(u).detach().std() / sae.initial_encoder_scale()
+    assert 0.9 < spread < 1.1
+
+
+# The loss, in the plain dense way.
+def plain_topk(sae, u, dead):
+    pre = (u - sae.b_dec) @ sae.W_enc + sae.b_enc
+    values, latents = pre.topk(sae.k, dim=1)
+    z = torch.zeros_like(pre).scatter(1, latents, values.relu())
+    reconstruction = z @ sae.W_dec + sae.b_dec
+    mse = (u - reconstruction).square().mean()
+    masked = torch.where(dead, pre, -torch.inf)
+    values, latents = masked.topk(min(sae.aux_k, int(dead.sum())), dim=1)
+    aux_z = torch.zeros_like(pre).scatter(1, latents, values.relu())
+    residual = (u - reconstruction).detach()
+    return mse + sae.aux_coefficient * (residual - aux_z @ sae.W_dec).square().mean()
+
+
+def plain_relu(sae, u, dead):
+    z = ((u - sae.b_dec) @ sae.W_enc + sae.b_enc).relu()
+    mse = (u - z @ sae.W_dec - sae.b_dec).square().mean()
+    return mse + sae.l1 * 0.4 * z.sum(dim=1).mean()  # step 4 of a warm-up of 10
+
+
+@pytest.mark.parametrize("b", [1, 9, 64])
+@pytest.mark.parametrize("k", [1, 5, N])
+def test_the_loss_and_its_gradients_equal_plain_autograd_in_float64(architecture, b, k):
+    sae = make(architecture, k=k).double()
+    u = vectors(b).double()
+    u[0] = 0
+    dead = torch.zeros(N, dtype=torch.bool)
+    dead[[1, 4, 7, 8, 20, 21, 22, 39]] = True
+    plain = plain_topk if architecture == "topk" else plain_relu
+    losses = sae.loss(u, 4, dead).terms.loss, plain(sae, u, dead)
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=1e-12)
+    ours, theirs = (torch.autograd.grad(loss, list(sae.parameters())) for loss in losses)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-12)
+
+
+def test_the_auxiliary_loss_reaches_the_encoder_of_dead_latents_alone():
+    sae, u = make("topk"), vectors()
+    dead = torch.zeros(N, dtype=torch.bool)
+    dead[:8] = True
+    with torch.no_grad():
+        sae.b_enc[:8] -= 30
+        sae.b_enc[0] += 30.1  # positive, but hardly ever among the first k
+    forward = sae.loss(u, 0, dead)
+    (with_aux,) = torch.autograd.grad(forward.terms.loss, sae.W_enc)
+    sae.aux_coefficient = 0.0
+    (without,) = torch.autograd.grad(sae.loss(u, 0, dead).terms.loss, sae.W_enc)
+    changed = (with_aux != without).any(dim=0)
+    assert changed[0]
+    assert not changed[8:].any()
+
+
+def test_the_sparse_parts_pass_gradcheck():
+    generator = torch.Generator().manual_seed(0)
+    u = torch.randn(6, 5, generator=generator, dtype=torch.float64)
+    weights = [
+        torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        for shape in ((5, 9), (9,), (9, 5))
+    ]
+
+    def autoencode(encoder, bias, decoder):
+        pre = (u @ encoder + bias).detach()
+        values, latents = select_topk(pre, u, encoder, bias, 3, among=torch.arange(1, 9))
+        return decode_sparse(values, latents, decoder)
+
+    assert torch.autograd.gradcheck(autoencode, weights)
+
+
+def test_sums_by_latent_equal_a_loop_and_do_not_depend_on_threads():
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.rand(700, 37, generator=generator).topk(5).indices
+    weights, rows = torch.randn(700, 5), torch.randn(700, 19)
+    expected = torch.zeros(50, 19, dtype=torch.float64)
+    for i in range(700):
+        for s in range(5):
+            expected[latents[i, s]] += weights[i, s].double() * rows[i].double()
+    found = []
+    before = torch.get_num_threads()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append(sum_by_latent(latents, weights, rows, 50))
+    torch.set_num_threads(before)
+    torch.testing.assert_close(found[0].double(), expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_fired_and_counts_say_what_encode_says(architecture):
+    sae, x = make(architecture), vectors(9)
+    forward = sae.loss(sae.normalise(x), 0, torch.zeros(N, dtype=torch.bool))
+    z = sae.encode(x)
+    assert torch.equal(forward.fired, (z > 0).any(0))
+    assert torch.equal(forward.n_active, (z > 0).sum(1))
+
+
+def store(sae, path, **changes):
+    settings = {**SETTINGS[sae.architecture], **changes}
+    saes.save(sae, path, settings=settings, inputs={"activations": "0" * 64}, stream="layer-11.cls")
+    return path
+
+
+def test_saving_loading_and_running_gives_the_same_bits_in_evaluation_mode(architecture, tmp_path):
+    sae, x = make(architecture, d=48), vectors(32, 48)
+    loaded = saes.load(store(sae, tmp_path / "checkpoint.safetensors"))
+    assert not loaded.training
+    assert not any(p.requires_grad for p in loaded.parameters())
+    assert torch.equal(loaded(x), sae(x))
+    assert torch.equal(loaded.encode(x), sae.encode(x))
+    assert loaded.stream == "layer-11.cls"
+    assert loaded.metadata["settings"]["n_latents"] == N
+    again = store(loaded, tmp_path / "again.safetensors")
+    assert again.read_bytes() == (tmp_path / "checkpoint.safetensors").read_bytes()
+
+
+def test_the_checkpoint_can_be_used_without_this_package(architecture, tmp_path):
+    sae, x = make(architecture), vectors()
+    path = store(sae, tmp_path / "checkpoint.safetensors")
+    with safe_open(path, "np") as file:
+        assert list(file.metadata()) == ["saev"]
+        metadata = json.loads(file.metadata()["saev"])
+        w = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert metadata["format_version"] == 1
+    assert "W_enc^T (u - b_dec) + b_enc" in metadata["equation"]
+    assert (w["W_enc"].shape, w["W_dec"].shape) == ((D, N), (N, D))
+    u = (x.numpy() - w["norm_mean"]) / w["norm_scale"]
+    z = np.maximum((u - w["b_dec"]) @ w["W_enc"] + w["b_enc"], 0)
+    if metadata["architecture"] == "topk":
+        z[z < np.sort(z, axis=1)[:, [-metadata["settings"]["k"]]]] = 0
+    np.testing.assert_allclose(sae.encode(x).detach(), z, atol=1e-5)
+
+
+def test_a_missing_or_cut_or_foreign_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(UserError, match="missing"):
+        saes.load(path)
+    data = store(make("topk"), path).read_bytes()
+    path.write_bytes(data[:-9])
+    with pytest.raises(UserError, match="no checkpoint of saev"):
+        saes.load(path)
+    safetensors.torch.save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(UserError, match="no checkpoint of saev"):
+        saes.load(path)
+
+
+def rewrite(path, tensors=None, **changes):
+    """The checkpoint with another metadata."""
+    with safe_open(path, "pt") as file:
+        metadata = json.loads(file.metadata()["saev"])
+    tensors = tensors or safetensors.torch.load_file(path)
+    safetensors.torch.save_file(tensors, path, {"saev": json.dumps(metadata | changes)})
+
+
+def test_a_newer_format_an_unknown_architecture_and_wrong_shapes_are_refused(tmp_path):
+    path = store(make("topk"), tmp_path / "checkpoint.safetensors")
+    rewrite(path, format_version=2)
+    with pytest.raises(UserError, match="newer saev"):
+        saes.load(path)
+    rewrite(path, format_version=1, architecture="gated")
+    with pytest.raises(UserError, match="'gated'; this saev knows: topk, relu"):
+        saes.load(path)
+    rewrite(path, architecture="topk", d=D + 1)
+    with pytest.raises(UserError, match="doesn't hold the tensors"):
+        saes.load(path)
+
+
+def test_k_above_the_number_of_latents_is_refused():
+    with pytest.raises(UserError, match="k: 41 is larger than n_latents: 40"):
+        make("topk", k=N + 1)

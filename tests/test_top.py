@@ -1,0 +1,144 @@
+"""The top images: any grouping gives what sorting everything gives."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saev.analysis.counts import Counter, merged, open_run
+from saev.analysis.top import Top
+
+N_LATENTS = 3
+
+# Few distinct values, so that ties are common.
+entries = st.lists(
+    st.tuples(
+        st.integers(0, N_LATENTS - 1),
+        st.sampled_from([0.5, 1.0, 2.0]),
+        st.integers(0, 12),
+        st.integers(0, 3),
+    ),
+    unique_by=lambda e: (e[0], e[2], e[3]),
+    max_size=60,
+)
+
+
+def add(top, chosen, flush=True):
+    columns = zip(*chosen, strict=True) if chosen else ([], [], [], [])
+    dtypes = (np.int64, np.float32, np.int64, np.int32)
+    latents, values, rows, patches = (
+        np.array(list(c), t) for c, t in zip(columns, dtypes, strict=True)
+    )
+    hit = top.candidates(latents, values)
+    top.add(latents[hit], values[hit], rows[hit], patches[hit])
+    if flush:
+        top.flush()
+
+
+def expected(all_entries, k):
+    """(value, row, patch) by latent, by sorting everything."""
+    result = []
+    for latent in range(N_LATENTS):
+        best = {}
+        for j, value, row, patch in all_entries:
+            if j == latent and (row not in best or (-value, patch) < best[row]):
+                best[row] = (-value, patch)
+        ranked = sorted((v, row, patch) for row, (v, patch) in best.items())[:k]
+        kept = [(-v, row, patch) for v, row, patch in ranked]
+        result.append(kept + [(-1, -1, -1)] * (k - len(kept)))
+    return result
+
+
+def content(top):
+    return [
+        list(zip(v, r, p, strict=True))
+        for v, r, p in zip(
+            top.values.tolist(), top.rows.tolist(), top.patches.tolist(), strict=True
+        )
+    ]
+
+
+@given(entries, st.integers(1, 5), st.sets(st.integers(1, 12)), st.booleans(), st.booleans())
+def test_any_grouping_keeps_what_a_sort_of_all_keeps(found, k, cuts, backwards, flush):
+    groups = np.searchsorted(sorted(cuts), [e[2] for e in found], side="right")
+    top = Top(N_LATENTS, k)
+    order = sorted(set(groups.tolist()), reverse=backwards)
+    for group in order:
+        add(top, [e for e, g in zip(found, groups, strict=True) if g == group], flush)
+    top.flush()
+    assert content(top) == expected(found, k)
+
+
+@given(entries, st.integers(1, 5), st.integers(0, 13))
+def test_two_parts_merged_keep_what_one_keeps(found, k, cut):
+    parts = [Top(N_LATENTS, k) for _ in range(2)]
+    for entry_part, top in enumerate(parts):
+        add(top, [e for e in found if (e[2] >= cut) == bool(entry_part)])
+    parts[0].absorb(parts[1])
+    assert content(parts[0]) == expected(found, k)
+
+
+def test_an_image_comes_in_once_with_its_largest_patch_and_the_first_of_equal_ones():
+    top = Top(1, 3)
+    patches = [(0, 1.0, 4, 0), (0, 2.0, 4, 2), (0, 2.0, 4, 1), (0, 1.5, 3, 0)]
+    add(top, patches)
+    assert content(top) == [[(2.0, 4, 1), (1.5, 3, 0), (-1, -1, -1)]]
+
+
+def test_fewer_images_than_slots_leave_minus_one():
+    top = Top(2, 3)
+    add(top, [(1, 1.0, 0, 0)])
+    assert content(top) == [[(-1, -1, -1)] * 3, [(1.0, 0, 0), (-1, -1, -1), (-1, -1, -1)]]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 3)), max_size=80),
+    st.integers(1, 20),
+    st.integers(1, 7),
+)
+def test_counts_spilled_and_merged_are_those_of_counting(tmp_path_factory, pairs, limit, size):
+    folder = tmp_path_factory.mktemp("counts")
+    (folder / "runs").mkdir()
+    counter = Counter(folder / "runs", 4, limit)
+    for start in range(0, len(pairs), size):
+        piece = np.array(pairs[start : start + size], np.int64)
+        counter.add(piece[:, 0], piece[:, 1])
+    names = counter.finish(folder, "label", 5)
+    assert all((folder / name).is_file() for name in names)
+    run = open_run(folder, "label", 4)
+    counts = {}
+    for latent, label in pairs:
+        if label >= 0:
+            counts[latent * 4 + label] = counts.get(latent * 4 + label, 0) + 1
+    assert dict(zip(run.keys.tolist(), run.counts.tolist(), strict=True)) == counts
+    assert run.keys.tolist() == sorted(counts)
+
+
+def test_runs_with_other_codes_are_merged_by_what_the_codes_stand_for(tmp_path):
+    runs = []
+    for name, codes, latents, labels in (
+        ("a", [0, 2], [0, 0, 1], [0, 1, 1]),  # its labels are the merge's 0 and 2
+        ("b", [1, 2], [0, 1, 1], [0, 1, 1]),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        counter = Counter(folder, 2)
+        counter.add(np.array(latents), np.array(labels))
+        counter.finish(folder, "label", 2)
+        runs.append(open_run(folder, "label", 2, np.array(codes)))
+    for limit in (1, 100):
+        pieces = list(merged(runs, 2, 3, limit))
+        keys, counts = (np.concatenate(c).tolist() for c in zip(*pieces, strict=True))
+        assert dict(zip(keys, counts, strict=True)) == {0: 1, 1: 1, 2: 1, 5: 3}
+        assert keys == sorted(keys)
+
+
+def test_merging_holds_no_more_than_the_limit_at_a_time(tmp_path):
+    counter = Counter(tmp_path, 10, limit=50)
+    pairs = np.stack(np.meshgrid(np.arange(100), np.arange(10)), -1).reshape(-1, 2)
+    counter.add(pairs[:, 0], pairs[:, 1])
+    assert counter.n_runs == 1
+    counter.finish(tmp_path, "label", 100)
+    pieces = [len(keys) for keys, _ in merged([open_run(tmp_path, "label", 10)], 100, 10, 50)]
+    assert sum(pieces) == 1000
+    assert max(pieces) == pytest.approx(50)

@@ -44,7 +44,7 @@ rule build_gallery:
         training=expand(
             "{directory}/{file}",
             directory=PLAN.directories("images", "vit", "sae"),
-            file=["meta.json", "train.jsonl", "run.json"],
+            file=["meta.json", "train.jsonl"],
         ),
     output:
         "results/index.html",

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 

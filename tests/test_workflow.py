@@ -1,12 +1,15 @@
 """The workflow as its user meets it: errors, dry runs, results, records."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from project import ROOT, Project, config
 from safetensors.numpy import load_file
 
@@ -186,3 +189,31 @@ def test_an_altered_shard_or_checkpoint_stops_what_reads_it(built, tmp_path):
         path.write_bytes(data)
     text = refused(copy, "--forcerun", "train_sae")
     assert "shard-00000.npy" in text
+
+
+def test_the_settings_in_the_readme_plan_what_they_say(tmp_path):
+    own, model = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    project = Project.create(tmp_path / "project", n_images=6)
+    shutil.copy(ROOT / "config.yaml", project.folder)
+    mine = project.folder / "mine.yaml"
+    mine.write_text(own.replace("/data/birds", "pictures"))
+    planned = project.planned("--configfile", "mine.yaml")
+    assert planned["train_sae"] == planned["build_dashboard"] == planned["record_shard"] == 1
+    assert "draw_openmoji" not in planned
+    settings = yaml.safe_load(own.replace("/data/birds", "pictures")) | yaml.safe_load(model)
+    default = project.settings()["sae"]["cls"]
+    settings["sae"] = {"mine": {**default, "layer": -2}}
+    settings["runs"][0] |= {"vit": "clip-l14", "sae": "mine"}
+    mine.write_text(yaml.safe_dump(settings))
+    (project.folder / "dino.safetensors").write_bytes(b"")
+    assert project.planned("--configfile", "mine.yaml")["record_shard"] == 1
+
+
+def test_the_docs_name_only_commands_that_exist():
+    text = (ROOT / "README.md").read_text() + (ROOT / "docs/reruns.md").read_text()
+    rules = set(
+        re.findall(r"^rule (\w+):", "".join(p.read_text() for p in ROOT.glob("rules/*.smk")), re.M)
+    )
+    assert set(re.findall(r"--(?:forcerun|until) (\w+)", text)) <= rules
+    for path in re.findall(r"\((docs/[\w.]+)\)", text):
+        assert (ROOT / path).exists(), path

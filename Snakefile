@@ -35,6 +35,7 @@ localrules:
 rule gallery:
     input:
         "results/index.html",
+        through("dashboard"),
 
 
 include: "rules/images.smk"

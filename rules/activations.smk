@@ -1,6 +1,6 @@
 rule activations:
     input:
-        expand("{directory}/meta.json", directory=PLAN.directories("images", "vit")),
+        through("activations"),
 
 
 # A shard is a fixed range of the listing: one job, one file a stream, and the unit of resuming.

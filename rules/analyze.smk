@@ -1,9 +1,6 @@
 rule analyze:
     input:
-        expand(
-            "{directory}/meta.json",
-            directory=PLAN.directories("images", "vit", "sae", "analysis"),
-        ),
+        through("analyze"),
 
 
 rule label_images:

@@ -106,6 +106,56 @@ def parts(wildcards):
     return [f"{base}/{n:05d}.json" for n in range(PLAN.n_parts(looked_at(wildcards)))]
 
 
+STAGES = ["images", "activations", "train", "analyze", "dashboard"]
+
+
+def through(stage):
+    """All files of the stages up to this one: what is missing is made again, also in the middle.
+
+    (Snakemake doesn't miss a file that nothing but existing files was made from.)
+    """
+    wanted = STAGES[: STAGES.index(stage) + 1]
+    return [
+        file for run in PLAN.runs for name in wanted for file in files_of(name, run)
+    ]
+
+
+def files_of(stage, run):
+    looked_at = [{**run, "images": images} for images in (run["images"], run["on"])]
+    sae = "results/{images}/{vit}/{sae}".format(**run)
+    analysis = f"{sae}/{run['analysis']}"
+    n_parts = PLAN.n_parts(run["on"])
+    if stage == "images":
+        names = ["manifest.parquet", "run.json", "meta.json"]
+        return [
+            f"results/{one['images']}/{name}" for one in looked_at for name in names
+        ]
+    if stage == "activations":
+        return [file for one in looked_at for file in files_of_activations(**one)]
+    if stage == "train":
+        names = [
+            "checkpoint.safetensors",
+            "train.jsonl",
+            "curves.png",
+            "run.json",
+            "meta.json",
+        ]
+        return [f"{sae}/{name}" for name in names]
+    if stage == "analyze":
+        names = ["labels.parquet", "latents.safetensors", "latents.parquet", "run.json"]
+        names += ["meta.json", *(f"parts/{n:05d}.json" for n in range(n_parts))]
+        return [f"{analysis}/{name}" for name in names]
+    return [f"{analysis}/dashboard/{name}" for name in ("index.html", "summary.json")]
+
+
+def files_of_activations(images, vit, **_):
+    names = ["images.parquet", "stats.safetensors", "run.json", "meta.json"]
+    names += [
+        f"shards/{number:05d}.json" for number in range(PLAN.n_shards(images, vit))
+    ]
+    return [f"results/{images}/{vit}/{name}" for name in names]
+
+
 def print_where():
     page = Path("results/index.html").resolve()
     if page.exists():

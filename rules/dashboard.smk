@@ -1,9 +1,6 @@
 rule dashboard:
     input:
-        expand(
-            "{directory}/dashboard/summary.json",
-            directory=PLAN.directories("images", "vit", "sae", "analysis"),
-        ),
+        through("dashboard"),
 
 
 rule build_dashboard:

@@ -1,6 +1,6 @@
 rule images:
     input:
-        expand("{directory}/meta.json", directory=PLAN.directories("images")),
+        through("images"),
 
 
 # The listing was taken when the workflow was parsed, so that a run isn't disturbed by a new picture.

@@ -1,8 +1,6 @@
 rule train:
     input:
-        expand(
-            "{directory}/meta.json", directory=PLAN.directories("images", "vit", "sae")
-        ),
+        through("train"),
 
 
 # Its resumable state lies undeclared under .state/: Snakemake deletes declared outputs first.

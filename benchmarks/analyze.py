@@ -74,7 +74,7 @@ def speed(n_images: int, n_latents: int, k: int, repeats: int) -> None:
         turns = [(ours(case), product(x, weight)) for _ in range(repeats + 1)][1:]
     a, b = (len(x) / statistics.median(t) for t in zip(*turns, strict=True))
     ratio = statistics.median(p / o for o, p in turns)
-    print(f"n={n_latents} d={D} k={k}, {len(x):,} vectors, {torch.get_num_threads()} threads")
+    print(f"\nn={n_latents} d={D} k={k}, {len(x):,} vectors, {torch.get_num_threads()} threads")
     print(f"  analysis          {a:10,.0f} vectors/s")
     print(f"  encoder product   {b:10,.0f} vectors/s")
     print(f"  ratio             {ratio:10.2f}")
@@ -113,7 +113,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--images", type=int, default=1024)
+    parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--latents", type=int, default=6144)
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)

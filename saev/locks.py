@@ -117,7 +117,8 @@ class Lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(json.dumps(record))
             os.link(temporary, self.path)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
+            # Held; or its folder was removed just now by one who was done with it: try again.
             return False
         except OSError as error:
             raise UserError(

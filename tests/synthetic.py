@@ -106,8 +106,14 @@ def _layer(name: str) -> int:
     return int(name.removeprefix("layer-").partition(".")[0])
 
 
+def _flat(values: np.ndarray) -> np.ndarray:
+    """(vectors, d) float64; what isn't finite counts as 0, so that tests can make bad activations."""
+    flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    return np.where(np.isfinite(flat), flat, 0)
+
+
 def _describe(name: str, values: np.ndarray) -> dict:
-    flat = np.nan_to_num(values.reshape(-1, values.shape[-1]).astype(np.float64))
+    flat = _flat(values)
     variance = flat.var(axis=0)
     return {
         "d": values.shape[-1],
@@ -123,7 +129,7 @@ def _describe(name: str, values: np.ndarray) -> dict:
 def _write_stats(folder: Path, streams: dict[str, np.ndarray]) -> None:
     tensors = {}
     for name, values in streams.items():
-        flat = np.nan_to_num(values.reshape(-1, values.shape[-1]).astype(np.float64))
+        flat = _flat(values)
         for statistic in names.STATISTICS:
             tensors[f"{name}.{statistic}"] = getattr(flat, statistic)(axis=0)
     save_file(tensors, folder / names.STATS)

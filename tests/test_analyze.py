@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,9 +17,11 @@ from safetensors.numpy import load_file
 from synthetic import write_activations
 
 from saev import metrics
+from saev.analysis.baseline import sample
 from saev.analysis.counts import Run
 from saev.analysis.figures import entropy_top, label_figures, purity_top
 from saev.analysis.histogram import BINS, EDGES, bin_of
+from saev.analysis.mapped import release
 from saev.analysis.merge import write_merged
 from saev.analysis.parts import write_part
 from saev.artifacts.activations import Activations
@@ -153,6 +156,26 @@ def test_the_baseline_is_a_pca_of_the_training_vectors_with_as_many_components_a
         scale = t["norm_scale"]
         raw = ((error * scale) ** 2).sum() / (((v - v.mean(0)) * scale) ** 2).sum()
         assert figures["pca_nmse_raw"] == pytest.approx(raw, rel=1e-5, abs=1e-12)
+
+
+def test_the_baselines_sample_is_of_the_split_without_repetition_over_all_images(tmp_path):
+    # Each vector holds its own number.
+    values = np.zeros((700, 3, 10), np.float32)
+    values[..., 0] = np.arange(2100).reshape(700, 3)
+    inputs = Case(tmp_path, values, {}, absent=ABSENT).open()
+    rows = inputs.activations.rows(0, 700)
+    mine = rows[~held_out_mask(rows, 0.2, 5)]
+    draws = [sample(inputs, "train", 3 * len(mine), purpose, 200) for purpose in (1, 1, 2)]
+    first, again, other = (
+        inputs.sae.denormalise(torch.cat(list(d)).float())[:, 0].round().long().tolist()
+        for d in draws
+    )
+    assert first == again != other
+    assert len(set(first)) == 200
+    assert first == sorted(first)
+    assert {n // 3 for n in first} <= set(mine.tolist())
+    assert np.bincount(np.array(first) % 3, minlength=3).min() > 40
+    assert np.bincount(np.array(first) // 525, minlength=4).min() > 25
 
 
 def test_label_figures_are_those_of_counting(case):
@@ -313,6 +336,8 @@ def test_entropy_and_purity_of_counts_worked_out_by_hand():
     # Latent 0: 9 of label 0 and 3 of label 2; latent 2: 5 of label 1.
     run = Run(np.array([0, 2, 7]), np.array([9, 3, 5]), 3)
     found = label_figures([run], 4, 3)
+    assert np.isnan(label_figures([Run(np.array([0]), np.array([9]), 3)], 1, 3).purity).all()
+    assert label_figures([Run(np.array([0]), np.array([10]), 3)], 1, 3).purity.tolist() == [1]
     assert found.support.tolist() == [12, 0, 5, 0]
     assert found.purity[0] == 0.75
     assert found.entropy[0] == pytest.approx(0.5623351446188083 / 1.0986122886681098)
@@ -483,3 +508,20 @@ def test_every_image_is_counted_once(tmp_path):
     labelled = [i for i in range(700) if i not in ABSENT and i % 3 != 2]
     assert columns["label_support.kind"][-1] == len(labelled)
     assert len(Activations(case.activations).rows(0, 700)) == 696
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_pages_of_a_mapped_file_are_given_back_and_can_be_read_again(tmp_path):
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[2]) * os.sysconf("SC_PAGE_SIZE")
+
+    case = Case(tmp_path, vectors(1024, d=10, patches=500), {}, shard_images=1024)
+    reader = Activations(case.activations)
+    stream = reader.streams[case.stream]
+    values = reader.read(stream, 0, 1024)[1][3:]
+    total = values.sum()
+    before = resident()
+    release(values)
+    assert before - resident() > 0.9 * values.nbytes
+    assert values.sum() == total
+    release(np.zeros(3))

@@ -117,7 +117,7 @@ def test_bad_pictures_are_all_named_and_can_be_skipped_and_counted(project):
         (project.folder / "pictures" / name).write_bytes(b"no picture")
     text = refused(project)
     logs = "".join(p.read_text() for p in project.folder.glob("logs/**/record_shard*.log"))
-    for name in ("cat/0003.png", "dog/0004.png", "on_bad_image: skip"):
+    for name in ("cat/0003.png", "dog/0004.png", "images.pets.on_bad_image to skip"):
         assert name in text
         assert name in logs
     with_settings(project, lambda s: s["images"]["pets"].update(on_bad_image="skip"))

@@ -10,6 +10,7 @@ from saev.analysis.codes import Codes
 from saev.analysis.counts import Counter
 from saev.analysis.histogram import BINS, bin_of
 from saev.analysis.inputs import Inputs
+from saev.analysis.mapped import release
 from saev.analysis.reconstruction import Sums, contributions
 from saev.analysis.threads import in_order, one_thread
 from saev.analysis.top import Top
@@ -194,6 +195,7 @@ def batches(inputs: Inputs, start: int, stop: int) -> Iterator[Batch]:
         for begin in range(0, len(vectors), size):
             end = begin + size
             yield Batch(here, begin, vectors[begin:end], end >= len(vectors))
+        release(values)
 
 
 def look(inputs: Inputs, centre: torch.Tensor, batch: Batch) -> Fired:

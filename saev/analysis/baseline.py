@@ -8,6 +8,7 @@ import torch
 
 from saev import metrics
 from saev.analysis.inputs import Inputs
+from saev.analysis.mapped import release
 from saev.analysis.threads import one_thread
 from saev.blocks import block_ranges
 
@@ -16,29 +17,31 @@ SAMPLE = 65_536
 SEED = 0
 
 
-def sample(inputs: Inputs, split: str, n_vectors: int, purpose: int) -> Iterator[torch.Tensor]:
+def sample(
+    inputs: Inputs, split: str, n_vectors: int, purpose: int, size: int = SAMPLE
+) -> Iterator[torch.Tensor]:
     """Yield a seeded sample of a split's vectors, without repetition, in row order, block by block.
 
     Args:
         split: which split; n_vectors: how many vectors it has.
-        purpose: another number gives another sample.
+        purpose: another number gives another sample; size: most vectors to yield.
 
     Yields:
         (b, d) float64, in the SAE's space.
     """
     rng = np.random.default_rng([SEED, purpose])
-    chosen = np.sort(rng.choice(n_vectors, min(n_vectors, SAMPLE), replace=False))
+    chosen = np.sort(rng.choice(n_vectors, min(n_vectors, size), replace=False))
     n_patches, seen = inputs.stream.n_patches, 0
     for start, stop in block_ranges(0, inputs.activations.n_images):
-        rows = inputs.activations.rows(start, stop)
-        mine = rows[inputs.splits(rows)[split]]
+        rows, values = inputs.activations.read(inputs.stream, start, stop)
+        mine = np.flatnonzero(inputs.splits(rows)[split])
         low, high = np.searchsorted(chosen, [seen, seen + len(mine) * n_patches])
         here = chosen[low:high] - seen
         seen += len(mine) * n_patches
         if not len(here):
             continue
-        images, at = np.unique(here // n_patches, return_inverse=True)
-        stored = inputs.activations.take(inputs.stream, mine[images])[at, here % n_patches]
+        stored = values[mine[here // n_patches], here % n_patches]
+        release(values)
         x = torch.from_numpy(inputs.activations.float32(stored)).to(inputs.sae.W_dec.device)
         yield inputs.sae.normalise(x).cpu().double()
 

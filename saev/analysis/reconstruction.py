@@ -7,6 +7,9 @@ import torch
 
 from saev import metrics
 
+CHUNK = 128
+"""Vectors that are reduced at once: what is between stays in the processor's cache."""
+
 
 class Sums:
     """Sums over the vectors of one split; all float64, added in row order.
@@ -103,23 +106,22 @@ def contributions(
         (b, len(Sums.NAMES)) float64.
     """
     square_scale = scale.square()
-    error = (u - reconstruction).square_()
-    square = centred.square()
-    norm_u, norm, inner = (
-        (a * b).sum(1).double()
-        for a, b in ((u, u), (reconstruction, reconstruction), (u, reconstruction))
-    )
-    lengths = (norm_u * norm).sqrt()
-    # A vector of zeros has no direction: it counts as unlike anything.
-    cosine = torch.where(lengths > 0, inner / lengths, 0.0)
-    columns = (
-        error.sum(1),
-        (error * square_scale).sum(1),
-        square.sum(1),
-        (square * square_scale).sum(1),
-        cosine,
-        norm,
-        inner,
-    )
-    table = torch.stack([column.double() for column in columns], 1).cpu().numpy()
-    return np.concatenate([l1[:, None], table], 1)
+    tables = []
+    for first in range(0, len(u), CHUNK):
+        x, xh, about = (t[first : first + CHUNK] for t in (u, reconstruction, centred))
+        error, square = (x - xh).square_(), about.square()
+        norm_x, norm, inner = ((a * b).sum(1).double() for a, b in ((x, x), (xh, xh), (x, xh)))
+        lengths = (norm_x * norm).sqrt()
+        # A vector of zeros has no direction: it counts as unlike anything.
+        cosine = torch.where(lengths > 0, inner / lengths, 0.0)
+        columns = (
+            error.sum(1),
+            (error * square_scale).sum(1),
+            square.sum(1),
+            (square * square_scale).sum(1),
+            cosine,
+            norm,
+            inner,
+        )
+        tables.append(torch.stack([column.double() for column in columns], 1))
+    return np.concatenate([l1[:, None], torch.cat(tables).cpu().numpy()], 1)

@@ -176,5 +176,5 @@ class Project:
             for path in sorted(base.rglob("*"))
             if path.is_file()
             and path.name != "run.json"
-            and not {".plans", ".state"} & set(path.relative_to(base).parts)
+            and not {".plans", ".state", "runs"} & set(path.relative_to(base).parts)
         }

@@ -1,6 +1,7 @@
 """Giving back the memory of mapped files."""
 
 import mmap
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ def release(array: np.ndarray) -> None:
     that was ever read of the open files would count as memory of the process, and grow with the data.
     Nothing happens to an array that is no view of a mapped file.
     """
-    base = array
+    base: Any = array
     while isinstance(base, np.ndarray | memoryview):
         base = base.base if isinstance(base, np.ndarray) else base.obj
     if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from saev.errors import UserError
+from saev.locks import alive
 
 CHUNK = 1 << 20
 
@@ -31,6 +32,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(path)
         temporary.touch()
     except OSError as error:
         raise UserError(
@@ -44,6 +46,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove what writers of ``path`` that were killed on this host have left beside it."""
+    prefix = f".{path.name}.{socket.gethostname()}."
+    for left in path.parent.iterdir():
+        if left.name.startswith(prefix) and left.name.endswith(".tmp"):
+            pid = left.name.removeprefix(prefix).partition(".")[0]
+            if pid.isdigit() and not alive(int(pid)):
+                left.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -30,7 +30,8 @@ def _process_started(pid: int) -> str | None:
     return None if state == "Z" else fields[18]
 
 
-def _alive(pid: int, started: str | None) -> bool:
+def alive(pid: int, started: str | None = None) -> bool:
+    """Whether process ``pid`` of this host lives (and is the one that the kernel ``started`` then)."""
     if Path("/proc/self/stat").exists():
         now = _process_started(pid)
         return now is not None and (started is None or now == started)
@@ -137,7 +138,7 @@ class Lock:
 
     def _take_over_if_stale(self, holder: dict) -> bool:
         if holder["host"] == socket.gethostname():
-            stale = not _alive(holder["pid"], holder["started"])
+            stale = not alive(holder["pid"], holder["started"])
         else:
             stale = time.time() - holder["touched"] > STALE_SECONDS
         if stale:

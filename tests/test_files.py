@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,17 @@ def test_a_file_whose_writer_fails_keeps_its_old_bytes_and_leaves_nothing(tmp_pa
         temporary.write_bytes(b"half" * (1 // 0))
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_what_a_killed_writer_has_left_is_removed_and_a_living_one_s_is_not(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    host = socket.gethostname()
+    left, living = (tmp_path / f".a.bin.{host}.{p}.00.tmp" for p in (gone.pid, os.getpid()))
+    left.touch()
+    living.touch()
+    write_bytes(tmp_path / "a.bin", b"new")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([living.name, "a.bin"])
 
 
 def test_a_number_that_is_not_finite_reaches_no_file():
@@ -103,8 +115,6 @@ def test_a_lock_of_another_host_is_taken_over_only_without_heartbeat(tmp_path):
 
 
 def test_a_process_number_that_is_used_again_does_not_hold_a_lock(tmp_path):
-    import socket
-
     path = tmp_path / "lock"
     record = {"host": socket.gethostname(), "pid": os.getpid(), "started": "1", "token": "x"}
     path.write_text(json.dumps(record))

@@ -600,6 +600,16 @@ def test_a_planted_dictionary_is_recovered(tmp_path):
     assert lines(tmp_path / "s")[-1]["eval_nmse"] < 0.1
 
 
+def test_no_step_spends_its_decoder_gradient_on_the_length_of_rows():
+    vectors, _ = planted(64, 32, 128, 6, 0.05)
+    sae = saes.build(TOPK, 32)
+    trainer = train.Trainer(sae, lr=0.001, warmup_steps=0, dead_after=64, mean=vectors.mean(0))
+    before = sae.W_dec.detach().clone()
+    trainer.train(vectors)
+    along = (sae.W_dec.grad * before).sum(dim=1)
+    assert along.abs().max() < 1e-5 * sae.W_dec.grad.norm(dim=1).max()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("aux_k", "revived"), [(4, True), (0, False)])
 def test_latents_that_start_too_weak_to_be_selected_live_by_the_auxiliary_loss(aux_k, revived):

@@ -46,5 +46,9 @@ include: "rules/dashboard.smk"
 include: "demo/demo.smk"
 
 
+onstart:
+    lock_results()
+
+
 onsuccess:
     print_where()

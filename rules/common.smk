@@ -23,10 +23,6 @@ def make_plan():
     try:
         if not workflow.is_main_process:
             return Plan.load(os.environ[PLAN_VARIABLE])
-        if runs_jobs():
-            lock = Lock("results/.lock", "results/")
-            lock.acquire()
-            atexit.register(lock.release)
         plan = resolve(config)
         os.environ[PLAN_VARIABLE] = str(plan.save())
         return plan
@@ -34,13 +30,16 @@ def make_plan():
         raise WorkflowError(str(error)) from None
 
 
-def runs_jobs():
-    """Whether this call of Snakemake will run jobs (not a dry run, a lint or a listing)."""
-    return (
-        workflow.executor_plugin is not None
-        and not workflow.dryrun
-        and not workflow.touch
-    )
+def lock_results():
+    """Hold results/ for as long as this run of the workflow lasts."""
+    if not workflow.is_main_process:
+        return
+    lock = Lock("results/.lock", "results/")
+    try:
+        lock.acquire()
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+    atexit.register(lock.release)
 
 
 PLAN = make_plan()

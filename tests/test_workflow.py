@@ -66,6 +66,7 @@ def test_a_folder_that_is_empty_or_gone_is_refused(project):
 
 def test_unwritable_results_are_refused(project):
     with_settings(project, lambda s: None)
+    (project.folder / "results").mkdir(exist_ok=True)
     (project.folder / "results").rename(project.folder / "aside")
     (project.folder / "results").write_text("a file, not a folder")
     try:

@@ -113,10 +113,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--images", type=int, default=2048)
+    parser.add_argument("--images", type=int, default=8192)
     parser.add_argument("--latents", type=int, default=6144)
     parser.add_argument("--k", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--step", choices=("make", "part"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

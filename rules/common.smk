@@ -1,10 +1,12 @@
 # Helpers of the rules: the plan of this run, and lookups in it. No rules here.
 import atexit
 import os
+import re
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 sys.path.insert(0, str(Path(workflow.basedir)))
 
@@ -14,6 +16,13 @@ from saev.files import canonical_json
 from saev.locks import Lock
 from saev.plan import Plan, resolve
 from saev.stage import PLAN_VARIABLE
+
+# Two lines for every round of jobs that say nothing; `--quiet all` would hide errors with them.
+logger.addFilter(
+    lambda record: not re.fullmatch(
+        r"Select jobs to execute\.\.\.|Execute \d+ jobs\.\.\.", str(record.msg)
+    )
+)
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*-[0-9a-f]{8}"
 

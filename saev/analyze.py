@@ -49,7 +49,6 @@ def main(arguments: list[str]) -> None:
 
 def _labels(given: Any) -> None:
     spec = stage.read_spec(given.spec)
-    write_labels(spec.settings, given.images, given.out)
     images, activations = Images(given.images), Activations(given.activations)
     if images.n_images != activations.n_images:
         raise UserError(

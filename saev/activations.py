@@ -147,7 +147,7 @@ def _record_blocks(
         raise UserError(
             listed(
                 bad,
-                f"{len(bad):,} of the pictures {start:,} to {stop - 1:,} in {images.folder} can't be "
+                f"{len(bad):,} of the pictures {start:,} to {stop - 1:,} of {images.source.where} can't be "
                 f"read:",
                 LISTED_PICTURES,
             )

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from saev.artifacts.analysis import PART
+from saev.artifacts.images import manifest_summary, write_manifest
 from saev.code import code_digest
 from saev.errors import UserError
 from saev.files import canonical_json, read_json, sha256_file, to_json, write_bytes
-from saev.images import list_folder
 from saev.settings.base import digest
 from saev.settings.config import Config, RunSettings, parse
-from saev.settings.images import ImagesSettings
 from saev.settings.vit import VitSettings
+from saev.sources import open_source
 
 RECORDING_LIBRARIES = ("torch", "open_clip_torch", "timm", "pillow")
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin")
@@ -133,30 +133,23 @@ def _images(name: str, config: Config, components: dict[str, Any], results: str)
             return directory
     settings = config.images[name]
     essential = settings.essential()
+    source = open_source(settings)
     more = {
-        "folder": settings.folder,
         "n_images": settings.n_images,
         "ready": f"{settings.folder}.json" if settings.made else None,
-        "listing": None,
     }
-    if settings.version is not None:
+    if settings.n_images is not None:
         return _put(components, "images", name, essential, more)
-    listing = _listed(name, settings)
-    essential["fingerprint"] = listing.fingerprint
-    more["n_images"] = len(listing.keys)
-    directory = _put(components, "images", name, essential, more)
-    kept = Path(results, ".plans", f"{directory}.parquet")
-    components["images"][directory]["listing"] = str(kept)
-    if not kept.exists():
-        listing.write(kept)
-    return directory
-
-
-def _listed(name: str, settings: ImagesSettings) -> Any:
     try:
-        return list_folder(settings.folder)
+        essential["fingerprint"] = fingerprint = source.fingerprint()
+        directory = _put(components, "images", name, essential, more)
+        kept = Path(results, ".plans", f"{directory}.parquet")
+        if not kept.exists():
+            write_manifest(kept, source, fingerprint)
+        components["images"][directory]["n_images"] = manifest_summary(kept).n_images
     except UserError as error:
-        raise UserError(f"images.{name}.folder: {error}") from error
+        raise UserError(f"images.{name}: {error}") from error
+    return directory
 
 
 def _vit(run: RunSettings, config: Config, components: dict[str, Any], hashes: "_Hashes") -> str:

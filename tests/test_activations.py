@@ -44,7 +44,7 @@ ABSENT = (0, 3, 255, 256, 599, *range(300, 340))
 
 def spoil(pictures, rows):
     """Make the pictures of ``rows`` unreadable, each in another way."""
-    from saev.images import list_folder
+    from saev.sources.folder import list_folder
 
     keys = list_folder(pictures).keys
     whole = BytesIO()
@@ -85,7 +85,7 @@ def expected(skipped):
     for entry in images.read(0, N):
         if entry.row in ABSENT:
             continue
-        pixels = tower.geometry.pixels(open_rgb(images.file(entry)))
+        pixels = tower.geometry.pixels(open_rgb(images.source.read(entry)))
         outputs = tower(torch.from_numpy(np.stack([pixels] * 8)))
         for name, values in outputs.items():
             found[name][entry.row] = values[0].half().numpy()
@@ -129,14 +129,14 @@ def test_taking_an_absent_row_is_refused(skipped, row):
 
 
 def test_records_tell_size_crop_digest_and_reason_of_every_picture(skipped):
-    from saev.files import sha256_file
+    from saev.files import sha256_bytes
 
     table = pq.read_table(skipped.listed / "v-1" / "images.parquet")
     records = table.to_pylist()
     assert [r["row"] for r in records] == list(range(N))
     assert [r["row"] for r in records if r["skipped"]] == sorted(ABSENT)
     images = Images(skipped.listed)
-    assert records[1]["sha256"] == sha256_file(images.file(images.read(1, 2)[0]))
+    assert records[1]["sha256"] == sha256_bytes(images.source.read(images.read(1, 2)[0]))
     assert (records[1]["width"], records[1]["height"]) == (36, 33)
     box = [records[1][f"crop_{side}"] for side in ("left", "top", "right", "bottom")]
     # 36 × 33 becomes 34 × 32, of which columns 1 to 33 are kept.

@@ -19,7 +19,7 @@ from saev.artifacts.images import Images
 from saev.artifacts.meta import META
 from saev.dashboard.build import page
 from saev.dashboard.data import column, embedded, packed, rounded, script, unpacked
-from saev.dashboard.pictures import keys_of, make_pictures, thumbnail
+from saev.dashboard.pictures import make_pictures, thumbnail
 from saev.decode import Geometry, open_rgb
 from saev.errors import UserError
 
@@ -184,7 +184,7 @@ def test_a_picture_that_has_changed_or_vanished_is_refused_by_name(copy, tmp_pat
     (folder / "pictures" / keys[0]).unlink()
     Image.new("RGB", (44, 36)).save(folder / "pictures" / keys[2])
     with pytest.raises(UserError) as caught:
-        make_pictures(tmp_path / "out", images, activations, rows, keys_of(images, rows), 2)
+        make_pictures(tmp_path / "out", images, activations, images.entries(rows.tolist()), 2)
     assert keys[0] in str(caught.value)
     assert f"{keys[2]}: has changed" in str(caught.value)
     assert keys[1] not in str(caught.value)

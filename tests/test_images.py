@@ -8,9 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from recording import list_images, write_pictures
 
-from saev.artifacts.images import Images
+from saev.artifacts.images import Images, manifest_summary, write_manifest
 from saev.errors import UserError
-from saev.images import Listing, list_folder, main
+from saev.images import main
+from saev.settings.images import ImagesSettings
+from saev.sources import open_source
+from saev.sources.folder import list_folder
 
 
 def touch(folder, *names):
@@ -87,7 +90,7 @@ def test_a_name_that_is_not_utf8_is_refused(tmp_path):
 
 
 def test_the_manifest_gives_back_rows_and_any_range_of_them(tmp_path, monkeypatch):
-    monkeypatch.setattr("saev.images.GROUP_ROWS", 4)
+    monkeypatch.setattr("saev.sources.folder.GROUP_ROWS", 3)
     monkeypatch.setattr("saev.artifacts.images.GROUP_ROWS", 4)
     write_pictures(tmp_path / "pics", 11)
     out = list_images(tmp_path / "pics", tmp_path / "p-1")
@@ -105,8 +108,9 @@ def test_the_manifest_gives_back_rows_and_any_range_of_them(tmp_path, monkeypatc
 def test_the_listing_of_the_plan_is_used_and_checked_by_its_fingerprint(tmp_path):
     write_pictures(tmp_path / "pics", 3)
     listing = list_folder(tmp_path / "pics")
-    listing.write(tmp_path / "kept.parquet")
-    assert Listing.read(tmp_path / "kept.parquet").fingerprint == listing.fingerprint
+    source = open_source(ImagesSettings(folder=str(tmp_path / "pics")))
+    write_manifest(tmp_path / "kept.parquet", source, source.fingerprint())
+    assert manifest_summary(tmp_path / "kept.parquet").fingerprint == listing.fingerprint
     touch(tmp_path / "pics", "late.png")
     kept = ["--listing", str(tmp_path / "kept.parquet"), "--out", str(tmp_path / "p-1")]
     spec = '{"settings": {"folder": "%s", "fingerprint": "%s"}}'
@@ -121,13 +125,13 @@ def test_a_stated_number_of_pictures_is_checked(tmp_path):
     list_images(tmp_path / "pics", tmp_path / "p-1", n_images=3, version="1")
     with pytest.raises(UserError, match="holds 3 pictures, but n_images says 4"):
         list_images(tmp_path / "pics", tmp_path / "p-2", n_images=4, version="1")
-    assert not (tmp_path / "p-2").exists()
+    assert list((tmp_path / "p-2").iterdir()) == []
 
 
 def test_importing_the_listing_loads_neither_torch_nor_pillow_nor_pyarrow():
     code = (
-        "import sys, saev.images; "
-        "print([m for m in ('torch', 'PIL', 'pyarrow', 'numpy') if m in sys.modules])"
+        "import sys, saev.sources.folder, saev.settings.images; "
+        "print([m for m in ('torch', 'PIL', 'pyarrow', 'numpy', 'datasets') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -11,11 +11,10 @@ import pyarrow.parquet
 
 from saev import logs
 from saev.artifacts.analysis import LABELS, PART, PREFIX
-from saev.artifacts.images import MANIFEST, Images
+from saev.artifacts.images import MANIFEST, SOURCE, Images
 from saev.errors import UserError, listed
 from saev.files import atomic_path, sha256_file
 
-SOURCE = "source."
 """The manifest's columns that the source of the images brings are called ``source.<name>``."""
 
 Column = Callable[[pyarrow.RecordBatch], pyarrow.Array]

@@ -14,7 +14,7 @@ from saev.artifacts.images import Images
 from saev.artifacts.meta import read_meta, require_unaltered
 from saev.dashboard.data import column, embedded, packed, rounded, script
 from saev.dashboard.heatmaps import make_heatmaps
-from saev.dashboard.pictures import keys_of, make_pictures
+from saev.dashboard.pictures import make_pictures
 from saev.errors import UserError
 from saev.files import file_entry, sha256_bytes, write_bytes
 from saev.progress import Progress
@@ -69,8 +69,9 @@ def build(
     top_rows = latents["top_rows"]
     made = state / "page"
     rows = np.unique(top_rows[top_rows >= 0])
-    keys = keys_of(images, rows)
-    make_pictures(made, images, activations, rows, keys, threads)
+    entries = images.entries(rows.tolist())
+    keys = [entry.key for entry in entries]
+    make_pictures(made, images, activations, entries, threads)
     if stream.kind == "patches":
         peak = np.maximum(latents["top_values"][:, 0], np.finfo(np.float32).tiny)
         heat = make_heatmaps(state / "heat.npy", sae, activations, stream, top_rows, peak)

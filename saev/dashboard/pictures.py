@@ -12,7 +12,7 @@ from PIL import Image
 
 from saev.artifacts import dashboard as names
 from saev.artifacts.activations import Activations
-from saev.artifacts.images import GROUP_ROWS, Images
+from saev.artifacts.images import Entry, Images
 from saev.decode import MAX_PIXELS, BadImage, open_rgb
 from saev.errors import UserError, listed
 from saev.files import sha256_bytes, write_bytes
@@ -48,77 +48,67 @@ def make_pictures(
     out: Path,
     images: Images,
     activations: Activations,
-    rows: np.ndarray,
-    keys: list[str],
+    entries: list[Entry],
     threads: int,
 ) -> None:
-    """Write the thumbnail of each of ``rows`` (sorted, unique) under ``out``, unless it is there.
+    """Write the thumbnail of each of ``entries`` under ``out``, unless it is there.
 
     Args:
         out: folder of the page that is being made.
         images, activations: where the pictures lie, and what was recorded of them.
-        rows: (m,) row ids.
-        keys: their keys in the manifest.
+        entries: their places in the listing, ascending.
         threads: pictures are decoded with.
 
     Raises:
         UserError: pictures have changed or vanished since they were recorded; names them.
     """
-    progress = Progress(len(rows), "pictures", "making thumbnails")
+    progress = Progress(len(entries), "pictures", "making thumbnails")
     problems: list[str] = []
     max_pixels = images.settings.get("max_pixels", MAX_PIXELS)
 
-    def make(job: tuple[dict[str, Any], str]) -> str | None:
-        record, key = job
-        return _make(out, images.folder / key, record, max_pixels)
+    def make(job: tuple[dict[str, Any], Entry]) -> str | None:
+        record, entry = job
+        return _make(out, images, entry, record, max_pixels)
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        for jobs in _jobs(activations, rows, keys):
+        for jobs in _jobs(activations, entries):
             problems += [problem for problem in pool.map(make, jobs) if problem]
             progress.update(len(jobs))
     if problems:
         raise UserError(
             listed(problems, "pictures aren't what they were when they were recorded:")
             + "\nBring the old files back and run again; or, if the new ones are meant, give the "
-            "images another version (a folder without one: rename or resize a file) so that they "
+            "images another version (without one: rename or resize a file) so that they "
             "are recorded again."
         )
 
 
 def _jobs(
-    activations: Activations, rows: np.ndarray, keys: list[str]
-) -> Iterator[list[tuple[dict[str, Any], str]]]:
-    for first in range(0, len(rows), CHUNK):
-        part = slice(first, first + CHUNK)
-        yield list(zip(activations.take_records(rows[part]), keys[part], strict=True))
+    activations: Activations, entries: list[Entry]
+) -> Iterator[list[tuple[dict[str, Any], Entry]]]:
+    for first in range(0, len(entries), CHUNK):
+        part = entries[first : first + CHUNK]
+        rows = np.array([entry.row for entry in part], np.int64)
+        yield list(zip(activations.take_records(rows), part, strict=True))
 
 
-def keys_of(images: Images, rows: np.ndarray) -> list[str]:
-    """Keys of single rows (sorted), one piece of the manifest at a time."""
-    found: list[str] = []
-    for piece in np.unique(rows // GROUP_ROWS).tolist():
-        first = piece * GROUP_ROWS
-        entries = images.read(first, first + GROUP_ROWS)
-        here = rows[rows // GROUP_ROWS == piece]
-        found += [entries[row - first].key for row in here.tolist()]
-    return found
-
-
-def _make(out: Path, source: Path, record: dict[str, Any], max_pixels: int) -> str | None:
+def _make(
+    out: Path, images: Images, entry: Entry, record: dict[str, Any], max_pixels: int
+) -> str | None:
     """Make one thumbnail; return what is wrong with its picture, if something is."""
     target = out / names.picture(record["row"])
     if target.exists():
         return None
     try:
-        data = source.read_bytes()
+        data = images.source.read(entry)
     except OSError as error:
-        return f"{source}: {error.strerror}"
+        return f"{entry.key}: {error.strerror}"
     if sha256_bytes(data) != record["sha256"]:
-        return f"{source}: has changed since it was recorded (another SHA-256)"
+        return f"{entry.key}: has changed since it was recorded (another SHA-256)"
     try:
         picture = open_rgb(data, max_pixels)
     except BadImage as error:
-        return f"{source}: {error}"
+        return f"{entry.key}: {error}"
     crop = tuple(record[f"crop_{side}"] for side in ("left", "top", "right", "bottom"))
     write_bytes(target, _jpeg(thumbnail(picture, crop)))
     return None

@@ -1,0 +1,327 @@
+"""Pictures in data sets and tars: the same pictures and labels come out as went in, addressed by row."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from project import Project
+from recording import record, settings
+
+from saev.analysis.labels import write_labels
+from saev.artifacts.images import Images
+from saev.errors import UserError
+from saev.images import main
+from saev.settings.images import ImagesSettings
+
+N = 23
+NAMES = ["cat", "dog", "spider"]
+
+
+def png(i: int) -> bytes:
+    """A picture that only row ``i`` has."""
+    data = io.BytesIO()
+    Image.fromarray(np.full((34, 33, 3), [10 * i % 256, i, 255 - i], np.uint8)).save(data, "PNG")
+    return data.getvalue()
+
+
+def listed(where: Path, **given: object) -> Images:
+    out = where / "out"
+    main(["--spec", json.dumps({"settings": given}), "--out", str(out), "--threads", "1"])
+    return Images(out)
+
+
+def label(images: Images, out: Path, column: str) -> list[str | None]:
+    write_labels({"labels": {"x": {"source": column}}}, images.path, out)
+    return pq.read_table(out / "labels.parquet").column("label.x").to_pylist()
+
+
+def data_set(**columns: object) -> datasets.Dataset:
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "kind": datasets.ClassLabel(names=NAMES),
+            "site": datasets.Value("string"),
+            "id": datasets.Value("string"),
+            "year": datasets.Value("int64"),
+            "box": datasets.Sequence(datasets.Value("int64")),
+        }
+    )
+    return datasets.Dataset.from_dict(
+        {
+            "image": [{"bytes": png(i), "path": None} for i in range(N)],
+            "kind": [-1 if i == 5 else i % 3 for i in range(N)],
+            "site": [None if i == 7 else f"site {i % 2}" for i in range(N)],
+            "id": [f"id-{i}" for i in range(N)],
+            "year": list(range(2000, 2000 + N)),
+            "box": [[i] for i in range(N)],
+        }
+        | columns,
+        features=features,
+    )
+
+
+def saved(folder: Path) -> dict:
+    data_set().save_to_disk(str(folder / "saved"))
+    return {"saved": str(folder / "saved")}
+
+
+def parquet(folder: Path) -> dict:
+    # Two files and small row groups: rows go on over both.
+    whole = data_set()
+    (folder / "files").mkdir()
+    for number, part in enumerate((range(9), range(9, N))):
+        whole.select(part).to_parquet(folder / f"files/part-{number}.parquet", batch_size=4)
+    return {"parquet": str(folder / "files" / "part-*.parquet")}
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def tars(folder: Path) -> dict:
+    (folder / "tars").mkdir()
+    for number, rows in enumerate((range(9), range(9, N))):
+        with tarfile.open(folder / f"tars/shard-{number:06}.tar", "w") as tar:
+            for i in rows:
+                add(tar, f"id-{i:02}.png", png(i))
+                if i != 7:
+                    add(tar, f"id-{i:02}.site.txt", f"site {i % 2}\n".encode())
+                if i != 5:
+                    add(tar, f"id-{i:02}.json", json.dumps({"kind": NAMES[i % 3]}).encode())
+    return {"tars": str(folder / "tars")}
+
+
+@pytest.mark.parametrize("make", [saved, parquet, tars])
+def test_row_i_of_a_source_is_its_ith_picture_with_its_labels(tmp_path, make):
+    images = listed(tmp_path, **make(tmp_path))
+    entries = images.read(0, 100)
+    assert [e.row for e in entries] == list(range(N))
+    assert [images.source.read(e) for e in entries] == [png(i) for i in range(N)]
+    assert [images.source.read(e) for e in images.entries([3, 20])] == [png(3), png(20)]
+    kinds = [None if i == 5 else NAMES[i % 3] for i in range(N)]
+    assert label(images, tmp_path / "a", "kind") == kinds
+    sites = [None if i == 7 else f"site {i % 2}" for i in range(N)]
+    assert label(images, tmp_path / "b", "site") == sites
+
+
+@pytest.mark.parametrize("make", [saved, parquet, tars])
+def test_a_source_is_recorded_as_its_pictures_in_a_folder_are(tmp_path, make):
+    for i in range(N):
+        path = tmp_path / f"folder/{i:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(png(i))
+    plain = listed(tmp_path / "plain", folder=str(tmp_path / "folder"))
+    other = listed(tmp_path / "other", **make(tmp_path))
+    vit = settings(tmp_path)
+    a, b = (record(one.path, one.path / "vit-1", vit, range(1)) for one in (plain, other))
+    for stream in a.streams.values():
+        np.testing.assert_array_equal(a.read(stream, 0, N)[1], b.read(stream, 0, N)[1])
+    assert a.take_records(np.arange(N)) == b.take_records(np.arange(N))
+
+
+def test_a_column_can_name_the_pictures_and_must_tell_them_apart(tmp_path):
+    given = saved(tmp_path)
+    images = listed(tmp_path, **given, key="id")
+    assert [e.key for e in images.read(0, 3)] == ["id-0", "id-1", "id-2"]
+    with pytest.raises(UserError, match=r"column 'site' holds 'site 0' twice"):
+        listed(tmp_path / "b", **given, key="site")
+    assert not list((tmp_path / "b/out").iterdir())
+
+
+@pytest.mark.parametrize("make", [saved, parquet])
+def test_a_missing_column_is_refused_with_those_that_there_are(tmp_path, make):
+    with pytest.raises(
+        UserError, match=r"no column 'picture'; its columns are: image, kind, site, id, year"
+    ):
+        listed(tmp_path, **make(tmp_path), image="picture")
+    with pytest.raises(UserError, match=r"'year' holds .*int64.*, not images"):
+        listed(tmp_path, parquet=str(parquet_of_paths(tmp_path)), image="year")
+
+
+def parquet_of_paths(folder: Path) -> Path:
+    (folder / "paths").mkdir(exist_ok=True)
+    (folder / "paths/a.png").write_bytes(png(1))
+    path = folder / "paths/table.parquet"
+    table = {"image": ["a.png", "gone.png", "gone2.png"], "year": [1, 2, 3]}
+    pq.write_table(pa.table(table), path)
+    return path
+
+
+def test_paths_that_do_not_exist_are_all_named(tmp_path):
+    path = parquet_of_paths(tmp_path)
+    with pytest.raises(UserError, match=r"row 1: gone.png: No such file[\s\S]*row 2: gone2.png"):
+        listed(tmp_path, parquet=str(path))
+    for name in ("gone.png", "gone2.png"):
+        (path.parent / name).write_bytes(png(2))
+    images = listed(tmp_path, parquet=str(path))
+    entries = images.read(0, 3)
+    assert [images.source.read(e) for e in entries] == [png(1), png(2), png(2)]
+    assert [e.bytes for e in entries] == [len(png(1)), len(png(2)), len(png(2))]
+
+
+def test_a_row_without_a_picture_is_a_bad_picture_of_its_row(tmp_path):
+    whole = data_set(image=[{"bytes": png(i), "path": None} if i != 4 else None for i in range(N)])
+    whole.save_to_disk(str(tmp_path / "holes"))
+    images = listed(tmp_path, saved=str(tmp_path / "holes"))
+    vit = settings(tmp_path)
+    with pytest.raises(UserError, match="there is no image in this row"):
+        record(images.path, images.path / "vit-1", vit, range(1))
+
+
+def test_a_split_is_taken_by_name(tmp_path):
+    whole = data_set()
+    both = datasets.DatasetDict(train=whole.select(range(5)), test=whole.select(range(5, 9)))
+    both.save_to_disk(str(tmp_path / "both"))
+    images = listed(tmp_path, saved=str(tmp_path / "both"), split="test")
+    assert [images.source.read(e) for e in images.read(0, 9)] == [png(i) for i in range(5, 9)]
+    with pytest.raises(UserError, match="no split 'validation'; its splits are: train, test"):
+        listed(tmp_path / "b", saved=str(tmp_path / "both"), split="validation")
+
+
+def test_a_hub_that_cannot_be_reached_fails_with_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"can't read the data set nobody/nothing") as caught:
+        listed(tmp_path, hub="nobody/nothing", revision="v1", n_images=3)
+    assert "\n" not in str(caught.value)
+    assert "save_to_disk" in str(caught.value)
+
+
+def test_a_saved_data_set_that_is_half_there_is_refused(tmp_path):
+    given = saved(tmp_path)
+    (tmp_path / "saved/state.json").unlink()
+    with pytest.raises(UserError, match=r"can't read the data set .*saved.*whole"):
+        listed(tmp_path, **given)
+    with pytest.raises(UserError, match="no folder"):
+        listed(tmp_path, saved=str(tmp_path / "absent"))
+    with pytest.raises(UserError, match=r"no file .*absent.parquet"):
+        listed(tmp_path, parquet=str(tmp_path / "absent.parquet"))
+    with pytest.raises(UserError, match=r"no \.tar file is found"):
+        listed(tmp_path, tars=str(tmp_path / "*.tar"))
+
+
+def one_tar(folder: Path, *members: tuple[str, bytes], mode: str = "w") -> dict:
+    path = folder / "one.tar"
+    with tarfile.open(path, mode) as tar:
+        for name, data in members:
+            add(tar, name, data)
+    return {"tars": str(path)}
+
+
+def test_hidden_files_folders_and_samples_without_a_picture_are_left_out(tmp_path):
+    given = one_tar(
+        tmp_path,
+        ("._a.png", b"x"),
+        ("a.png", png(1)),
+        ("b.txt", b"no picture"),
+        ("sub/c.png", png(2)),
+        ("sub/c.cls", b"4"),
+    )
+    with tarfile.open(tmp_path / "one.tar", "a") as tar:
+        info = tarfile.TarInfo("folder")
+        info.type = tarfile.DIRTYPE
+        tar.addfile(info)
+    images = listed(tmp_path, **given)
+    assert [e.key for e in images.read(0, 9)] == ["one.tar/a.png", "one.tar/sub/c.png"]
+    assert label(images, tmp_path / "l", "cls") == [None, "4"]
+    notes = json.loads((images.path / "run.json").read_text())
+    assert notes["samples_without_image"] == 1
+
+
+@pytest.mark.parametrize(
+    ("members", "problem"),
+    [
+        ([("a.png", b"1"), ("a.jpg", b"2")], "several pictures .png, jpg.*`image`"),
+        ([("a.png", b"1"), ("b.png", b"2"), ("a.txt", b"3")], "don't lie next to each other"),
+        ([("a.dcm", b"1")], "a.dcm is DICOM"),
+        ([("a.png", b"1"), ("a.json", b"{")], "a.json is no json in UTF-8"),
+        ([("a.png", b"1"), ("a.txt", b"\xff\xfe")], "a.txt is no txt in UTF-8"),
+        ([("a.txt", b"1")], "holds no picture"),
+    ],
+)
+def test_odd_members_of_a_tar_are_refused_by_name(tmp_path, members, problem):
+    with pytest.raises(UserError, match=problem):
+        listed(tmp_path, **one_tar(tmp_path, *members))
+    assert not (tmp_path / "out/manifest.parquet").exists()
+
+
+def test_the_extension_tells_which_of_several_pictures_is_meant(tmp_path):
+    given = one_tar(tmp_path, ("a.png", png(1)), ("a.mask.png", png(2)))
+    images = listed(tmp_path, **given, image="mask.png")
+    assert images.source.read(images.read(0, 1)[0]) == png(2)
+
+
+def test_a_link_a_cut_off_and_a_compressed_tar_are_refused(tmp_path):
+    given = one_tar(tmp_path, ("a.png", png(1)))
+    path = tmp_path / "one.tar"
+    whole = path.read_bytes()
+    with tarfile.open(path, "a") as tar:
+        info = tarfile.TarInfo("b.png")
+        info.type, info.linkname = tarfile.SYMTYPE, "a.png"
+        tar.addfile(info)
+    with pytest.raises(UserError, match=r"b\.png is a link"):
+        listed(tmp_path, **given)
+    path.write_bytes(whole[: 512 + 40])
+    with pytest.raises(UserError, match="cut off"):
+        listed(tmp_path, **given)
+    path.write_bytes(b"no tar at all" * 100)
+    with pytest.raises(UserError, match="damaged or no tar"):
+        listed(tmp_path, **given)
+    one_tar(tmp_path, ("a.png", png(1)), mode="w:gz")
+    with pytest.raises(UserError, match=r"compressed \(gzip\)"):
+        listed(tmp_path, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({}, "exactly one of folder, hub, saved, parquet, tars; it has none"),
+        ({"folder": "a", "tars": "b"}, "it has folder and tars"),
+        ({"folder": "a", "key": "id"}, "key belongs to hub and saved and parquet, not to folder"),
+        ({"hub": "a/b", "n_images": 3}, "hub needs revision"),
+        ({"hub": "a/b", "revision": "v1"}, "hub needs revision .* and n_images"),
+        ({"hub": "a/b", "revision": "v1", "n_images": 3, "version": "1"}, "version isn't needed"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(given, problem):
+    with pytest.raises(ValueError, match=problem):
+        ImagesSettings(**given)
+
+
+def test_a_folder_made_of_many_columns_or_none_lists_the_columns_that_it_brings(tmp_path):
+    images = listed(tmp_path, **saved(tmp_path))
+    with pytest.raises(UserError, match="no column 'box'; they bring: kind, site, id, year"):
+        label(images, tmp_path / "l", "box")
+
+
+@pytest.mark.slow
+def test_tars_go_through_the_whole_workflow_and_keep_their_labels(tmp_path):
+    project = Project.create(tmp_path / "project", n_images=60)
+    pictures = sorted((project.folder / "pictures").rglob("*.png"))
+    for number in range(2):
+        with tarfile.open(project.folder / f"shard-{number}.tar", "w") as tar:
+            for path in pictures[number::2]:
+                add(tar, f"{path.stem}.png", path.read_bytes())
+                add(tar, f"{path.stem}.cls", path.parent.name.encode())
+    given = project.settings()
+    given["images"]["pets"] = {"tars": "shard-*.tar"}
+    given["analysis"]["named"]["labels"] = {"animal": {"source": "cls"}}
+    given["runs"] = given["runs"][:1]
+    project.configure(given)
+    assert project.planned()["record_shard"] == 1
+    project.snakemake()
+    assert project.planned() == {}
+    (analysis,) = (project.folder / "results").glob("pets-*/tiny-*/cls-*/named-*")
+    labels = pq.read_table(analysis / "labels.parquet").column("label.animal").to_pylist()
+    expected = [path.parent.name for number in range(2) for path in pictures[number::2]]
+    assert labels == expected
+    assert (analysis / "dashboard/index.html").is_file()

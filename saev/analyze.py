@@ -58,16 +58,16 @@ def _labels(given: Any) -> None:
     write_labels(spec.settings, given.images, given.out)
 
 
-def _open(given: Any, settings: dict[str, Any], verify: str) -> Inputs:
+def _open(given: Any, settings: dict[str, Any]) -> Inputs:
     stage.set_threads(given.threads)
     device = stage.torch_device(stage.compute()["device"])
-    return open_inputs(settings, given.sae, given.activations, given.labels, device, verify)
+    return open_inputs(settings, given.sae, given.activations, given.labels, device)
 
 
 def _part(given: Any) -> None:
     spec = stage.read_spec(given.spec)
     record = stage.Record(STAGE, spec, given.threads)
-    inputs = _open(given, spec.settings, "sha256")
+    inputs = _open(given, spec.settings)
     out, started = Path(given.out), time.monotonic()
     key = (spec.settings, spec.code, inputs.digests, inputs.labels_sha256, given.part)
     with stage.state(out, *key) as folder:
@@ -81,7 +81,7 @@ def _part(given: Any) -> None:
 def _merge(given: Any) -> None:
     spec = stage.read_spec(given.spec)
     record = stage.Record(STAGE, spec, given.threads)
-    inputs, out = _open(given, spec.settings, "size"), Path(given.out)
+    inputs, out = _open(given, spec.settings), Path(given.out)
     runs = [out / part_folder(part) / RUN for part in range(given.n_parts)]
     seconds = sum(read_json(path)["pass_seconds"] for path in runs if path.is_file())
     summary = write_merged(inputs, spec.settings, given.n_parts, out)

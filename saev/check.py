@@ -4,12 +4,17 @@ Works without Snakemake's own records: each result's `meta.json` names its files
 their SHA-256, and `run.json` the digest of the code that made it.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from saev.artifacts.activations import ALL_SHARDS, shard_json
 from saev.artifacts.meta import META, RUN, altered_files
 from saev.code import code_digest
+from saev.errors import UserError
 from saev.files import read_json, sha256_bytes
+from saev.locks import Lock
+from saev.stage import STATE
 
 MODULES = {
     "images": "saev.images",
@@ -32,7 +37,7 @@ class Finding(NamedTuple):
 
     folder: Path
     kind: str
-    """``altered``, ``stale`` or ``incomplete``."""
+    """``altered``, ``stale``, ``incomplete`` or ``left over``."""
     text: str
 
 
@@ -51,25 +56,43 @@ def check(results: str | Path, deep: bool = False) -> tuple[list[Finding], int]:
     stages = sorted(p for p in results.rglob(META) if ".state" not in p.parts)
     findings: list[Finding] = []
     for path in stages:
-        folder = path.parent
-        meta = read_json(path)
-        findings += [
-            Finding(folder, "altered", text)
-            for text in altered_files(folder, meta["files"], deep=True)
-        ]
-        if meta["stage"] == "activations":
-            findings += _shards(folder, meta, deep)
-        findings += _stale(results, folder, meta, codes)
+        findings += _guarded(path, lambda path: _result(results, path, codes, deep))
     pages = sorted(results.rglob("dashboard/summary.json"))
     for path in pages:
-        summary = read_json(path)
-        findings += [
-            Finding(path.parent, "altered", text)
-            for text in altered_files(path.parent, summary["files"], deep)
-        ]
-        findings += _stale(results, path.parent, {**summary, "stage": "dashboard"}, codes)
+        findings += _guarded(path, lambda path: _page(results, path, codes, deep))
     findings += _incomplete(results)
     return findings, len(stages) + len(pages)
+
+
+def _guarded(path: Path, look: Callable[[Path], list[Finding]]) -> list[Finding]:
+    """What ``look`` finds; a description that isn't one is a finding itself, not the end."""
+    try:
+        return look(path)
+    except (UserError, KeyError, TypeError, ValueError, AttributeError) as error:
+        return [Finding(path.parent, "altered", f"{path} can't be read ({error!r})")]
+
+
+def _result(results: Path, path: Path, codes: dict[str, str], deep: bool) -> list[Finding]:
+    folder, meta = path.parent, read_json(path)
+    findings = [
+        Finding(folder, "altered", text) for text in altered_files(folder, meta["files"], deep=True)
+    ]
+    if meta["stage"] == "activations":
+        findings += _shards(folder, meta, deep)
+    if meta["stage"] == "analyze":
+        for part in sorted((folder / "parts").glob("*.json")):
+            problems = altered_files(folder, read_json(part)["files"], deep)
+            findings += [Finding(folder, "altered", text) for text in problems]
+    return findings + _stale(results, folder, meta, codes)
+
+
+def _page(results: Path, path: Path, codes: dict[str, str], deep: bool) -> list[Finding]:
+    summary = read_json(path)
+    findings = [
+        Finding(path.parent, "altered", text)
+        for text in altered_files(path.parent, summary["files"], deep)
+    ]
+    return findings + _stale(results, path.parent, {**summary, "stage": "dashboard"}, codes)
 
 
 def _shards(folder: Path, meta: dict[str, Any], deep: bool) -> list[Finding]:
@@ -81,6 +104,14 @@ def _shards(folder: Path, meta: dict[str, Any], deep: bool) -> list[Finding]:
             continue
         problems = altered_files(folder, read_json(sidecar)["files"], deep)
         findings += [Finding(folder, "altered", text) for text in problems]
+    if not findings:
+        found = b"".join(
+            (folder / shard_json(n)).read_bytes() for n in range(meta["summary"]["n_shards"])
+        )
+        (said,) = (e["sha256"] for e in meta["files"] if e["name"] == ALL_SHARDS)
+        if sha256_bytes(found) != said:
+            text = f"{folder / ALL_SHARDS} were written again after the recording was sealed"
+            findings.append(Finding(folder, "altered", text))
     return findings
 
 
@@ -135,8 +166,16 @@ def _upstream(
 
 def _incomplete(results: Path) -> list[Finding]:
     """Resumable state that no job is using: what a stopped run has left."""
-    return [
-        Finding(path.parent, "incomplete", "was stopped; running the workflow again resumes it")
-        for path in sorted(results.rglob(".state"))
-        if any(path.iterdir())
-    ]
+    findings = []
+    for path in sorted(results.rglob(STATE)):
+        states = [p for p in path.iterdir() if p.is_dir()]
+        if not [p for p in states if not Lock(p.with_name(f"{p.name}.lock"), "").held()]:
+            continue
+        complete = (path.parent / META).exists() or (path.parent / "summary.json").exists()
+        text = (
+            "holds the state of a stopped run with other settings or code: saev gc removes it"
+            if complete
+            else "was stopped; running the workflow again resumes it"
+        )
+        findings.append(Finding(path.parent, "left over" if complete else "incomplete", text))
+    return findings

@@ -131,3 +131,20 @@ def file_entry(path: str | Path, name: str | None = None) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         "sha256": sha256_file(path),
     }
+
+
+def folder_entry(folder: str | Path, name: str) -> dict[str, Any]:
+    """Describe all files of ``folder/name`` as one, with ``files``, how many they are.
+
+    ``sha256`` is that of a line ``path NUL bytes NUL sha256`` for each, sorted by path.
+    """
+    folder = Path(folder)
+    paths = sorted(p for p in (folder / name).rglob("*") if p.is_file())
+    entries = [file_entry(p, p.relative_to(folder).as_posix()) for p in paths]
+    text = "".join(f"{e['name']}\0{e['bytes']}\0{e['sha256']}\n" for e in entries)
+    return {
+        "name": name,
+        "files": len(entries),
+        "bytes": sum(e["bytes"] for e in entries),
+        "sha256": sha256_bytes(text.encode()),
+    }

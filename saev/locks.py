@@ -44,6 +44,24 @@ def alive(pid: int, started: str | None = None) -> bool:
     return True
 
 
+def _read(path: Path) -> dict:
+    """Who holds a lock; its ``pid`` is None if that can't be read: a crashed machine has left it."""
+    try:
+        record = json.loads(path.read_text())
+        held = {key: record[key] for key in ("host", "pid", "started", "token")}
+    except (ValueError, KeyError, TypeError):
+        held = dict.fromkeys(("host", "pid", "started", "token"))
+    return {**held, "touched": path.stat().st_mtime}
+
+
+def _is_stale(holder: dict) -> bool:
+    if holder["pid"] is None:
+        return True
+    if holder["host"] == socket.gethostname():
+        return not alive(holder["pid"], holder["started"])
+    return time.time() - holder["touched"] > STALE_SECONDS
+
+
 class Lock:
     """An exclusive lock that is a file; use as a context manager, or ``acquire`` and ``release``.
 
@@ -91,6 +109,11 @@ class Lock:
         threading.Thread(target=self._beat, daemon=True).start()
         return waited
 
+    def held(self) -> bool:
+        """Whether a process that lives holds it; nothing is taken over."""
+        holder = self._holder()
+        return holder is not None and not _is_stale(holder)
+
     def release(self) -> None:
         """Give the lock back (nothing happens when it was lost or never held)."""
         self._stop.set()
@@ -116,7 +139,10 @@ class Lock:
         temporary = self.path.with_name(f"{self.path.name}.{self.token}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(record))
+            with temporary.open("w") as handle:
+                handle.write(json.dumps(record))
+                handle.flush()
+                os.fsync(handle.fileno())
             os.link(temporary, self.path)
         except (FileExistsError, FileNotFoundError):
             # Held; or its folder was removed just now by one who was done with it: try again.
@@ -131,16 +157,12 @@ class Lock:
 
     def _holder(self) -> dict | None:
         try:
-            record = json.loads(self.path.read_text())
-            return {**record, "touched": self.path.stat().st_mtime}
+            return _read(self.path)
         except FileNotFoundError:
             return None
 
     def _take_over_if_stale(self, holder: dict) -> bool:
-        if holder["host"] == socket.gethostname():
-            stale = not alive(holder["pid"], holder["started"])
-        else:
-            stale = time.time() - holder["touched"] > STALE_SECONDS
+        stale = _is_stale(holder)
         if stale:
             # Only one of several waiters wins the rename, and it checks what it has taken.
             aside = self.path.with_name(f"{self.path.name}.stale.{self.token}")
@@ -148,7 +170,7 @@ class Lock:
                 self.path.rename(aside)
             except FileNotFoundError:
                 return True
-            taken = json.loads(aside.read_text())
+            taken = _read(aside)
             if taken["token"] != holder["token"]:
                 os.link(aside, self.path)
             aside.unlink()

@@ -19,11 +19,10 @@ from saev.errors import UserError
 from saev.files import canonical_json, read_json, sha256_file, to_json, write_bytes
 from saev.settings.base import digest
 from saev.settings.config import Config, RunSettings, parse
-from saev.settings.vit import VitSettings
+from saev.settings.vit import WEIGHT_FILES, VitSettings
 from saev.sources import open_source
 
 RECORDING_LIBRARIES = ("torch", "open_clip_torch", "timm", "pillow")
-WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin")
 
 
 class Plan:

@@ -7,6 +7,7 @@ import numpy as np
 
 from saev import logs
 from saev.artifacts.activations import (
+    ALL_SHARDS,
     RECORDS,
     STAGE,
     STATS,
@@ -80,7 +81,7 @@ def seal(spec: Spec, images: Images, out: Path, settings: VitSettings, run: Reco
         },
         files=[
             {
-                "name": "shards",
+                "name": ALL_SHARDS,
                 "bytes": sum(f["bytes"] for s in sidecars for f in s["files"]),
                 "sha256": sha256_bytes(joined),
             },
@@ -129,9 +130,11 @@ def _join_records(out: Path, sidecars: list[dict[str, Any]], n_images: int) -> i
 
     Every position of the listing is checked to be there once, with its activations or a reason.
     """
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     n_skipped = 0
+    reasons: list[str] = []
     with (
         atomic_path(out / RECORDS) as temporary,
         pq.ParquetWriter(temporary, records_schema()) as writer,
@@ -151,9 +154,14 @@ def _join_records(out: Path, sidecars: list[dict[str, Any]], n_images: int) -> i
                     f"{out / shard_json(number)} and run again"
                 )
             n_skipped += int((~present).sum())
+            if n_skipped and len(reasons) < 3:
+                bad = table.filter(pc.is_valid(table.column("skipped"))).slice(0, 3).to_pylist()
+                reasons += [f"row {record['row']}: {record['skipped']}" for record in bad]
             writer.write_table(table, row_group_size=max(1, table.num_rows))
     if n_skipped == n_images:
-        raise UserError(f"none of the {n_images:,} pictures could be read: see {out / RECORDS}")
+        raise UserError(
+            listed(reasons, f"none of the {n_images:,} pictures could be read, such as:", 3)
+        )
     return n_skipped
 
 

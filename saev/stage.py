@@ -184,7 +184,7 @@ def discard(folder: Path) -> None:
 
 
 class Stopped(SystemExit):
-    """Raised in the main thread on SIGTERM, so that ``finally`` blocks run and state is saved."""
+    """Raised in the main thread on SIGTERM and Ctrl-C, so that ``finally`` blocks run and state is saved."""
 
 
 def _stop(number: int, frame: Any) -> None:
@@ -203,7 +203,8 @@ def run(main: Callable[[list[str]], None]) -> None:
         Path(log).parent.mkdir(parents=True, exist_ok=True)
         Path(log).write_text("")
     logs.open_log(log)
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
     try:
         main(arguments)
     except UserError as error:

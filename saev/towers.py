@@ -13,8 +13,8 @@ from torch import nn
 from saev.decode import RESAMPLING, Geometry
 from saev.errors import UserError
 from saev.files import read_json, sha256_file
-from saev.settings.vit import VitSettings
-from saev.weights import FILES, StateDict, from_hub, is_file_name, load_strictly, read_state_dict
+from saev.settings.vit import WEIGHT_FILES, VitSettings
+from saev.weights import StateDict, from_hub, is_file_name, load_strictly, read_state_dict
 
 HUB, TIMM = "hf-hub:", "timm/"
 
@@ -34,7 +34,7 @@ def load(settings: VitSettings) -> Loaded:
         UserError: see `saev.vit.load_tower`.
     """
     name = settings.weights
-    if name and name != "random" and name.endswith(FILES) and not Path(name).is_file():
+    if name and is_file_name(name) and not Path(name).is_file():
         raise UserError(f"weights: there is no file {name}")
     if name == "random" and settings.weights_sha256:
         raise UserError("weights_sha256 is stated, but weights is random: leave one of them out")
@@ -118,7 +118,9 @@ def _open_clip_config(settings: VitSettings) -> tuple[dict[str, Any], dict[str, 
         config = copy.deepcopy(get_model_config(settings.model))
         if config is None:
             raise UserError(f"model: {_unknown(settings.model, list_models())}")
-        preprocess = _preprocess_of_tags(settings)
+        preprocess, quick_gelu = _of_tags(settings)
+        if quick_gelu is not None:
+            config["quick_gelu"] = quick_gelu
     if "model_cfg" in config:
         preprocess, config = config.get("preprocess_cfg", {}), config["model_cfg"]
     missing = [key for key in ("embed_dim", "vision_cfg") if key not in config]
@@ -127,20 +129,37 @@ def _open_clip_config(settings: VitSettings) -> tuple[dict[str, Any], dict[str, 
     return config, merge_preprocess_dict(PreprocessCfg(), preprocess)
 
 
-def _preprocess_of_tags(settings: VitSettings) -> dict[str, Any]:
-    """What open_clip says of a tag's input; for a file, what all tags of the model agree on."""
+def _of_tags(settings: VitSettings) -> tuple[dict[str, Any], bool | None]:
+    """What open_clip's tags say of the input, and whether the tower has QuickGELU (None: unsaid).
+
+    A tag knows how its weights were trained; the model's name may say otherwise (`ViT-L-14` with
+    `openai`). For a file without `like`, it is what all tags of the model agree on.
+    """
     from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
 
     tags = list_pretrained_tags_by_model(settings.model)
-    if settings.weights in tags:
-        return get_pretrained_cfg(settings.model, settings.weights)
+    tag = settings.weights if settings.like is None else settings.like
+    if tag in tags:
+        config = get_pretrained_cfg(settings.model, tag)
+        return config, config.get("quick_gelu")
+    if settings.like is not None:
+        raise UserError(
+            f"like: {settings.like!r} is no tag of {settings.model}; its tags: "
+            f"{', '.join(tags) or 'none'}"
+        )
     keys = ("mean", "std", "interpolation", "resize_mode")
-    known = [get_pretrained_cfg(settings.model, tag) for tag in tags]
-    found = [{k: c[k] for k in keys if c.get(k) is not None} for c in known]
-    agreed = all(
-        json.dumps(f, sort_keys=True) == json.dumps(found[0], sort_keys=True) for f in found
-    )
-    return found[0] if found and agreed else {}
+    found: dict[str, list[str]] = {}
+    for name in tags:
+        config = get_pretrained_cfg(settings.model, name)
+        kept = {key: config[key] for key in keys if config.get(key) is not None}
+        found.setdefault(json.dumps(kept, sort_keys=True), []).append(name)
+    if len(found) > 1 and settings.weights != "random":
+        groups = "; ".join(f"{text}: {', '.join(names)}" for text, names in found.items())
+        raise UserError(
+            f"weights: {settings.weights} doesn't say how its input was made, and the tags of "
+            f"{settings.model} differ ({groups}). Name one that was trained as it was in `like`"
+        )
+    return (json.loads(next(iter(found))) if len(found) == 1 else {}), None
 
 
 def _open_clip_weights(settings: VitSettings) -> Path | None:
@@ -160,8 +179,8 @@ def _open_clip_weights(settings: VitSettings) -> Path | None:
     if not config:
         tags = list_pretrained_tags_by_model(settings.model)
         raise UserError(
-            f"weights: {weights!r} is neither a file nor a tag of {settings.model}; its tags: "
-            f"{', '.join(tags) or 'none'}; or random"
+            f"weights: {weights!r} is neither a file ({', '.join(WEIGHT_FILES)}) nor a tag of "
+            f"{settings.model}; its tags: {', '.join(tags) or 'none'}; or random"
         )
     what = f"the weights {weights!r} of {settings.model}"
     return Path(from_hub(what, lambda: download_pretrained(config)))
@@ -198,8 +217,8 @@ def _timm(settings: VitSettings) -> Loaded:
         tags = [m.partition(".")[2] for m in timm.list_pretrained(f"{architecture}.*")]
         if weights not in tags:
             raise UserError(
-                f"weights: {weights!r} is neither a file nor a tag of {settings.model}; its tags: "
-                f"{', '.join(tags) or 'none'}; or random"
+                f"weights: {weights!r} is neither a file ({', '.join(WEIGHT_FILES)}) nor a tag of "
+                f"{settings.model}; its tags: {', '.join(tags) or 'none'}; or random"
             )
         if settings.weights_sha256:
             raise UserError(

@@ -248,7 +248,7 @@ def require_finite(trainer: Trainer, job: Job, state: State) -> None:
 
 @contextmanager
 def sigterm() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether SIGTERM came: a step isn't interrupted in its middle."""
+    """Yield a function that tells whether SIGTERM or Ctrl-C came: a step isn't interrupted in its middle."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
@@ -257,11 +257,12 @@ def sigterm() -> Iterator[Callable[[], bool]]:
     def notice(number: int, frame: FrameType | None) -> None:
         came.set()
 
-    before = signal.signal(signal.SIGTERM, notice)
+    before = {n: signal.signal(n, notice) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield came.is_set
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

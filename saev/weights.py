@@ -7,15 +7,15 @@ from typing import Any, TypeVar
 import torch
 
 from saev.errors import UserError
+from saev.settings.vit import WEIGHT_FILES
 
 Result = TypeVar("Result")
-FILES = (".safetensors", ".pt", ".pth", ".bin")
 StateDict = dict[str, torch.Tensor]
 
 
 def is_file_name(weights: str) -> bool:
-    """Whether ``weights`` names a file (or means to), not a tag."""
-    return weights.endswith(FILES) or Path(weights).is_file()
+    """Whether ``weights`` names a file, not a tag: told by its end, as the plan does, which hashes it."""
+    return weights.endswith(WEIGHT_FILES)
 
 
 def read_state_dict(path: str | Path) -> StateDict:

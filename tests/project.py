@@ -110,6 +110,11 @@ class Project:
                 shutil.copytree(source, folder / name, ignore=ignore)
             else:
                 shutil.copy(source, folder / name)
+        # A training of a second has states to resume from too.
+        trainer = folder / "saev/train.py"
+        text = trainer.read_text()
+        assert "STATE_SECONDS = 20.0" in text
+        trainer.write_text(text.replace("STATE_SECONDS = 20.0", "STATE_SECONDS = 0.05"))
         keys = draw_pictures(folder / "pictures", n_images)
         rows = [f"{key},{'north' if i % 2 else 'south'}" for i, key in enumerate(keys)]
         (folder / "sites.csv").write_text("\n".join(["path,site", *rows]) + "\n")

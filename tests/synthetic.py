@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
 from saev.artifacts import activations as names
+from saev.artifacts.activations import ALL_SHARDS
 from saev.artifacts.meta import write_meta
 from saev.blocks import BLOCK
 from saev.files import file_entry, sha256_bytes, write_json
@@ -62,7 +63,7 @@ def write_activations(
     _write_records(folder, n_images, set(absent), shard_images)
     kept = {name: names.to_float32(store(v[present], dtype), dtype) for name, v in streams.items()}
     _write_stats(folder, kept)
-    shards = {"name": "shards", "bytes": len(sidecars), "sha256": sha256_bytes(sidecars)}
+    shards = {"name": ALL_SHARDS, "bytes": len(sidecars), "sha256": sha256_bytes(sidecars)}
     write_meta(
         folder,
         stage=names.STAGE,

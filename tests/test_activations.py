@@ -451,3 +451,14 @@ def test_a_shard_without_any_readable_picture_is_sealed_as_empty(tmp_path, monke
 def test_unsealed_activations_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"meta\.json is missing"):
         Activations(tmp_path)
+
+
+def test_when_no_picture_can_be_read_the_reasons_are_said(tmp_path, monkeypatch):
+    (tmp_path / "pics").mkdir()
+    for i in range(4):
+        (tmp_path / "pics" / f"{i}.png").write_bytes(b"")
+    listed = list_images(tmp_path / "pics", tmp_path / "p-1")
+    path = plan(tmp_path / "plan.json", on_bad_image={"p-1": "skip"})
+    monkeypatch.setenv("SAEV_PLAN", str(path))
+    with pytest.raises(UserError, match=r"none of the 4 pictures[\s\S]*row 0: the file is empty"):
+        record(listed, tmp_path / "v-1", settings(tmp_path), range(1))

@@ -119,3 +119,15 @@ def test_a_process_number_that_is_used_again_does_not_hold_a_lock(tmp_path):
     record = {"host": socket.gethostname(), "pid": os.getpid(), "started": "1", "token": "x"}
     path.write_text(json.dumps(record))
     Lock(path, "results/").acquire()
+
+
+@pytest.mark.parametrize("content", ["", '{"host": "x"', "[]", '{"host": "x"}'])
+def test_half_a_lock_that_a_crash_has_left_is_taken_over(tmp_path, content):
+    path = tmp_path / "lock"
+    path.write_text(content)
+    lock = Lock(path, "results/")
+    assert not lock.held()
+    lock.acquire()
+    assert Lock(path, "results/").held()
+    lock.release()
+    assert list(tmp_path.iterdir()) == []

@@ -135,3 +135,11 @@ def test_importing_the_listing_loads_neither_torch_nor_pillow_nor_pyarrow():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_folder_that_holds_the_results_is_refused(tmp_path, monkeypatch):
+    touch(tmp_path, "a.png", "results/x/b.png")
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", str(tmp_path), "results"):
+        with pytest.raises(UserError, match="a folder of their own"):
+            open_source(ImagesSettings(folder=folder)).fingerprint()

@@ -87,6 +87,7 @@ def test_keys_that_match_no_image_are_counted_and_said(images, capsys):
         ("path,kind\nd.png,D\n", {"sha256": "0" * 64}, "another SHA-256"),
         ("path,kind\nd.png,D,E\n", {}, "can't be read"),
         ("", {}, "can't be read"),
+        ("path,kind,kind\nd.png,D,E\n", {}, "several columns called 'kind'"),
     ],
 )
 def test_a_table_that_doesnt_fit_is_refused_with_what_is_wrong(images, text, source, said):
@@ -106,3 +107,11 @@ def test_the_right_sha256_is_accepted(images):
 def test_a_source_column_that_isnt_there_is_refused_with_those_that_are(images):
     with pytest.raises(UserError, match="no column 'place'; they bring: species, year"):
         labels(images, kind={"source": "place"})
+
+
+@pytest.mark.parametrize("values", [[["D"]], [{"a": 1}], [b"\xff\xfe"]])
+def test_a_column_that_is_no_text_is_refused(images, values):
+    path = images.parent / "odd.parquet"
+    pq.write_table(pa.table({"path": ["d.png"], "kind": values}), path)
+    with pytest.raises(UserError, match="must be text or numbers"):
+        labels(images, kind={"table": str(path)})

@@ -2,25 +2,64 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from project import Project
 
 pytestmark = pytest.mark.slow
 
-# What is removed of a finished run, so that the stage and all after it have to run again.
-STAGES = {
-    "list_images": "results/pets-*",
-    "record_shard": "results/pets-*/tiny-*",
-    "train_sae": "results/pets-*/tiny-*/*-????????",
-    "analyze_shards": "results/pets-*/tiny-*/*-????????/named-*",
-    "build_dashboard": "results/pets-*/tiny-*/*-????????/named-*/dashboard",
+IMAGES = "results/pets-*"
+VIT = f"{IMAGES}/tiny-*"
+SAE = f"{VIT}/*-????????"
+ANALYSIS = f"{SAE}/named-*"
+
+
+class Job(NamedTuple):
+    """A rule whose job is killed."""
+
+    module: str
+    command: str
+    """The module's first argument, if it does several things."""
+    removed: str
+    """What is removed of a finished run, so that the rule has to run again."""
+    target: str
+    """What is asked for, both times: the stage, not all that comes after it."""
+
+
+JOBS = {
+    "list_images": Job("saev.images", "", IMAGES, "images"),
+    "record_shard": Job("saev.activations", "record", VIT, "activations"),
+    "seal_activations": Job("saev.activations", "seal", VIT, "activations"),
+    "train_sae": Job("saev.train", "", SAE, "train"),
+    "label_images": Job("saev.analyze", "labels", ANALYSIS, "analyze"),
+    "analyze_shards": Job("saev.analyze", "part", ANALYSIS, "analyze"),
+    "merge_analysis": Job("saev.analyze", "merge", ANALYSIS, "analyze"),
+    "build_dashboard": Job("saev.dashboard", "run", f"{ANALYSIS}/dashboard", "dashboard"),
+    "build_gallery": Job("saev.dashboard", "gallery", "results/index.html", "gallery"),
 }
+STAGES = ["images", "activations", "train", "analyze", "dashboard", "gallery"]
+
+
+def stage_of(path: str) -> str:
+    """Which stage a result belongs to, by where it lies."""
+    parts = path.split("/")
+    if "dashboard" in parts:
+        return "dashboard"
+    depth = sum(1 for part in parts[:-1] if re.search("-[0-9a-f]{8}$", part))
+    return ["gallery", *STAGES[:4]][depth]
+
+
+def up_to(results: dict[str, bytes], stage: str) -> dict[str, bytes]:
+    """Results of a stage and those before it."""
+    last = STAGES.index(stage)
+    return {k: v for k, v in results.items() if STAGES.index(stage_of(k)) <= last}
 
 
 def group_members(group: int) -> list[int]:
@@ -36,17 +75,13 @@ def group_members(group: int) -> list[int]:
 
 def job_of(group: int, rule: str) -> int | None:
     """The Python process of a rule's job, if it is running."""
-    module = {
-        "list_images": "saev.images",
-        "record_shard": "saev.activations",
-        "train_sae": "saev.train",
-        "analyze_shards": "saev.analyze",
-        "build_dashboard": "saev.dashboard",
-    }[rule]
+    job = JOBS[rule]
     for pid in group_members(group):
         with contextlib.suppress(OSError):
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if arguments[1:3] == [b"-m", module.encode()]:
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            if arguments[1:3] == ["-m", job.module] and (
+                not job.command or arguments[3] == job.command
+            ):
                 return pid
     return None
 
@@ -60,9 +95,9 @@ def written_since(project: Project, moment: float) -> bool:
     return False
 
 
-def start(project: Project) -> subprocess.Popen:
+def start(project: Project, target: str = "gallery") -> subprocess.Popen:
     return subprocess.Popen(
-        project.command(),
+        project.command(target),
         cwd=project.folder,
         env=project.environment(),
         stdin=subprocess.DEVNULL,
@@ -82,6 +117,12 @@ def wait_for(condition, process, seconds=120.0):
     raise AssertionError("the run ended, or took too long, before the moment to kill it")
 
 
+def wait_for_end(pid: int) -> None:
+    end = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="module")
 def truth(built):
     return built.results()
@@ -94,48 +135,73 @@ def project(built, tmp_path):
     return Project(folder)
 
 
-def undo(project: Project, rule: str) -> None:
-    for path in sorted(project.folder.glob(STAGES[rule])):
-        shutil.rmtree(path, ignore_errors=True)
-    assert project.planned().get(rule)
+def undo(project: Project, rule: str) -> str:
+    """Remove what a rule has made; return the target that makes it again."""
+    for path in sorted(project.folder.glob(JOBS[rule].removed)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert project.planned(JOBS[rule].target).get(rule)
+    return JOBS[rule].target
 
 
-@pytest.mark.parametrize("instant", ["at once", "when it writes"])
-@pytest.mark.parametrize("rule", STAGES)
+@pytest.mark.parametrize("rule", JOBS)
 def test_a_killed_job_and_the_same_command_give_the_bytes_of_an_undisturbed_run(
-    project, truth, rule, instant
+    project, truth, rule
 ):
-    undo(project, rule)
-    process = start(project)
+    target = undo(project, rule)
+    process = start(project, target)
+    os.kill(wait_for(lambda: job_of(process.pid, rule), process), signal.SIGKILL)
+    assert process.wait() != 0
+    project.snakemake(target)
+    assert up_to(project.results(), target) == up_to(truth, target)
+
+
+@pytest.mark.parametrize("rule", ["record_shard", "train_sae", "analyze_shards", "build_dashboard"])
+def test_a_job_that_is_killed_while_it_writes_gives_the_same_bytes_when_run_again(
+    project, truth, rule
+):
+    target = undo(project, rule)
+    process = start(project, target)
     pid = wait_for(lambda: job_of(process.pid, rule), process)
-    if instant == "when it writes":
-        began = time.time()
-        with contextlib.suppress(AssertionError):
-            wait_for(lambda: written_since(project, began), process, seconds=30)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    process.wait()
-    project.snakemake()
-    assert project.results() == truth
+    began = time.time()
+    wait_for(lambda: written_since(project, began), process, seconds=30)
+    os.kill(pid, signal.SIGKILL)
+    assert process.wait() != 0
+    project.snakemake(target)
+    assert up_to(project.results(), target) == up_to(truth, target)
 
 
-@pytest.mark.parametrize("rule", STAGES)
+@pytest.mark.parametrize("rule", ["list_images", "record_shard", "train_sae", "analyze_shards"])
 def test_a_killed_snakemake_with_its_orphan_and_the_same_command_give_the_same_bytes(
     project, truth, rule
 ):
-    undo(project, rule)
-    process = start(project)
+    target = undo(project, rule)
+    process = start(project, target)
     wait_for(lambda: job_of(process.pid, rule), process)
     time.sleep(0.5)
     os.kill(process.pid, signal.SIGKILL)  # the job lives on, and may still write
     process.wait()
-    project.snakemake()
+    project.snakemake(target)
     for pid in group_members(process.pid):
         os.kill(pid, signal.SIGKILL)
-    assert project.results() == truth
+    assert up_to(project.results(), target) == up_to(truth, target)
 
 
-def test_a_power_cut_and_the_same_command_give_the_same_bytes(project, truth):
+def test_ctrl_c_keeps_what_a_training_has_done_and_prints_no_traceback(project, truth):
+    target = undo(project, "train_sae")
+    process = start(project, target)
+    pid = wait_for(lambda: job_of(process.pid, "train_sae"), process)
+    state = wait_for(lambda: [*project.folder.glob(f"{SAE}/.state/*/state*")], process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait() != 0
+    wait_for_end(pid)
+    assert state[0].exists()
+    logs = [path.read_text() for path in project.folder.glob("logs/**/train_sae*.log")]
+    assert not any("Traceback" in text for text in logs)
+    project.snakemake(target)
+    assert up_to(project.results(), target) == up_to(truth, target)
+
+
+def test_everything_killed_at_once_and_the_same_command_give_the_same_bytes(project, truth):
     undo(project, "record_shard")
     process = start(project)
     pid = wait_for(lambda: job_of(process.pid, "train_sae"), process)

@@ -173,6 +173,7 @@ def test_neutral_values_never_change():
         "VitSettings.dtype": "float16",
         "VitSettings.image_size": None,
         "VitSettings.layers": [],
+        "VitSettings.like": None,
         "VitSettings.made": False,
         "VitSettings.shard_images": 4096,
         "VitSettings.weights": None,
@@ -192,3 +193,18 @@ def test_the_settings_reference_of_the_docs_is_up_to_date():
     assert (ROOT / "docs/settings.md").read_text() == reference(), (
         "run: python -m saev.settings.reference > docs/settings.md"
     )
+
+
+def test_on_written_in_yaml_is_the_setting_on():
+    import yaml
+
+    raw = {**GOOD, "analysis": yaml.safe_load("{plain: {}, other: {on: photos}}")}
+    assert parse(raw).analysis["other"].on == "photos"
+
+
+def test_a_whole_number_that_yaml_takes_for_text_is_shown_as_one():
+    raw = copy.deepcopy(GOOD)
+    name = next(iter(raw["sae"]))
+    raw["sae"][name]["n_latents"] = "1e3"
+    with pytest.raises(UserError, match="write 1000\\)"):
+        parse(raw)

@@ -297,10 +297,47 @@ def test_the_sha256_that_is_stated_is_checked(tmp_path, clip):
         tower(model, "random", weights_sha256="0" * 64)
 
 
-def test_a_weights_file_takes_the_normalisation_that_all_tags_of_its_model_agree_on():
-    from saev.towers import _preprocess_of_tags
+def of_tags(model, weights, like=None):
+    from saev.towers import _of_tags
 
-    settings = VitSettings(
-        model="ViT-B-16-SigLIP", weights="my.pt", layers=(0,), tokens=("patches",)
-    )
-    assert _preprocess_of_tags(settings)["mean"] == (0.5, 0.5, 0.5)
+    given = {"model": model, "weights": weights, "like": like}
+    return _of_tags(VitSettings(**given, layers=(0,), tokens=("patches",)))
+
+
+def test_a_weights_file_takes_the_normalisation_that_all_tags_of_its_model_agree_on():
+    preprocess, quick_gelu = of_tags("ViT-B-16-SigLIP", "my.pt")
+    assert tuple(preprocess["mean"]) == (0.5, 0.5, 0.5)
+    assert quick_gelu is None
+
+
+def test_a_weights_file_whose_models_tags_differ_must_say_which_it_is_like():
+    with pytest.raises(UserError, match=r"tags of ViT-L-14 differ .*laion2b[\s\S]*`like`"):
+        of_tags("ViT-L-14", "my.pt")
+    preprocess, quick_gelu = of_tags("ViT-L-14", "my.pt", like="openai")
+    assert quick_gelu is True
+    assert preprocess["mean"][0] == pytest.approx(0.48145466)
+    assert of_tags("ViT-L-14", "my.pt", like="laion2b_s32b_b82k")[0]["mean"] == (0.5, 0.5, 0.5)
+    with pytest.raises(UserError, match="'openia' is no tag of ViT-L-14"):
+        of_tags("ViT-L-14", "my.pt", like="openia")
+
+
+def test_a_tag_says_which_activation_function_it_was_trained_with(monkeypatch):
+    import open_clip.model
+
+    seen = {}
+
+    def build(embed_dim, vision, quick_gelu):
+        seen["quick_gelu"] = quick_gelu
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(open_clip.model, "_build_vision_tower", build)
+    for model, weights, expected in [
+        ("ViT-L-14", "openai", True),
+        ("ViT-B-16", "openai", True),
+        ("ViT-B-16", "laion2b_s34b_b88k", False),
+        ("ViT-B-16", "random", False),
+        ("ViT-B-16-quickgelu", "random", True),
+    ]:
+        with pytest.raises(UserError, match="enough"):
+            tower(model, weights)
+        assert seen.pop("quick_gelu") is expected, (model, weights)

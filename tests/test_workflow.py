@@ -13,6 +13,8 @@ import yaml
 from project import ROOT, Project, config
 from safetensors.numpy import load_file
 
+from saev.locks import Lock
+
 pytestmark = pytest.mark.slow
 
 
@@ -180,16 +182,62 @@ def test_check_names_what_is_altered_and_what_is_stale(built, tmp_path):
     assert f"{shard.name} has another SHA-256" in deep.stdout
 
 
+def test_check_sees_altered_pages_parts_and_descriptions(built, tmp_path):
+    folder = tmp_path / "project"
+    subprocess.run(["cp", "-a", built.folder, folder], check=True)
+    copy = Project(folder)
+    (first, second) = sorted((folder / "results").glob("pets-*/tiny-*/*/named-*"))
+    next((first / "dashboard/pictures").rglob("*.jpg")).unlink()
+    block = second / "dashboard/data/blocks/0000.js"
+    block.write_bytes(block.read_bytes().replace(b"0", b"1", 1))
+    (part,) = (second / "parts").glob("*/totals.safetensors")
+    part.write_bytes(part.read_bytes()[:-1])
+    (vit,) = (folder / "results").glob("pets-*/tiny-*")
+    sidecar = vit / "shards/00000.json"
+    sidecar.write_bytes(sidecar.read_bytes() + b" ")
+    (folder / "results/pets-00000000").mkdir()
+    (folder / "results/pets-00000000/meta.json").write_text("{}")
+    quick = copy.python("-m", "saev.cli", "check")
+    deep = copy.python("-m", "saev.cli", "check", "--deep")
+    assert quick.returncode == deep.returncode == 1
+    for text in (quick.stdout, deep.stdout):
+        assert re.search(r"pictures holds \d+ files of", text)
+        assert "totals.safetensors has" in text
+        assert "were written again after the recording was sealed" in text
+        assert re.search(r"pets-00000000/meta.json can't be read", text)
+    assert "dashboard/data have other contents" in deep.stdout
+
+
+def test_check_tells_a_stopped_run_from_one_under_way_and_from_what_is_left_over(built, tmp_path):
+    folder = tmp_path / "project"
+    subprocess.run(["cp", "-a", built.folder, folder], check=True)
+    copy = Project(folder)
+    (first, second) = sorted((folder / "results").glob("pets-*/tiny-*/*/train.jsonl"))
+    (first.parent / ".state/abc").mkdir(parents=True)
+    (second.parent / ".state/abc").mkdir(parents=True)
+    (second.parent / "meta.json").unlink()
+    text = copy.python("-m", "saev.cli", "check").stdout
+    assert re.search(rf"left over +\S*{first.parent.name}: .*saev gc", text)
+    assert re.search(rf"incomplete +\S*{second.parent.name}: was stopped", text)
+    with Lock(first.parent / ".state/abc.lock", ""), Lock(second.parent / ".state/abc.lock", ""):
+        text = copy.python("-m", "saev.cli", "check").stdout
+    assert "left over" not in text
+    assert "incomplete" not in text
+
+
 def test_an_altered_shard_or_checkpoint_stops_what_reads_it(built, tmp_path):
     folder = tmp_path / "project"
     subprocess.run(["cp", "-a", built.folder, folder], check=True)
     copy = Project(folder)
-    for path in sorted((folder / "results").glob("pets-*/tiny-*/layer-01.cls/shard-00000.npy")):
+    for path in sorted((folder / "results").glob("pets-*/tiny-*/layer-01.patches/shard-00000.npy")):
         data = bytearray(path.read_bytes())
         data[-1] ^= 1
         path.write_bytes(data)
-    text = refused(copy, "--forcerun", "train_sae")
-    assert "shard-00000.npy" in text
+    for rule in ("train_sae", "merge_analysis", "build_dashboard"):
+        text = refused(copy, "--forcerun", rule)
+        assert "shard-00000.npy" in text, rule
+        subprocess.run(["cp", "-a", f"{built.folder}/.", folder], check=True)
+        path.write_bytes(data)
 
 
 def test_the_settings_in_the_readme_plan_what_they_say(tmp_path):
@@ -218,3 +266,17 @@ def test_the_docs_name_only_commands_that_exist():
     assert set(re.findall(r"--(?:forcerun|until) (\w+)", text)) <= rules
     for path in re.findall(r"\((docs/[\w.]+)\)", text):
         assert (ROOT / path).exists(), path
+
+
+def test_the_gallery_lists_all_runs_also_those_of_other_settings(built, tmp_path):
+    folder = tmp_path / "project"
+    subprocess.run(["cp", "-a", built.folder, folder], check=True)
+    copy = Project(folder)
+    settings = copy.settings()
+    settings["runs"] = settings["runs"][:1]
+    settings["sae"]["cls"]["epochs"] = 3
+    copy.configure(settings)
+    copy.snakemake()
+    page = (folder / "results/index.html").read_text()
+    assert page.count('"current":true') == 1
+    assert page.count('"current":false') == 2

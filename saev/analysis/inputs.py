@@ -53,7 +53,6 @@ def open_inputs(
     activations_folder: str | Path,
     labels: str | Path,
     device: torch.device,
-    verify: str = "sha256",
 ) -> Inputs:
     """Open everything, and check that it belongs together.
 
@@ -61,7 +60,7 @@ def open_inputs(
         UserError: something is missing or altered, or the dictionary doesn't fit the activations.
     """
     meta, train_digest = read_meta(sae_folder, TRAIN)
-    activations = Activations(activations_folder, verify="sha256" if verify == "sha256" else "size")
+    activations = Activations(activations_folder, verify="sha256")
     dictionary = sae.load(sae_folder, device)
     other = meta["inputs"].get(ACTIVATIONS) != activations.digest
     if other and not settings.get("on"):

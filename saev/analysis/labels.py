@@ -127,10 +127,16 @@ def _read_table(name: str, source: dict[str, Any]) -> tuple[pyarrow.Array, pyarr
                 f"{where} has no column {' or '.join(map(repr, missing))}; its columns are: "
                 f"{', '.join(names)}. Set `key` and `column` to two of them."
             )
+        double = [column for column in (key, wanted) if names.count(column) > 1]
+        if double:
+            raise UserError(f"{where} has several columns called {double[0]!r}: rename all but one")
         table = _load(path, [key, wanted])
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise UserError(f"{where} can't be read: {error}") from error
-    return tuple(_text(table.column(c).combine_chunks()) for c in (key, wanted))  # type: ignore[return-value]
+        texts = [_text(table.column(column).combine_chunks()) for column in (key, wanted)]
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(
+            f"{where} can't be read: {error}. Keys and labels must be text or numbers, in UTF-8"
+        ) from error
+    return texts[0], texts[1]
 
 
 def _names(path: Path) -> list[str]:

@@ -17,6 +17,8 @@ from saev.files import read_json, sha256_bytes, sha256_file
 if TYPE_CHECKING:
     import pyarrow
 
+ALL_SHARDS = "shards/*.json"
+"""Name under which all sidecars, joined, stand in `meta.json`."""
 STAGE = "activations"
 RECORDS, STATS = "images.parquet", "stats.safetensors"
 STATISTICS = ("mean", "std", "min", "max")
@@ -221,7 +223,7 @@ class Activations:
         if missing:
             problems += missing
             return []
-        entry = next(e for e in self.meta["files"] if e["name"] == "shards")
+        entry = next(e for e in self.meta["files"] if e["name"] == ALL_SHARDS)
         joined = b"".join(path.read_bytes() for path in paths)
         if sha256_bytes(joined) != entry["sha256"]:
             problems.append(f"{self.path / 'shards'} was altered, or a shard was recorded again")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from saev.errors import UserError, listed
-from saev.files import file_entry, read_json, sha256_bytes, to_json, write_bytes
+from saev.files import file_entry, folder_entry, read_json, sha256_bytes, to_json, write_bytes
 
 FORMAT_VERSION = 1
 META, RUN = "meta.json", "run.json"
@@ -79,7 +79,7 @@ def altered_files(folder: str | Path, entries: list[dict[str, Any]], deep: bool)
 
     Args:
         folder: the stage's directory.
-        entries: ``files`` of its ``meta.json``; one that names no file (a combined digest) is passed over.
+        entries: ``files`` of its ``meta.json``; a pattern (``shards/*.json``) is passed over.
         deep: compare SHA-256 too, not sizes alone.
 
     Returns:
@@ -88,9 +88,18 @@ def altered_files(folder: str | Path, entries: list[dict[str, Any]], deep: bool)
     problems = []
     for entry in entries:
         path = Path(folder) / entry["name"]
-        if path.is_dir():
+        if "*" in entry["name"]:
             continue
-        if not path.is_file():
+        if "files" in entry:
+            found = [p.stat().st_size for p in path.rglob("*") if p.is_file()]
+            if len(found) != entry["files"] or sum(found) != entry["bytes"]:
+                problems.append(
+                    f"{path} holds {len(found):,} files of {sum(found):,} bytes, not "
+                    f"{entry['files']:,} of {entry['bytes']:,}"
+                )
+            elif deep and folder_entry(folder, entry["name"]) != entry:
+                problems.append(f"files in {path} have other contents than when they were written")
+        elif not path.is_file():
             problems.append(f"{path} is missing")
         elif path.stat().st_size != entry["bytes"]:
             problems.append(f"{path} has {path.stat().st_size:,} bytes, not {entry['bytes']:,}")

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
         parser.error("run needs --analysis, --sae, --activations and --images")
     stage.set_threads(args.threads)
     analysis = Analysis(args.analysis)
-    activations, images = Activations(args.activations), Images(args.images)
+    activations, images = Activations(args.activations, verify="sha256"), Images(args.images)
     inputs = [analysis.digest, activations.digest, images.digest]
     with stage.state(args.out, spec.settings, inputs, spec.code) as state:
         summary = build(

@@ -16,7 +16,7 @@ from saev.dashboard.data import column, embedded, packed, rounded, script
 from saev.dashboard.heatmaps import make_heatmaps
 from saev.dashboard.pictures import make_pictures
 from saev.errors import UserError
-from saev.files import file_entry, sha256_bytes, write_bytes
+from saev.files import file_entry, folder_entry, write_bytes
 from saev.progress import Progress
 from saev.sae import Sae, load
 
@@ -100,7 +100,7 @@ def build(
         "summary": analysis.summary,
         "files": [
             file_entry(out / names.PAGE, names.PAGE),
-            *(_folder_entry(out, folder) for folder in ("data", "pictures")),
+            *(folder_entry(out, folder) for folder in ("data", "pictures")),
         ],
     }
 
@@ -114,20 +114,6 @@ def page(name: str, content: Any) -> bytes:
     for slot, text in (("STYLE", style), ("SCRIPT", code), ("DATA", embedded(content))):
         template = template.replace(f"/*{slot}*/", text, 1)
     return template.encode()
-
-
-def _folder_entry(out: Path, folder: str) -> dict[str, Any]:
-    """One combined entry for the files of a folder: `saev check` needn't list thousands."""
-    paths = sorted(p for p in (out / folder).rglob("*") if p.is_file())
-    entries = [
-        (str(p.relative_to(out)), p.stat().st_size, sha256_bytes(p.read_bytes())) for p in paths
-    ]
-    text = "".join(f"{name}\0{size}\0{sha256}\n" for name, size, sha256 in entries)
-    return {
-        "name": folder,
-        "bytes": sum(size for _, size, _ in entries),
-        "sha256": sha256_bytes(text.encode()),
-    }
 
 
 def _require_inputs(analysis: Analysis, digests: dict[str, str]) -> None:

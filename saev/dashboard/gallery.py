@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from saev.artifacts import dashboard as names
 from saev.artifacts.analysis import Analysis
 from saev.artifacts.meta import read_meta
 from saev.dashboard.build import page
+from saev.errors import UserError
 from saev.files import read_json, write_bytes
 
 N_EXAMPLES = 8
@@ -20,12 +22,19 @@ CURVE_POINTS = 200
 
 
 def build_gallery(out: Path, runs: list[Path]) -> None:
-    """Write `index.html` into ``out``, which lists the analyses ``runs``.
+    """Write `index.html` into ``out``, which lists the analyses ``runs``, then all others under ``out``.
 
     Raises:
-        UserError: a run isn't complete.
+        UserError: one of ``runs`` isn't complete.
     """
-    write_bytes(out / names.PAGE, page("gallery", {"runs": [_run(out, run) for run in runs]}))
+    listed = [_run(out, run) | {"current": True} for run in runs]
+    known = {run.resolve() for run in runs}
+    for path in sorted(out.glob(f"*/*/*/*/dashboard/{names.SUMMARY}")):
+        other = path.parent.parent
+        if other.resolve() not in known:
+            with suppress(UserError):  # made by other code, or being made anew
+                listed.append(_run(out, other) | {"current": False})
+    write_bytes(out / names.PAGE, page("gallery", {"runs": listed}))
 
 
 def _run(out: Path, run: Path) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def parse(raw: dict[str, Any]) -> Config:
     Raises:
         UserError: names every problem at once: key, value, what is allowed.
     """
+    raw = _with_on(raw)
     try:
         text = json.dumps(raw, allow_nan=True)
     except TypeError as error:
@@ -60,6 +61,20 @@ def parse(raw: dict[str, Any]) -> Config:
         raise UserError(listed(problems, "the settings have problems:")) from None
     _check_references(config)
     return config
+
+
+def _with_on(raw: dict[str, Any]) -> dict[str, Any]:
+    """The key ``on``, which YAML 1.1 takes for ``true``, given back its name."""
+    analysis = raw.get("analysis")
+    if not isinstance(analysis, dict):
+        return raw
+    named = {
+        name: {"on" if key is True else key: value for key, value in entry.items()}
+        if isinstance(entry, dict)
+        else entry
+        for name, entry in analysis.items()
+    }
+    return {**raw, "analysis": named}
 
 
 def _check_references(config: Config) -> None:
@@ -146,7 +161,9 @@ def _explain(error: Any, raw: dict[str, Any]) -> str:
     hint = ""
     if isinstance(value, str) and kind in ("float_type", "int_type"):
         try:
-            hint = f" (YAML takes {value} for text: write {float(value)!r})"
+            number = float(value)
+            whole = kind == "int_type" and number.is_integer()
+            hint = f" (YAML takes {value} for text: write {int(number) if whole else number!r})"
         except ValueError:
             hint = ""
     elif kind == "literal_error" and isinstance(value, str):

@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from saev.blocks import BLOCK
 from saev.settings.base import Settings
 
+WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin")
+"""Ends of the names of weights files; anything else is a tag."""
+
 Tokens = Literal["cls", "patches", "pooled"]
 
 
@@ -23,6 +26,12 @@ class VitSettings(Settings):
         min_length=1,
         description="A tag (`openai`), a file (.safetensors, .pt), or `random` for an untrained tower. "
         "Leave it out for `hf-hub:` names, which bring their own.",
+    )
+    like: str | None = Field(
+        None,
+        min_length=1,
+        description="Of a weights file of an open_clip model: the tag whose input (mean, deviation, "
+        "resize) and activation function it shares. Needed only where the model's tags differ.",
     )
     weights_sha256: str | None = Field(
         None,
@@ -65,6 +74,8 @@ class VitSettings(Settings):
             raise ValueError("layers are given, but tokens names neither cls nor patches")
         if self.made and self.weights_sha256 is None:
             raise ValueError("made: true needs weights_sha256, as the file may not exist yet")
+        if self.like is not None and not (self.weights or "").endswith(WEIGHT_FILES):
+            raise ValueError(f"like belongs to weights that are a file ({', '.join(WEIGHT_FILES)})")
         if self.weights_seed and self.weights != "random":
             raise ValueError("weights_seed has no use unless weights is random")
         if self.weights is None and not self.model.startswith("hf-hub:"):

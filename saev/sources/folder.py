@@ -29,6 +29,12 @@ class Folder(Source):
 
     @cached_property
     def _listing(self) -> "Listing":
+        results = Path("results").resolve()
+        if results.is_dir() and results.is_relative_to(Path(self.where).resolve()):
+            raise UserError(
+                f"the folder {self.where} holds {results}, so the workflow's own pictures would count "
+                f"as yours: put the pictures into a folder of their own"
+            )
         return list_folder(self.where)
 
     def fingerprint(self) -> str:

@@ -51,7 +51,10 @@ function gallery(content) {
   const n = content.runs.length;
   document.getElementById("count").textContent =
     `${n} ${n === 1 ? "run" : "runs"}. Each is a dictionary of latents: directions in what a model computes, shown by the pictures on which they are strongest.`;
-  document.getElementById("runs").append(...content.runs.map(article));
+  const others = content.runs.filter((run) => !run.current);
+  const note = "Made with other settings than the last command's; still whole.";
+  document.getElementById("runs").append(...content.runs.filter((run) => run.current).map(article),
+    ...(others.length ? [make("h2", { class: "others" }, "Other runs"), make("p", { class: "soft" }, note), ...others.map(article)] : []));
   const credits = new Set(content.runs.map((run) => run.credit).filter(Boolean));
   document.getElementById("footer").append(...[...credits].map((text) => make("p", {}, text)));
 }

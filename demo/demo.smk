@@ -19,6 +19,27 @@ rule fetch_clip_weights:
         "--out demo/cache/clip-vit-b-16.safetensors"
 
 
+# For examples/second_tower.yaml.
+rule fetch_focus_weights:
+    output:
+        "demo/cache/focus-vit-s-14.safetensors.json",
+    log:
+        "logs/demo/fetch_focus_weights.log",
+    benchmark:
+        "logs/demo/fetch_focus_weights.tsv"
+    conda:
+        "../envs/saev.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        spec=demo_spec("demo.focus_weights"),
+    shell:
+        "python -m demo.focus_weights --spec {params.spec:q} --threads {threads} --log {log:q} "
+        "--out demo/cache/focus-vit-s-14.safetensors"
+
+
 rule draw_openmoji:
     output:
         "demo/cache/openmoji.json",

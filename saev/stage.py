@@ -74,9 +74,16 @@ def compute() -> dict[str, Any]:
     """Settings that can't change a result (device, decoding threads), from the plan of this run.
 
     Returns:
-        ``device``, ``workers``, and ``on_bad_image`` by name of the images' directory.
+        ``device``, ``workers``, ``on_bad_image`` by name of the images' directory, ``wandb`` and
+        ``wandb_project``; without a plan (a stage run by hand) there is no wandb.
     """
-    defaults = {"device": "auto", "workers": 2, "on_bad_image": {}}
+    defaults = {
+        "device": "auto",
+        "workers": 2,
+        "on_bad_image": {},
+        "wandb": "disabled",
+        "wandb_project": "saev",
+    }
     path = os.environ.get(PLAN_VARIABLE)
     if not path:
         return defaults

@@ -25,11 +25,12 @@ from saev.artifacts.activations import Activations, Stream
 from saev.artifacts.meta import write_meta
 from saev.artifacts.sae import CHECKPOINT, CURVE, FIGURE, STAGE
 from saev.errors import UserError, listed
-from saev.files import write_bytes
+from saev.files import canonical_json, sha256_bytes, write_bytes
 from saev.progress import Progress
 from saev.settings.sae import AnySaeSettings
 from saev.training import curves, data
 from saev.training.initial import initialise
+from saev.training.sink import Sink
 from saev.training.state import State
 from saev.training.trainer import Trainer
 
@@ -77,8 +78,9 @@ def main(arguments: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with stage.state(out, spec.settings, spec.code, inputs) as folder:
         state = State(folder)
-        trainer, rate = fit(job, state, device)
         full = settings.model_dump(mode="json")
+        sink = open_sink(out, full, inputs)
+        trainer, rate = fit(job, state, device, sink)
         saes.save(
             trainer.sae, out / CHECKPOINT, settings=full, inputs=inputs, stream=job.stream.name
         )
@@ -86,6 +88,7 @@ def main(arguments: list[str]) -> None:
         write_bytes(out / CURVE, state.curve.read_bytes())
         title = f"{out.name} · {settings.architecture} on {job.stream.name}"
         curves.draw(lines, settings.n_latents, title, out / FIGURE)
+        sink.finish(out / FIGURE)
         record.write(out, device=str(device), examples_per_second=round(rate, 1))
         write_meta(
             out,
@@ -153,7 +156,18 @@ def even_widths(job: Job) -> bool:
     return job.stream.d % EVEN == 0 and job.settings.n_latents % EVEN == 0
 
 
-def fit(job: Job, state: State, device: torch.device) -> tuple[Trainer, float]:
+def open_sink(out: Path, settings: dict[str, Any], inputs: dict[str, str]) -> Sink:
+    """The mirror of this training; its id is a digest of the same things as the result."""
+    compute, lineage = stage.compute(), out.resolve().parts[-3:]
+    run_id = sha256_bytes(canonical_json([lineage, settings, inputs]).encode())[:16]
+    config = {"settings": settings, "lineage": "/".join(lineage), "inputs": inputs}
+    name = out.name
+    return Sink(compute["wandb"], compute["wandb_project"], run_id, name, config)
+
+
+def fit(
+    job: Job, state: State, device: torch.device, sink: Sink | None = None
+) -> tuple[Trainer, float]:
     """Train, or go on training, to the last step.
 
     Returns:
@@ -199,7 +213,10 @@ def fit(job: Job, state: State, device: torch.device) -> tuple[Trainer, float]:
                 line = trainer.figures(u, forward)
                 if evaluation:
                     line |= evaluate(trainer, job.held_out, line)
-                state.append({"step": trainer.step, "examples": trainer.step * size, **line})
+                line = {"step": trainer.step, "examples": trainer.step * size, **line}
+                state.append(line)
+                if sink:
+                    sink.log(line, trainer.silent)
                 note = " · ".join(
                     f"{name} {line[name]:.4g}" for name in ("loss", "nmse", "l0") if line[name]
                 )

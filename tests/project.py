@@ -67,7 +67,7 @@ def config() -> dict:
             {"images": "pets", "vit": "tiny", "sae": "cls", "analysis": "named"},
             {"images": "pets", "vit": "tiny", "sae": "patches", "analysis": "named"},
         ],
-        "compute": {"threads": 1, "workers": 1},
+        "compute": {"threads": 1, "workers": 1, "wandb": "disabled"},
     }
 
 

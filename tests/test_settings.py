@@ -182,6 +182,8 @@ def test_neutral_values_never_change():
         **{f"ReluSettings.{key}": value for key, value in sae.items()},
         **{f"TopKSettings.{key}": value for key, value in sae.items()},
         "ReluSettings.l1_warmup_steps": 0,
+        "ReluSettings.mse_over_norm": False,
+        "ReluSettings.ghost_gradients": False,
         "TopKSettings.aux_k": 0,
         "TopKSettings.aux_coefficient": 0.0,
     }

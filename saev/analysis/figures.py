@@ -170,7 +170,7 @@ def latent_columns(totals: Totals, n_vectors: int) -> dict[str, np.ndarray]:
     """
     fire_count, top = totals.fire_count, totals.top
     nan = np.full(len(fire_count), np.nan)
-    fires = fire_count > 0
+    fires, present = fire_count > 0, top.rows >= 0
     return {
         "latent": np.arange(len(fire_count)),
         "fire_count": fire_count,
@@ -180,5 +180,11 @@ def latent_columns(totals: Totals, n_vectors: int) -> dict[str, np.ndarray]:
             totals.sum_activation, fire_count, out=nan.copy(), where=fires
         ),
         "max_activation": np.where(fires, top.values[:, 0], nan),
-        "n_valid": (top.rows >= 0).sum(1),
+        "mean_top_activation": np.divide(
+            np.where(present, top.values, 0).sum(1, dtype=np.float64),
+            present.sum(1),
+            out=nan.copy(),
+            where=fires,
+        ),
+        "n_valid": present.sum(1),
     }

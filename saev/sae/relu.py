@@ -1,4 +1,8 @@
-"""ReLU with an L1 penalty (Bricken et al. 2023, "Towards Monosemanticity")."""
+"""ReLU with an L1 penalty (Bricken et al. 2023, "Towards Monosemanticity").
+
+With the two options of the first dictionaries of vision models (2024): the error over the norm, and ghost
+gradients (Jermyn and Templeton, "Ghost Grads", Transformer Circuits, January 2024).
+"""
 
 from typing import ClassVar, NamedTuple
 
@@ -9,9 +13,12 @@ from torch import Tensor
 from saev.sae.base import Active, Forward, Sae, mean_square, ordered_sum
 from saev.typing import typed
 
+TINY = 1e-12
+"""Norms and errors are at least this where they divide."""
+
 
 class ReluTerms(NamedTuple):
-    """``loss = mse + c · l1`` with the coefficient c of the step."""
+    """``loss = error + c · l1 + (error / ghost) · ghost``, c of the step, the factor of ghost a constant."""
 
     loss: Tensor
     """What is differentiated."""
@@ -19,6 +26,10 @@ class ReluTerms(NamedTuple):
     """Mean of (û − u)² over vectors and dimensions."""
     l1: Tensor
     """Mean over vectors of Σ_j z_j, without its coefficient."""
+    error: Tensor
+    """What is minimised of the reconstruction: mse, or the mean of (û − u)² / ‖u‖."""
+    ghost: Tensor
+    """Mean of (g − e)² / ‖e − ē‖, unscaled, of the residual e and what dead latents make of it; 0 if none is."""
 
 
 class Relu(Sae):
@@ -28,6 +39,9 @@ class Relu(Sae):
         d, n_latents, generator: see `Sae`.
         l1: coefficient of the penalty.
         l1_warmup_steps: steps over which the coefficient rises linearly from 0.
+        mse_over_norm: divide each vector's squared error by its norm (not squared).
+        ghost_gradients: let dead latents learn from the residual, through the exponential of their
+            pre-activations.
     """
 
     architecture: ClassVar[str] = "relu"
@@ -35,7 +49,12 @@ class Relu(Sae):
         "u = (x - norm_mean) / norm_scale; z = relu(W_enc^T (u - b_dec) + b_enc); "
         "x_hat = (W_dec^T z + b_dec) * norm_scale + norm_mean"
     )
-    hyperparameters: ClassVar[tuple[str, ...]] = ("l1", "l1_warmup_steps")
+    hyperparameters: ClassVar[tuple[str, ...]] = (
+        "l1",
+        "l1_warmup_steps",
+        "mse_over_norm",
+        "ghost_gradients",
+    )
 
     def __init__(
         self,
@@ -43,10 +62,13 @@ class Relu(Sae):
         n_latents: int,
         l1: float = 0.0,
         l1_warmup_steps: int = 0,
+        mse_over_norm: bool = False,
+        ghost_gradients: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(d, n_latents, generator)
         self.l1, self.l1_warmup_steps = l1, l1_warmup_steps
+        self.mse_over_norm, self.ghost_gradients = mse_over_norm, ghost_gradients
 
     def initial_encoder_scale(self) -> float:
         # Half of n tied latents fire, and together return n / 2d of x.
@@ -69,10 +91,30 @@ class Relu(Sae):
         return Active(vector, latent, z[vector, latent])
 
     def loss(self, u: Tensor, step: int, dead: Tensor) -> Forward:
-        z = torch.addmm(self.folded_bias(), u, self.W_enc).relu()
+        pre = torch.addmm(self.folded_bias(), u, self.W_enc)
+        z = pre.relu()
         reconstruction = torch.addmm(self.b_dec, z, self.W_dec)
-        mse = mean_square(u - reconstruction)
+        residual = u - reconstruction
+        mse = mean_square(residual)
+        error = _over_norm(residual, u) if self.mse_over_norm else mse
         l1 = ordered_sum(z.sum(dim=1)) / len(u)
+        loss, ghost = error + self.l1_at(step) * l1, torch.zeros_like(mse)
+        if self.ghost_gradients and bool(dead.any()):
+            ghost = self._ghost(pre, residual.detach(), dead)
+            loss = loss + (error / ghost.clamp_min(TINY)).detach() * ghost
         fires = z.detach() > 0
-        terms = ReluTerms(mse + self.l1_at(step) * l1, mse.detach(), l1.detach())
+        terms = ReluTerms(loss, mse.detach(), l1.detach(), error.detach(), ghost.detach())
         return Forward(terms, reconstruction.detach(), fires.sum(dim=1), fires.any(dim=0))
+
+    def _ghost(self, pre: Tensor, residual: Tensor, dead: Tensor) -> Tensor:
+        """How far the dead latents alone, scaled to half the residual's length, are from the residual."""
+        ghost = pre[:, dead].exp() @ self.W_dec[dead]
+        lengths = ghost.detach().norm(dim=1, keepdim=True)
+        scale = residual.norm(dim=1, keepdim=True) / (2 * lengths).clamp_min(TINY)
+        return _over_norm(ghost * scale - residual, residual - residual.mean(dim=0))
+
+
+def _over_norm(error: Tensor, of: Tensor) -> Tensor:
+    """Mean over vectors and dimensions of ``error²`` over the vector's norm in ``of``."""
+    norms = of.norm(dim=1).clamp_min(TINY)
+    return ordered_sum(error.square().sum(dim=1) / norms) / error.numel()

@@ -21,3 +21,9 @@ class ComputeSettings(Settings):
     workers: int = Field(
         2, ge=0, description="Threads that decode pictures ahead of the tower; 0 decodes in line."
     )
+    wandb: Literal["offline", "online", "disabled"] = Field(
+        "offline",
+        description="Mirror of each training in Weights & Biases: kept in `wandb/` until it is synced, "
+        "sent at once, or none.",
+    )
+    wandb_project: str = Field("saev", min_length=1, description="Project of wandb.")

@@ -11,6 +11,7 @@ from saev.settings.analysis import AnalysisSettings
 from saev.settings.base import Settings
 from saev.settings.compute import ComputeSettings
 from saev.settings.images import ImagesSettings
+from saev.settings.presets import expanded
 from saev.settings.sae import AnySaeSettings, ReluSettings, TopKSettings
 from saev.settings.vit import VitSettings
 
@@ -47,7 +48,7 @@ def parse(raw: dict[str, Any]) -> Config:
     Raises:
         UserError: names every problem at once: key, value, what is allowed.
     """
-    raw = _with_on(raw)
+    raw = expanded(_with_on(raw))
     try:
         text = json.dumps(raw, allow_nan=True)
     except TypeError as error:

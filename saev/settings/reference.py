@@ -10,12 +10,16 @@ HEAD = """\
 Made from the schema by `python -m saev.settings.reference > docs/settings.md`; do not edit by hand.
 
 `config.yaml` has named entries under `images`, `vit`, `sae` and `analysis`, and a list of `runs` that
-combine them. Your own file adds to it: `snakemake --cores all --configfile mine.yaml` merges the two,
-yours wins, and your `runs` replace those of `config.yaml`.
+combine them. Your own file adds to it: `snakemake --cores all --configfile mine.yaml` merges the two key by key,
+yours wins, and your `runs` replace those of `config.yaml`. An entry called like one of `config.yaml` changes that one:
+give your own another name.
 
 A key that isn't listed here is refused, and so is one that the chosen architecture doesn't use. A key
 that is left out takes its *neutral* value, which never changes and isn't part of the directory's name.
 YAML takes `1e-4` for text; write `0.0001` or `1.0e-4`.
+
+`preset: NAME` in an entry of `sae` or `analysis` stands for settings that go together; other keys of the entry win.
+There is `relu_2024`: see [relu_2024.md](relu_2024.md).
 """
 
 TITLES = {

@@ -76,6 +76,12 @@ class ReluSettings(SaeSettings):
     architecture: Literal["relu"]
     l1: float = Field(ge=0, description="Weight of the L1 penalty.")
     l1_warmup_steps: int = Field(0, ge=0, description="Steps over which the penalty rises from 0.")
+    mse_over_norm: bool = Field(
+        False, description="Divide each vector's squared error by its norm, as in 2024."
+    )
+    ghost_gradients: bool = Field(
+        False, description="Let dead latents learn from the residual (ghost gradients)."
+    )
     dead_after: int = Field(
         100_000, gt=0, description="Training vectors without firing after which a latent is dead."
     )

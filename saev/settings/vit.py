@@ -76,6 +76,10 @@ class VitSettings(Settings):
             raise ValueError("made: true needs weights_sha256, as the file may not exist yet")
         if self.like is not None and not (self.weights or "").endswith(WEIGHT_FILES):
             raise ValueError(f"like belongs to weights that are a file ({', '.join(WEIGHT_FILES)})")
+        if self.made and not (self.weights or "").endswith(WEIGHT_FILES):
+            raise ValueError(
+                f"made: true belongs to weights that are a file, not to {self.weights}"
+            )
         if self.weights_seed and self.weights != "random":
             raise ValueError("weights_seed has no use unless weights is random")
         if self.weights is None and not self.model.startswith("hf-hub:"):

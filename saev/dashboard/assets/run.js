@@ -22,9 +22,16 @@ const rising = (sort) => sort === "latent" || sort.startsWith("label_entropy");
 // Purity of a latent that fires on three images says little: those with few images wait behind a filter.
 const usual = () => ({
   sort: orders()[0][0], down: true, min: about.labels.length ? Math.min(16, about.summary.all.n_images) : 1,
-  from: 0, to: 100, pure: 0, find: "", label: about.labels[0] ?? "", heat: "spotlight", strength: 70, page: 0, latent: null,
+  from: 0, to: 100, pure: 0, preset: "", find: "", label: about.labels[0] ?? "", heat: "spotlight", strength: 70, page: 0, latent: null,
 });
-const filters = ["min", "from", "to", "pure", "find"];
+const filters = ["min", "from", "to", "pure", "preset", "find"];
+
+// The filter of the first explorers (2024): not too rare, not too weak, and with labels enough to judge.
+const presets = [["", "none"], ["2024", "2024"]];
+function passes2024(j, n, support) {
+  const mean = figures.mean_top_activation[j];
+  return mean !== null && Math.log10(figures.fire_count[j] / n) > -4 && Math.log10(mean) > -0.7 && support[j] >= 10;
+}
 
 function read() {
   const wanted = usual();
@@ -37,6 +44,7 @@ function read() {
   }
   if (!orders().some(([name]) => name === wanted.sort)) wanted.sort = usual().sort;
   if (!about.labels.includes(wanted.label)) wanted.label = usual().label;
+  if (!presets.some(([name]) => name === wanted.preset)) wanted.preset = "";
   if (!heatModes.some(([mode]) => mode === wanted.heat)) wanted.heat = usual().heat;
   if (!Number.isInteger(wanted.latent) || wanted.latent < 0 || wanted.latent >= about.n_latents) wanted.latent = null;
   return wanted;
@@ -79,11 +87,13 @@ function select() {
   const keep = [], text = state.find.trim().toLowerCase(), n = about.summary.all.n_vectors;
   const images = figures.image_count, fired = figures.fire_count, pure = state.label ? figures[`label_purity_top.${state.label}`] : null;
   const labels = about.labels.map((name) => figures[`top_label.${name}`]);
+  const support = state.label ? figures[`label_support.${state.label}`] : images;
   const low = (state.from / 100) * n, high = (state.to / 100) * n;
   for (let j = 0; j < about.n_latents; j++) {
     if (text && String(j) === text) { keep.push(j); continue; }
     if (images[j] < state.min || fired[j] < low || fired[j] > high) continue;
     if (state.pure > 0 && !(pure && pure[j] !== null && pure[j] >= state.pure)) continue;
+    if (state.preset === "2024" && !passes2024(j, n, support)) continue;
     if (text && !labels.some((top) => top[j] !== null && top[j].toLowerCase().includes(text))) continue;
     keep.push(j);
   }
@@ -126,13 +136,14 @@ function controls() {
       field("Images ≥", "images on which it fires; 0 shows dead latents too", amount("min", { step: 1 }, "On at least so many images")),
       make("div", { class: "field", title: "share of the vectors on which it fires" }, make("span", {}, "Frequency, %"),
         make("div", { class: "joined" }, amount("from", { step: "any", max: 100 }, "Frequency at least, percent"), amount("to", { step: "any", max: 100 }, "Frequency at most, percent"))),
-      about.labels.length ? field("Purity ≥", "share of the most common label among its top images", amount("pure", { step: 0.05, max: 1 }, "Purity at least")) : null)),
+      about.labels.length ? field("Purity ≥", "share of the most common label among its top images", amount("pure", { step: 0.05, max: 1 }, "Purity at least")) : null,
+      field("Preset", "2024: frequency above 1 in 10,000, mean of the top activations above 0.2, ten labelled images", choice("preset", presets, "Preset of filters", (preset) => restart({ preset }))))),
     make("div", { class: "field" }, make("span", {}, "\u00a0"), random),
   ].filter(Boolean));
 }
 
 function showState() {
-  for (const key of ["sort", "label", "find", "min", "from", "to", "pure"]) {
+  for (const key of ["sort", "label", "find", "min", "from", "to", "pure", "preset"]) {
     const input = at(`c-${key}`);
     if (input && input !== document.activeElement) input.value = state[key];
   }

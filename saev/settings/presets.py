@@ -1,0 +1,52 @@
+"""Settings that go together, by name: `preset: NAME` in an entry stands for all of them, and any other key of
+the entry for itself."""
+
+from typing import Any
+
+from saev.errors import UserError
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    # The first dictionaries of vision models, 2024; docs/relu_2024.md says how this differs from that code.
+    "relu_2024": {
+        "sae": {
+            "architecture": "relu",
+            "l1": 8e-5,
+            "ghost_gradients": True,
+            "mse_over_norm": True,
+            "normalisation": "none",
+            "lr": 4e-4,
+            "warmup_steps": 500,
+            "batch_size": 1024,
+            "init_rows": 15 * 1024,
+            "dead_after": 5000 * 1024,
+        },
+        "analysis": {"top_images": 20},
+    },
+}
+"""By name, then by kind of entry."""
+
+
+def expanded(raw: dict[str, Any]) -> dict[str, Any]:
+    """Settings as read, with presets written out.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    return {
+        kind: {name: _expanded(kind, name, entry) for name, entry in entries.items()}
+        if kind in ("sae", "analysis") and isinstance(entries, dict)
+        else entries
+        for kind, entries in raw.items()
+    }
+
+
+def _expanded(kind: str, name: str, entry: Any) -> Any:
+    if not isinstance(entry, dict) or "preset" not in entry:
+        return entry
+    known = [preset for preset, kinds in PRESETS.items() if kind in kinds]
+    if entry["preset"] not in known:
+        raise UserError(
+            f"{kind}.{name}.preset: {entry['preset']!r} is unknown; there is: {', '.join(known)}"
+        )
+    own = {key: value for key, value in entry.items() if key != "preset"}
+    return PRESETS[entry["preset"]][kind] | own

@@ -19,6 +19,7 @@ wildcard_constraints:
     vit=NAME,
     sae=NAME,
     analysis=NAME,
+    reference=NAME,
     number=r"\d{5}",
 
 
@@ -27,6 +28,7 @@ localrules:
     images,
     activations,
     train,
+    compare,
     analyze,
     dashboard,
 
@@ -41,6 +43,7 @@ rule gallery:
 include: "rules/images.smk"
 include: "rules/activations.smk"
 include: "rules/train.smk"
+include: "rules/compare.smk"
 include: "rules/analyze.smk"
 include: "rules/dashboard.smk"
 include: "demo/demo.smk"

@@ -22,6 +22,7 @@ from saev.settings.config import Config, RunSettings, parse
 from saev.settings.vit import WEIGHT_FILES, VitSettings
 from saev.sources import open_source
 
+KINDS = ("images", "vit", "sae", "analysis", "reference")
 RECORDING_LIBRARIES = ("torch", "open_clip_torch", "timm", "pillow")
 
 
@@ -94,7 +95,7 @@ def resolve(raw: dict[str, Any], results: str = "results") -> Plan:
     """
     config = parse(raw)
     hashes = _Hashes(Path(results, ".plans", "hashes.json"))
-    components: dict[str, dict[str, Any]] = {k: {} for k in ("images", "vit", "sae", "analysis")}
+    components: dict[str, dict[str, Any]] = {k: {} for k in KINDS}
     runs = []
     for run in config.runs:
         images = _images(run.images, config, components, results)
@@ -104,9 +105,10 @@ def resolve(raw: dict[str, Any], results: str = "results") -> Plan:
         on = config.analysis[run.analysis].on
         on_images = _images(on, config, components, results) if on else images
         analysis = _analysis(run.analysis, config, components, hashes, on_images if on else None)
-        runs.append(
-            {"images": images, "vit": vit, "sae": sae, "analysis": analysis, "on": on_images}
-        )
+        here = {"images": images, "vit": vit, "sae": sae, "analysis": analysis, "on": on_images}
+        if run.reference is not None:
+            here["reference"] = _reference(run.reference, config, components, hashes)
+        runs.append(here)
     hashes.save()
     unique = list({canonical_json(run): run for run in runs}.values())
     data = {
@@ -217,6 +219,16 @@ def _analysis(
     return _put(components, "analysis", name, essential, {})
 
 
+def _reference(name: str, config: Config, components: dict[str, Any], hashes: "_Hashes") -> str:
+    settings = config.references[name]
+    essential = settings.essential()
+    if settings.sha256 is None:
+        if not Path(settings.curve).is_file():
+            raise UserError(f"references.{name}.curve: there is no file {settings.curve}")
+        essential["sha256"] = hashes.of(settings.curve)
+    return _put(components, "reference", name, essential, {})
+
+
 def _specs(config: Config, components: dict[str, Any]) -> dict[str, Any]:
     """The one parameter of each rule: settings and code, as a string with sorted keys."""
     modules = {
@@ -224,6 +236,7 @@ def _specs(config: Config, components: dict[str, Any]) -> dict[str, Any]:
         "vit": "saev.activations",
         "sae": "saev.train",
         "analysis": "saev.analyze",
+        "reference": "saev.compare",
     }
     specs: dict[str, Any] = {}
     for kind, module in modules.items():

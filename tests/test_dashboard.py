@@ -306,6 +306,19 @@ def test_a_reader_sorts_filters_and_walks_through_latents(copy):
                 f"{len(expected)} of {n} latents"
             )
         assert "No latent passes" in browser.run("document.getElementById('cards').textContent")
+        total = json.loads((path.parent.parent / META).read_text())["summary"]["all"]["n_vectors"]
+        kept = [
+            j
+            for j in range(n)
+            if latents["fire_count"][j] / total > 1e-4
+            and latents["mean_top_activation"][j] > 10**-0.7
+            and latents["label_support.animal"][j] >= 10
+        ]
+        browser.open(f"{path.as_uri()}#preset=2024&min=0&label=animal")
+        browser.wait(
+            f"document.getElementById('found').textContent.startsWith('{len(kept)} of {n} latents')"
+        )
+        assert len(kept) < n
 
 
 @pytest.mark.slow

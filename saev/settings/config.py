@@ -12,6 +12,7 @@ from saev.settings.base import Settings
 from saev.settings.compute import ComputeSettings
 from saev.settings.images import ImagesSettings
 from saev.settings.presets import expanded
+from saev.settings.references import ReferenceSettings
 from saev.settings.sae import AnySaeSettings, ReluSettings, TopKSettings
 from saev.settings.vit import VitSettings
 
@@ -25,6 +26,10 @@ class RunSettings(Settings):
     vit: Name = Field(description="An entry of `vit`.")
     sae: Name = Field(description="An entry of `sae`.")
     analysis: Name = Field(description="An entry of `analysis`.")
+    reference: Name | None = Field(
+        None,
+        description="An entry of `references`, which `snakemake compare` holds the training to.",
+    )
 
 
 class Config(Settings):
@@ -34,6 +39,9 @@ class Config(Settings):
     vit: dict[Name, VitSettings] = Field(description="Towers, and what to record of them.")
     sae: dict[Name, AnySaeSettings] = Field(description="Dictionaries, and how to train them.")
     analysis: dict[Name, AnalysisSettings] = Field(description="Ways to look at a dictionary.")
+    references: dict[Name, ReferenceSettings] = Field(
+        {}, description="Curves that trainings should follow."
+    )
     runs: tuple[RunSettings, ...] = Field(
         min_length=1, description="What to make. Entries that no run names are left alone."
     )
@@ -88,6 +96,11 @@ def _check_references(config: Config) -> None:
                     f"runs[{number}].{kind}: there is no {name!r} under {kind}"
                     + _nearest(name, list(known))
                 )
+        if run.reference is not None and run.reference not in config.references:
+            problems.append(
+                f"runs[{number}].reference: there is no {run.reference!r} under references"
+                + _nearest(run.reference, list(config.references))
+            )
         if problems:
             continue
         vit, sae = config.vit[run.vit], config.sae[run.sae]
@@ -124,6 +137,7 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
         "analysis": AnalysisSettings,
         "compute": ComputeSettings,
         "runs": RunSettings,
+        "references": ReferenceSettings,
         "topk": TopKSettings,
         "relu": ReluSettings,
     }

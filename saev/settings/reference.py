@@ -29,6 +29,7 @@ TITLES = {
     "ReluSettings": "sae, architecture: relu",
     "AnalysisSettings": "analysis: ways to look at a dictionary",
     "LabelSettings": "analysis.NAME.labels: where labels come from",
+    "ReferenceSettings": "references: curves that trainings should follow",
     "RunSettings": "runs: what to make",
     "ComputeSettings": "compute: the machine",
 }

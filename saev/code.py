@@ -9,6 +9,7 @@ import ast
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -59,7 +60,8 @@ def _is_docstring(node: ast.stmt) -> bool:
 def closure(module: str, root: Path = ROOT) -> dict[str, Path]:
     """Find the modules of this project that ``module`` may import, itself and packages included.
 
-    Imports inside functions count. Only static imports are seen. Settings classes are left out.
+    Imports inside functions count, those for type checkers don't: they never run. Only static imports
+    are seen. Settings classes are left out.
 
     Returns:
         file of each module, by its dotted name, sorted.
@@ -105,7 +107,10 @@ def _imports(module: str, path: Path) -> list[str]:
     """Dotted names that ``module`` imports; `from a import b` may mean the module a.b."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     names = []
-    for node in ast.walk(_parsed(path)):
+    todo: list[ast.AST] = [_parsed(path)]
+    while todo:
+        node = todo.pop()
+        todo += node.orelse if _is_type_checking(node) else ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -116,6 +121,13 @@ def _imports(module: str, path: Path) -> list[str]:
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     # `import a.b.c` also runs a and a.b; the caller adds parents of what it finds.
     return names
+
+
+def _is_type_checking(node: ast.AST) -> TypeGuard[ast.If]:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in (
+        "TYPE_CHECKING",
+        "typing.TYPE_CHECKING",
+    )
 
 
 def code_digest(module: str, root: Path = ROOT) -> str:

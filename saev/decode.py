@@ -163,6 +163,15 @@ def open_rgb(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.
         raise BadImage(
             f"{width:,} × {height:,} pixels are more than max_pixels ({max_pixels:,}) allows"
         )
+    return to_rgb(image)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture that Pillow has opened, in RGB as a person sees it: by the rules of `open_rgb`.
+
+    Raises:
+        BadImage: it can't be decoded; says why.
+    """
     try:
         image.load()
         return _turned(_as_rgb(image), _orientation(image))
@@ -172,7 +181,7 @@ def open_rgb(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise BadImage(f"damaged {image.format}: {reason}") from error
+        raise BadImage(f"damaged {image.format or 'picture'}: {reason}") from error
 
 
 def _orientation(image: Image.Image) -> int:

@@ -23,7 +23,10 @@ FORBIDDEN = {
     "analyze": ["saev.vit", "saev.activations", "saev.train", "saev.dashboard"],
     "dashboard": ["saev.vit", "saev.activations", "saev.train", "saev.analyze"],
 }
-EVERYWHERE = {"saev.settings.config", "saev.plan", "saev.code", "saev.check", "saev.cli"}
+EVERYWHERE = {
+    *("saev.settings.config", "saev.plan", "saev.code", "saev.check", "saev.cli"),
+    *("saev.door", "saev.explorer"),
+}
 
 
 @pytest.fixture
@@ -87,6 +90,16 @@ def test_words_quotes_and_wrapping_change_nothing(package, old, new):
 )
 def test_a_statement_in_any_imported_module_changes_it(package, name, old, new):
     assert changed(package, name, old, new)
+
+
+@pytest.mark.parametrize("test", ["TYPE_CHECKING", "typing.TYPE_CHECKING"])
+def test_what_only_type_checkers_import_is_not_in_the_closure(package, test):
+    (package / "saev/typed.py").write_text("Z = 1\n")
+    path = package / "saev/common.py"
+    path.write_text(f"if {test}:\n    from saev.typed import Z\nelse:\n    from saev import lazy\n")
+    assert list(closure("saev.common", package)) == ["saev", "saev.common", "saev.lazy"]
+    path.write_text(path.read_text().replace(test, f"not {test}"))
+    assert "saev.typed" in closure("saev.common", package)
 
 
 def test_swapped_operands_are_told_apart(package):

@@ -91,6 +91,11 @@ def power_of_two(at_most: int) -> int:
     return 1 << max(0, at_most.bit_length() - 1)
 
 
+def batch_vectors(n_latents: int) -> int:
+    """How many vectors a dictionary of ``n_latents`` encodes at once: a multiple of `PADDING`."""
+    return max(PADDING, min(BATCH_VECTORS, power_of_two(BATCH_LATENTS // n_latents)))
+
+
 class Step(NamedTuple):
     """Some images, read at once."""
 
@@ -186,7 +191,7 @@ def accumulate(
 def batches(inputs: Inputs, start: int, stop: int) -> Iterator[Batch]:
     """Read ``[start, stop)`` of the listing, a batch at a time; images without activations are left out."""
     step = power_of_two(STEP_VECTORS // inputs.stream.n_patches)
-    size = max(PADDING, min(BATCH_VECTORS, power_of_two(BATCH_LATENTS // inputs.sae.n_latents)))
+    size = batch_vectors(inputs.sae.n_latents)
     for first in range(start, stop, step):
         last = min(first + step, stop)
         rows, values = inputs.activations.read(inputs.stream, first, last)
@@ -198,6 +203,13 @@ def batches(inputs: Inputs, start: int, stop: int) -> Iterator[Batch]:
         release(values)
 
 
+def padded(vectors: np.ndarray) -> torch.Tensor:
+    """Vectors (b, d) float32, filled up with zeros to a multiple of `PADDING`."""
+    filled = np.zeros((-(-len(vectors) // PADDING) * PADDING, vectors.shape[1]), np.float32)
+    filled[: len(vectors)] = vectors
+    return torch.from_numpy(filled)
+
+
 def look(inputs: Inputs, centre: torch.Tensor, batch: Batch) -> Fired:
     """Encode and reconstruct a batch.
 
@@ -205,9 +217,7 @@ def look(inputs: Inputs, centre: torch.Tensor, batch: Batch) -> Fired:
         inputs: what to look with; centre: (d,) float32 near the vectors' mean, in the SAE's space.
     """
     sae, n = inputs.sae, len(batch.stored)
-    padded = np.zeros((-(-n // PADDING) * PADDING, sae.d), np.float32)
-    padded[:n] = inputs.activations.float32(batch.stored)
-    x = torch.from_numpy(padded).to(centre.device)
+    x = padded(inputs.activations.float32(batch.stored)).to(centre.device)
     active = sae.active(x)
     reconstruction = sae.decode_active_normalised(*active, len(x))[:n]
     vector, latent, value = (part.cpu().numpy() for part in active)

@@ -646,3 +646,23 @@ def test_the_same_lines_give_the_same_picture(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     draw(rows[:-1], 48, "cls", tmp_path / "b")
     assert (tmp_path / "a").read_bytes() != (tmp_path / "b").read_bytes()
+
+
+def test_each_epoch_has_an_order_of_its_own_that_seed_and_epoch_alone_decide():
+    class Numbers:
+        n, d = 40, 1
+
+        def gather(self, indices):
+            return indices.astype(np.float32)[:, None]
+
+    def epochs(seed):
+        seen = np.concatenate(list(data.batches(Numbers(), 10, seed, 0, 12)))[:, 0]
+        return seen.reshape(3, 40)
+
+    first, second, third = epochs(0)
+    for order in (first, second, third):
+        assert sorted(order) == list(range(40))
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(second, third)
+    np.testing.assert_array_equal(epochs(0), [first, second, third])
+    assert not np.array_equal(epochs(1)[0], first)

@@ -196,6 +196,20 @@ def test_a_hub_that_cannot_be_reached_fails_with_one_line(tmp_path, monkeypatch)
     assert "save_to_disk" in str(caught.value)
 
 
+def test_a_hub_data_set_is_read_by_split_and_its_number_checked(tmp_path, monkeypatch):
+    # A folder stands for the hub: the same loader, without the network.
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    data_set().to_parquet(folder / "test-00000-of-00001.parquet")
+    given = {"hub": str(folder), "revision": "v1", "split": "test", "n_images": N}
+    images = listed(tmp_path, **given)
+    assert [images.source.read(e) for e in images.read(0, N)] == [png(i) for i in range(N)]
+    assert label(images, tmp_path / "l", "kind")[:3] == NAMES
+    with pytest.raises(UserError, match=rf"holds {N} pictures, but n_images says 9"):
+        listed(tmp_path / "b", **given | {"n_images": 9})
+
+
 def test_a_saved_data_set_that_is_half_there_is_refused(tmp_path):
     given = saved(tmp_path)
     (tmp_path / "saved/state.json").unlink()

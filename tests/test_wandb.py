@@ -4,6 +4,7 @@ import json
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,19 @@ def test_a_line_is_read_back_from_the_file(tmp_path, monkeypatch, capsys):
     config = next(r.run.config for r in records(path) if r.WhichOneof("record_type") == "run")
     values = {item.key: json.loads(item.value_json) for item in config.update}
     assert values["settings"] == {"k": 3}
+
+
+def test_a_training_that_goes_on_writes_into_the_same_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for step in (5, 10):
+        sink = Sink("offline", "birds", "feedbeeffeedbeef", "cls-1", {})
+        sink.log({"step": step, "loss": 1.0 / step}, torch.zeros(2))
+        sink._run.finish()  # as a stopped process ends
+        time.sleep(1.1)  # folders are called by the second
+    paths = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    ids = [r.run.run_id for p in paths for r in records(p) if r.WhichOneof("record_type") == "run"]
+    assert ids == ["feedbeeffeedbeef"] * 2
+    assert [row["step"] for row in history(tmp_path)] == [5, 10]
 
 
 @pytest.mark.parametrize("fault", ["init", "log", "finish"])

@@ -23,7 +23,14 @@ FORBIDDEN = {
     "analyze": ["saev.vit", "saev.activations", "saev.train", "saev.dashboard"],
     "dashboard": ["saev.vit", "saev.activations", "saev.train", "saev.analyze"],
 }
-EVERYWHERE = {"saev.settings.config", "saev.plan", "saev.code", "saev.check", "saev.cli"}
+EVERYWHERE = {
+    "saev.settings.config",
+    "saev.plan",
+    "saev.code",
+    "saev.check",
+    "saev.cli",
+    "saev.housekeeping",
+}
 
 
 @pytest.fixture

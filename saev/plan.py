@@ -40,11 +40,15 @@ class Plan:
 
     def save(self) -> Path:
         """Write the plan under the results, unless it is there already; return its path."""
-        content = to_json(self.data)
-        path = Path(self.results, ".plans", f"{hashlib.sha256(content).hexdigest()[:16]}.json")
+        path = Path(self.results, ".plans", self.file_name)
         if not path.exists():
-            write_bytes(path, content)
+            write_bytes(path, to_json(self.data))
         return path
+
+    @property
+    def file_name(self) -> str:
+        """What its file is called: by its content."""
+        return f"{hashlib.sha256(to_json(self.data)).hexdigest()[:16]}.json"
 
     @staticmethod
     def load(path: str, results: str = "results") -> "Plan":
@@ -175,18 +179,7 @@ def _vit(run: RunSettings, config: Config, components: dict[str, Any], hashes: "
 
 def _check_depth(name: str, settings: VitSettings) -> None:
     """Refuse a layer that the tower doesn't have, where its depth is known without loading it."""
-    from importlib.util import find_spec
-
-    path = Path(settings.model)
-    if path.suffix != ".json":
-        found = find_spec("open_clip")
-        if found is None or found.origin is None:
-            return
-        path = Path(found.origin).parent / "model_configs" / f"{settings.model}.json"
-    try:
-        depth = json.loads(path.read_bytes())["vision_cfg"]["layers"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # a hub or timm name: the recording checks it, when it has loaded the tower
+    depth = vision_config(settings.model).get("layers")
     if isinstance(depth, int):
         for layer in settings.layers:
             if not -depth <= layer < depth:
@@ -194,6 +187,26 @@ def _check_depth(name: str, settings: VitSettings) -> None:
                     f"vit.{name}.layers: {layer} is out of range: {settings.model} has {depth} "
                     f"blocks, 0 to {depth - 1} (or -{depth} to -1)"
                 )
+
+
+def vision_config(model: str) -> dict[str, Any]:
+    """Shape of an open_clip tower by its configuration; empty of a hub or timm name.
+
+    Those are checked by the recording, when it has loaded the tower.
+    """
+    from importlib.util import find_spec
+
+    path = Path(model)
+    if path.suffix != ".json":
+        found = find_spec("open_clip")
+        if found is None or found.origin is None:
+            return {}
+        path = Path(found.origin).parent / "model_configs" / f"{model}.json"
+    try:
+        config = json.loads(path.read_bytes())
+        return {"embed_dim": config.get("embed_dim"), **config["vision_cfg"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _analysis(

@@ -26,6 +26,7 @@ FORBIDDEN = {
 EVERYWHERE = {
     *("saev.settings.config", "saev.plan", "saev.code", "saev.check", "saev.cli"),
     *("saev.door", "saev.explorer"),
+    "saev.housekeeping",
 }
 
 

@@ -1,0 +1,1 @@
+"""What the `saev` command does beside checking: looks at results, compares them, removes what is left."""

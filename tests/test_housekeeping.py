@@ -1,0 +1,467 @@
+"""`saev ls`, `gc`, `diff` and `plan`: what is there, what can go, what differs, what is still to come."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from project import ROOT, SAE, TOWER, Project, draw_pictures
+
+from saev.files import write_json
+from saev.housekeeping import diff, estimate, gc, jobs, ls, settings, texts, tree
+from saev.locks import Lock
+from saev.plan import Plan, resolve
+
+RUN = ("pets-11111111", "tiny-22222222", "cls-33333333", "named-44444444")
+FILES = ("manifest.parquet", "images.parquet", "checkpoint.safetensors", "latents.parquet")
+
+
+def place(results: Path, level: int, run=RUN, code="c0", **meta) -> Path:
+    """Write a directory of a level that looks like a complete one."""
+    folder = results.joinpath(*run[: level + 1])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILES[level]).write_bytes(b"x" * 1000)
+    content = {
+        "stage": tree.STAGES[level],
+        "name": folder.name,
+        "settings": {},
+        "inputs": {},
+        "summary": {},
+        "files": [{"name": FILES[level], "sha256": "0" * 64, "bytes": 1000}],
+    }
+    write_json(folder / "meta.json", {**content, **meta})
+    write_json(folder / "run.json", {"code": code, "started": "2026-01-02T03:04:05Z"})
+    return folder
+
+
+def whole(results: Path, run=RUN) -> Path:
+    """A run with all its stages."""
+    place(results, 0, run)
+    place(results, 1, run)
+    last = {"nmse": 0.25, "eval_nmse": 0.5, "l0": 4.0, "dead": 3}
+    place(results, 2, run, settings={"n_latents": 48, "lr": 0.1}, summary={"final": last})
+    splits = {"train": {"nmse": 0.125, "l0": 4.0}, "held_out": {"nmse": 0.375, "l0": 5.0}}
+    summary = {"splits": splits, "all": {"n_dead": 7}, "n_latents": 48}
+    return place(results, 3, run, settings={"top_images": 9}, summary=summary)
+
+
+def plan_of(results: Path, run=RUN, on=None) -> Plan:
+    kinds = dict(zip(tree.LEVELS, run, strict=True))
+    components = {kind: {name: {"settings": {}}} for kind, name in kinds.items()}
+    components["images"][run[0]] |= {"n_images": 300, "ready": None}
+    components["vit"][run[1]] |= {"shard_images": 256, "ready": None}
+    runs = [{**kinds, "on": on or run[0]}]
+    return Plan({"components": components, "runs": runs}, str(results))
+
+
+def names(found) -> list[str]:
+    return sorted(item.path.name for item in found)
+
+
+def test_ls_shows_a_full_run_and_half_there_ones(tmp_path):
+    whole(tmp_path)
+    (tmp_path / RUN[0] / RUN[1] / "half-55555555").mkdir()
+    broken = place(tmp_path, 2, (*RUN[:2], "torn-66666666"))
+    (broken / "meta.json").write_text("{")
+    odd = place(tmp_path, 1, (RUN[0], "odd-77777777"))
+    (odd / "meta.json").write_text('{"stage": "activations", "settings": 3}')
+    (tmp_path / "notes").mkdir()
+    entries = {entry[entry["level"]]: entry for entry in ls.listing(tmp_path)}
+    assert entries[RUN[3]]["reached"] == "analyze"
+    assert entries[RUN[3]]["nmse_held_out"] == 0.375
+    assert entries[RUN[2]]["nmse_train"] == 0.25
+    for name in ("half-55555555", "torn-66666666", "odd-77777777"):
+        assert entries[name]["reached"] == "incomplete"
+    text = ls.lines(tmp_path, ls.listing(tmp_path))
+    assert max(map(len, text)) <= 100
+    assert "1 run, " in text[-2]
+    assert "3 incomplete" in text[-2]
+    assert text[-1] == "not saev's: notes"
+
+
+def test_ls_counts_each_file_once_and_says_when_nothing_is_there(tmp_path):
+    assert "no result yet" in ls.lines(tmp_path, [])[0]
+    whole(tmp_path)
+    total = sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
+    assert sum(entry["bytes"] for entry in ls.listing(tmp_path)) == total
+
+
+def test_ls_fits_a_hundred_columns_with_the_longest_names(tmp_path):
+    whole(tmp_path, tuple(f"{'n' * 64}-{digit * 8}" for digit in "1234"))
+    text = ls.lines(tmp_path, ls.listing(tmp_path))
+    assert max(map(len, text)) <= 100
+    assert "…n-44444444" in text[4] or "…-44444444" in text[4]
+
+
+def test_sizes_read_well():
+    assert [texts.size(n) for n in (0, 999, 1000, 1_234_567, 120_000_000_000)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "1.2 MB",
+        "120 GB",
+    ]
+
+
+def test_gc_lists_what_no_run_uses_at_every_level_and_nothing_that_is_used(tmp_path):
+    whole(tmp_path)
+    for level in range(4):
+        place(tmp_path, level, (*RUN[:level], f"old-{level:08}"))
+    whole(tmp_path, ("gone-99999999", *RUN[1:]))
+    found = gc.garbage(tmp_path, plan_of(tmp_path))
+    assert names(found) == ["gone-99999999", *(f"old-{n:08}" for n in range(4))]
+    before = {
+        p: p.read_bytes() for p in (tmp_path / RUN[0]).rglob("*.parquet") if "old" not in str(p)
+    }
+    assert gc.remove(found) == []
+    assert gc.garbage(tmp_path, plan_of(tmp_path)) == []
+    assert {p: p.read_bytes() for p in (tmp_path / RUN[0]).rglob("*.parquet")} == before
+
+
+def test_gc_keeps_what_an_analysis_of_other_images_looks_at(tmp_path):
+    whole(tmp_path)
+    place(tmp_path, 1, ("other-88888888", RUN[1]))
+    place(tmp_path, 0, ("other-88888888",))
+    plan = plan_of(tmp_path, on="other-88888888")
+    plan.data["components"]["images"]["other-88888888"] = {"n_images": 3, "ready": None}
+    assert gc.garbage(tmp_path, plan) == []
+
+
+def test_gc_ignores_foreign_folders_and_symbolic_links(tmp_path):
+    results, outside = tmp_path / "results", tmp_path / "outside-12345678"
+    whole(results)
+    whole(tmp_path / "elsewhere")
+    place(tmp_path, 0, (outside.name,))
+    (results / "link-12345678").symlink_to(outside)
+    (results / "mine-12345678").mkdir()
+    (results / "mine-12345678/notes.txt").write_text("mine")
+    (results / "notes").mkdir()
+    shutil.copytree(results / RUN[0], results / "renamed-12345678")
+    assert gc.garbage(results, plan_of(results)) == []
+
+
+def test_gc_leaves_what_is_foreign_in_a_directory_that_goes_and_never_follows_a_link(tmp_path):
+    results, disk = tmp_path / "results", tmp_path / "disk"
+    whole(results)
+    old = place(results, 1, (RUN[0], "old-00000000"))
+    disk.mkdir()
+    (disk / "shard-00000.npy").write_bytes(b"far away")
+    (old / "layer-01.cls").symlink_to(disk)
+    (old / "rows").mkdir()
+    (old / "rows/link.npy").symlink_to(disk / "shard-00000.npy")
+    (old / "notes.txt").write_text("mine")
+    (found,) = gc.garbage(results, plan_of(results))
+    assert gc.remove([found]) == [old / "rows", old]
+    assert (disk / "shard-00000.npy").read_bytes() == b"far away"
+    assert sorted(p.name for p in old.iterdir()) == ["layer-01.cls", "notes.txt", "rows"]
+
+
+def test_gc_takes_states_only_of_complete_results_and_only_when_nobody_holds_them(tmp_path):
+    whole(tmp_path)
+    plan = plan_of(tmp_path)
+    trained = tmp_path.joinpath(*RUN[:3])
+    state = trained / ".state/abc"
+    state.mkdir(parents=True)
+    assert gc.garbage(tmp_path, plan) == []
+    for job in jobs.jobs(plan):
+        for path in job.outputs:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    with Lock(trained / ".state/abc.lock", ""):
+        assert gc.garbage(tmp_path, plan) == []
+    found = gc.garbage(tmp_path, plan)
+    assert names(found) == ["abc"]
+    gc.remove(found)
+    assert not (trained / ".state").exists()
+
+
+def test_gc_leaves_a_directory_that_the_orphan_of_a_killed_run_works_in(tmp_path):
+    whole(tmp_path)
+    old = place(tmp_path, 2, (*RUN[:2], "old-00000000"))
+    with Lock(old / ".state/abc.lock", ""):
+        assert gc.garbage(tmp_path, plan_of(tmp_path)) == []
+    assert names(gc.garbage(tmp_path, plan_of(tmp_path))) == ["old-00000000"]
+
+
+def test_gc_takes_temporary_files_of_dead_processes_alone(tmp_path):
+    trained = whole(tmp_path).parent
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    host = socket.gethostname()
+    dead = trained / f".train.jsonl.{host}.{process.pid}.0123abcd.tmp"
+    alive = trained / f".train.jsonl.{host}.{os.getpid()}.0123abcd.tmp"
+    far = trained / f".train.jsonl.{host}x.{process.pid}.0123abcd.tmp"
+    for path in (dead, alive, far):
+        path.touch()
+    assert names(gc.garbage(tmp_path, plan_of(tmp_path))) == [dead.name]
+    os.utime(far, (0, 0))
+    assert names(gc.garbage(tmp_path, plan_of(tmp_path))) == sorted([dead.name, far.name])
+
+
+def test_gc_takes_plans_and_listings_of_other_settings_and_keeps_hashes(tmp_path):
+    whole(tmp_path)
+    plan = plan_of(tmp_path)
+    plan.save()
+    for name in ("0" * 16 + ".json", "old-00000000.parquet", f"{RUN[0]}.parquet", "hashes.json"):
+        (tmp_path / ".plans" / name).touch()
+    assert names(gc.garbage(tmp_path, plan)) == ["0" * 16 + ".json", "old-00000000.parquet"]
+
+
+def test_diff_names_the_stage_whose_settings_changed_and_those_that_follow(tmp_path):
+    a = whole(tmp_path)
+    b = whole(tmp_path, (*RUN[:2], "cls-99999999", RUN[3]))
+    last = {"nmse": 0.25, "eval_nmse": 0.5, "l0": 4.0, "dead": 3}
+    faster = {"n_latents": 48, "lr": 0.2, "aux": {"k": 8}}
+    place(tmp_path, 2, (*RUN[:2], "cls-99999999"), settings=faster, summary={"final": last})
+    write_json(b / "meta.json", {**tree.read(b), "inputs": {"train": "1" * 64}})
+    lines, differ = diff.compare(a, b)
+    assert differ
+    assert lines[-1] == "What differs comes from: train (settings)."
+    text = "\n".join(lines)
+    assert "images: the same" in text
+    assert [line.split() for line in lines if "aux.k" in line] == [
+        ["settings", "aux.k", "neutral", "→", "8"]
+    ]
+    assert "inputs  train  absent" in text
+
+
+def test_diff_names_the_stage_whose_code_changed(tmp_path):
+    a, b = whole(tmp_path / "a"), whole(tmp_path / "b")
+    place(tmp_path / "b", 1, code="c1")
+    lines, differ = diff.compare(a, b)
+    assert differ
+    assert lines[-1] == "What differs comes from: activations (code)."
+    assert diff.compare(a, a)[1] is False
+
+
+def test_diff_shows_figures_beside_each_other(tmp_path):
+    a, b = whole(tmp_path / "a"), whole(tmp_path / "b")
+    meta = tree.read(b)
+    meta["summary"]["splits"]["held_out"]["nmse"] = 0.5
+    write_json(b / "meta.json", meta)
+    lines, _ = diff.compare(a, b)
+    (row,) = [line.split() for line in lines if line.startswith("splits.held_out.nmse")]
+    assert row == ["splits.held_out.nmse", "0.375", "0.5", "+0.125"]
+
+
+def saev(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "saev.cli", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_diff_ends_with_2_after_an_error_in_one_line(tmp_path):
+    whole(tmp_path / "results")
+    for other in ("nowhere", RUN[0], "half-55555555"):
+        (tmp_path / "results/half-55555555").mkdir(exist_ok=True)
+        done = saev(tmp_path, "diff", "/".join(RUN), other)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert done.stderr.startswith("error: ")
+    assert saev(tmp_path, "diff", "/".join(RUN), "/".join(RUN)).returncode == 0
+
+
+def test_each_command_teaches_itself_and_refuses_missing_results_and_settings(tmp_path):
+    for command in ("ls", "gc", "diff", "plan"):
+        done = saev(tmp_path, command, "--help")
+        assert f"\n  saev {command}" in done.stdout
+        assert "--results" in done.stdout
+    assert (
+        saev(tmp_path, "ls").stderr
+        == "error: there is no folder results: nothing was made here yet\n"
+    )
+    assert saev(tmp_path, "plan").stderr.startswith("error: there is no file config.yaml")
+    assert saev(tmp_path, "plan").returncode == 1
+
+
+def test_settings_are_merged_as_snakemake_merges_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write = lambda name, value: (tmp_path / name).write_text(yaml.safe_dump(value))  # noqa: E731
+    write("config.yaml", {"sae": {"a": {"lr": 1, "k": 2}}, "runs": [1, 2]})
+    write("one.yaml", {"sae": {"a": {"lr": 3}, "b": {}}, "runs": [3]})
+    write("two.yaml", {"sae": {"a": {"lr": 4}}})
+    merged = settings.load(["one.yaml", "two.yaml"])
+    assert merged == {"sae": {"a": {"lr": 4, "k": 2}, "b": {}}, "runs": [3]}
+
+
+def tiny(folder: Path) -> dict:
+    """Settings with pictures and a tower, without a copy of the project."""
+    from project import config
+
+    draw_pictures(folder / "pictures", 300)
+    (folder / "tower.json").write_text(json.dumps(TOWER))
+    (folder / "sites.csv").write_text("path,site\n")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config()))
+    return config()
+
+
+def test_plan_knows_the_bytes_of_a_tower_by_its_configuration_and_says_when_it_does_not(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    raw = tiny(tmp_path)
+    plan = resolve(raw)
+    (vit,) = plan.names("vit")
+    assert (
+        estimate.recording_bytes(plan, plan.names("images")[0], vit, 300) == 300 * 2 * 17 * 32 * 2
+    )
+    text = "\n".join(estimate.lines(plan, "config.yaml", 2))
+    assert "652,800 B" in text or "652800" in text.replace(",", "")
+    assert "no rate measured yet" in text
+    raw["vit"]["tiny"]["model"] = "timm/vit_tiny_patch16_224"
+    assert "unknown: its width" in "\n".join(estimate.lines(resolve(raw), "config.yaml", 2))
+
+
+def test_plan_imports_no_torch_and_writes_nothing_but_what_parsing_writes(tmp_path):
+    tiny(tmp_path)
+    code = (
+        "import sys; sys.argv[1:] = ['plan']\nfrom saev.cli import main\n"
+        "try: main()\nexcept SystemExit as end: assert not end.code\n"
+        "print([m for m in ('torch', 'open_clip', 'timm', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    assert {
+        p.parts[0]
+        for p in (q.relative_to(tmp_path / "results") for q in (tmp_path / "results").rglob("*"))
+    } == {".plans"}
+
+
+def test_clean_never_touches_results():
+    done = subprocess.run(
+        ["make", "-n", "clean"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    words = done.stdout.split()
+    assert words[:2] == ["rm", "-rf"]
+    kept = ("results", "logs", "demo", "saev", ".snakemake", "*", ".", "..", "/", "./")
+    assert not [word for word in words if word.strip("/").startswith(kept[:5]) or word in kept]
+
+
+@pytest.fixture
+def copy(built, tmp_path):
+    folder = tmp_path / "project"
+    subprocess.run(["cp", "-a", built.folder, folder], check=True)
+    return Project(folder)
+
+
+def run(project, *arguments):
+    return project.python("-m", "saev.cli", *arguments)
+
+
+@pytest.mark.slow
+def test_plan_counts_the_jobs_that_a_dry_run_plans(tmp_path):
+    project = Project.create(tmp_path / "project", n_images=300)
+
+    def planned():
+        code = (
+            "import json\nfrom saev.housekeeping import estimate, jobs, settings\n"
+            "print(json.dumps(estimate.counts(jobs.missing(jobs.jobs(settings.plan([], 'results'))))))"
+        )
+        done = project.python("-c", code)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def dry():
+        return {rule: n for rule, n in project.planned().items() if rule != "gallery"}
+
+    assert planned() == dry()
+    changed = project.settings()
+    changed["vit"]["tiny"]["shard_images"] = 512
+    changed["images"]["more"] = {"folder": "pictures/cat"}
+    changed["analysis"]["on"] = {"on": "more", "top_images": 4}
+    changed["runs"] += [{"images": "pets", "vit": "tiny", "sae": "cls", "analysis": "on"}]
+    project.configure(changed)
+    assert planned() == dry()
+
+
+@pytest.mark.slow
+def test_plan_counts_what_is_left_of_a_run_that_lost_files(copy):
+    assert "0 of " in run(copy, "plan").stdout
+    (vit,) = (copy.folder / "results").glob("pets-*/tiny-*")
+    shutil.rmtree(next(vit.glob("cls-*")))
+    text = run(copy, "plan").stdout
+    dry = {rule: n for rule, n in copy.planned().items() if rule != "gallery"}
+    for rule, n in dry.items():
+        assert [line.split()[1] for line in text.splitlines() if line.startswith(f"{rule} ")] == [
+            str(n)
+        ]
+    assert "no rate measured yet" in text
+    other = next(vit.glob("patches-*"))
+    run_json = json.loads((other / "run.json").read_text())
+    changed = copy.settings()
+    changed["sae"]["patches"]["seed"] = 7
+    copy.configure(changed)
+    assert "rows/s" in run(copy, "plan").stdout
+    write_json(other / "run.json", {**run_json, "host": "elsewhere"})
+    assert "rows/s" not in run(copy, "plan").stdout
+
+
+@pytest.mark.slow
+def test_gc_removes_what_a_changed_learning_rate_left_and_only_with_delete(copy):
+    before = copy.results()
+    changed = copy.settings()
+    changed["sae"]["cls"]["lr"] = SAE["lr"] / 2
+    copy.configure(changed)
+    copy.snakemake()
+    reached = {k: v for k, v in copy.results().items() if k not in before or "/cls-" not in k}
+    reached.pop("index.html")
+    text = run(copy, "gc").stdout
+    (old,) = {k.split("/")[2] for k in before if "/cls-" in k}
+    assert old in text
+    assert "patches-" not in text
+    assert set(before) <= set(copy.results())
+    with Lock(copy.folder / "results/.lock", "results/"):
+        refused = run(copy, "gc", "--delete")
+    assert refused.returncode == 1
+    assert "is in use by process" in refused.stderr
+    assert set(before) <= set(copy.results())
+    done = run(copy, "gc", "--delete")
+    assert done.returncode == 0, done.stderr
+    assert "index.html is made anew" in done.stdout
+    after = copy.results()
+    after.pop("index.html")
+    assert after == reached
+    assert copy.planned() == {}
+    assert "nothing else is here" in run(copy, "gc").stdout
+
+
+@pytest.mark.slow
+def test_ls_shows_a_real_run_as_text_and_as_json(copy):
+    text = run(copy, "ls").stdout
+    assert text.count("dashboard") == 2
+    assert max(map(len, text.splitlines())) <= 100
+    entries = json.loads(run(copy, "ls", "--json").stdout)
+    assert [e["level"] for e in entries].count("analysis") == 2
+    assert all(e["made"] for e in entries)
+    next((copy.folder / "results").rglob("latents.parquet")).with_name("meta.json").unlink()
+    assert run(copy, "ls").stdout.count("incomplete") == 2
+
+
+@pytest.mark.slow
+def test_diff_of_two_real_runs_names_the_stage_whose_code_made_the_other(copy, built):
+    edited = copy.folder / "saev/analyze.py"
+    edited.write_text(edited.read_text() + "\nCHANGED = 1\n")
+    copy.snakemake()
+    (a, b) = (
+        sorted((p.folder / "results").glob("pets-*/tiny-*/cls-*/named-*"))[0] for p in (built, copy)
+    )
+    done = run(copy, "diff", str(a), str(b))
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "What differs comes from: analyze (code)."

@@ -114,8 +114,21 @@ def test_a_fault_is_a_warning_and_then_nothing(tmp_path, monkeypatch, capsys, fa
     sink.log(LINE, torch.zeros(3))
     sink.finish(tmp_path / "curves.png")
     said = capsys.readouterr().err
-    assert said.count("warning: wandb can't") == 1
+    assert said.count("warning: wandb can't") == (2 if fault == "init" else 1)
     assert "train.jsonl" in said
+
+
+def test_a_run_that_cannot_be_sent_is_kept_offline(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "absent"))
+    sink = Sink("online", "birds", "0123456789abcdef", "cls-1", {})
+    sink.log(LINE, torch.zeros(3))
+    sink._run.finish()
+    said = capsys.readouterr().err
+    assert "can't start online" in said
+    assert "keeping it offline" in said
+    assert [row["loss"] for row in history(tmp_path)] == [0.5]
 
 
 def test_a_service_that_hangs_at_the_end_is_left_alone(tmp_path, monkeypatch, capsys):

@@ -30,11 +30,23 @@ class Sink:
         self, mode: str, project: str, run_id: str, name: str, config: dict[str, Any]
     ) -> None:
         self._run: Any = None
-        if mode != "disabled":
-            self._guarded("start", lambda: self._start(mode, project, run_id, name, config))
+        given = (project, run_id, name, config)
+        if mode == "online":
+            self._guarded(
+                "start online", lambda: self._start("online", *given), "keeping it offline"
+            )
+        if mode != "disabled" and self._run is None:
+            self._guarded("start", lambda: self._start_offline(mode, *given))
+
+    def _start_offline(self, wanted: str, *given: Any) -> None:
+        if wanted == "online":
+            import wandb
+
+            wandb.teardown()  # its service still holds the run that didn't start
+        self._start("offline", *given)
 
     def _start(
-        self, mode: str, project: str, run_id: str, name: str, config: dict[str, Any]
+        self, mode: Any, project: str, run_id: str, name: str, config: dict[str, Any]
     ) -> None:
         import wandb
 
@@ -43,7 +55,7 @@ class Sink:
             silent=True, console="off", init_timeout=PATIENCE, disable_git=True, disable_code=True
         )
         self._run = wandb.init(
-            mode="online" if mode == "online" else "offline",
+            mode=mode,
             dir=str(Path.cwd()),  # the service that writes may run elsewhere
             project=project,
             id=run_id,
@@ -92,13 +104,13 @@ class Sink:
         if thread.is_alive():
             logs.say(f"warning: wandb didn't finish in {PATIENCE:.0f} s: left alone. {_later()}")
 
-    def _guarded(self, what: str, action: Any) -> None:
+    def _guarded(self, what: str, action: Any, then: str = "going on without") -> None:
         try:
             action()
         except Exception as error:
             # Whatever a service, a full disk or a broken installation brings: it is only a mirror.
             text = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-            logs.say(f"warning: wandb can't {what} ({text}): going on without. {_later()}")
+            logs.say(f"warning: wandb can't {what} ({text}): {then}. {_later()}")
             self._run = None
 
 

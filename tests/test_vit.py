@@ -341,3 +341,14 @@ def test_a_tag_says_which_activation_function_it_was_trained_with(monkeypatch):
         with pytest.raises(UserError, match="enough"):
             tower(model, weights)
         assert seen.pop("quick_gelu") is expected, (model, weights)
+
+
+@pytest.mark.parametrize("model", ["ViT-B-32", "timm/test_vit"])
+def test_a_file_whose_end_does_not_tell_that_it_holds_weights_is_refused(
+    tmp_path, monkeypatch, model
+):
+    # It would not be hashed when the workflow is parsed, so other weights in it would go unnoticed.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tower.ckpt").write_bytes(b"")
+    with pytest.raises(UserError, match=r"'tower.ckpt' is neither a file \(\.safetensors, "):
+        tower(model, "tower.ckpt")

@@ -143,6 +143,13 @@ def undo(project: Project, rule: str) -> str:
     return JOBS[rule].target
 
 
+def goes_on(project: Project, truth: dict[str, bytes], process: subprocess.Popen, target: str):
+    """The run has failed; the same command again gives the bytes of an undisturbed run."""
+    assert process.wait() != 0
+    project.snakemake(target)
+    assert up_to(project.results(), target) == up_to(truth, target)
+
+
 @pytest.mark.parametrize("rule", JOBS)
 def test_a_killed_job_and_the_same_command_give_the_bytes_of_an_undisturbed_run(
     project, truth, rule
@@ -150,9 +157,7 @@ def test_a_killed_job_and_the_same_command_give_the_bytes_of_an_undisturbed_run(
     target = undo(project, rule)
     process = start(project, target)
     os.kill(wait_for(lambda: job_of(process.pid, rule), process), signal.SIGKILL)
-    assert process.wait() != 0
-    project.snakemake(target)
-    assert up_to(project.results(), target) == up_to(truth, target)
+    goes_on(project, truth, process, target)
 
 
 @pytest.mark.parametrize("rule", ["record_shard", "train_sae", "analyze_shards", "build_dashboard"])
@@ -165,9 +170,7 @@ def test_a_job_that_is_killed_while_it_writes_gives_the_same_bytes_when_run_agai
     began = time.time()
     wait_for(lambda: written_since(project, began), process, seconds=30)
     os.kill(pid, signal.SIGKILL)
-    assert process.wait() != 0
-    project.snakemake(target)
-    assert up_to(project.results(), target) == up_to(truth, target)
+    goes_on(project, truth, process, target)
 
 
 @pytest.mark.parametrize("rule", ["list_images", "record_shard", "train_sae", "analyze_shards"])
@@ -179,11 +182,9 @@ def test_a_killed_snakemake_with_its_orphan_and_the_same_command_give_the_same_b
     wait_for(lambda: job_of(process.pid, rule), process)
     time.sleep(0.5)
     os.kill(process.pid, signal.SIGKILL)  # the job lives on, and may still write
-    process.wait()
-    project.snakemake(target)
+    goes_on(project, truth, process, target)
     for pid in group_members(process.pid):
         os.kill(pid, signal.SIGKILL)
-    assert up_to(project.results(), target) == up_to(truth, target)
 
 
 def test_ctrl_c_keeps_what_a_training_has_done_and_prints_no_traceback(project, truth):

@@ -153,7 +153,8 @@ def even_widths(job: Job) -> bool:
     Measured with PyTorch's MKL: a product whose output is not a multiple of 16 wide is split over
     threads in a way that changes the rounding. Towers and dictionaries are; others get one thread.
     """
-    return job.stream.d % EVEN == 0 and job.settings.n_latents % EVEN == 0
+    n_points = getattr(job.settings, "n_points", EVEN)
+    return all(n % EVEN == 0 for n in (job.stream.d, job.settings.n_latents, n_points))
 
 
 def open_sink(out: Path, settings: dict[str, Any], inputs: dict[str, str]) -> Sink:

@@ -10,13 +10,42 @@ from safetensors import safe_open
 
 from saev import sae as saes
 from saev.errors import UserError
-from saev.sae.sparse import decode_sparse, select_topk, sum_by_latent
+from saev.sae import kernels
+from saev.sae.codes import Codes, attach, decode
 
 D, N = 12, 40
 SETTINGS = {
     "topk": {"architecture": "topk", "n_latents": N, "k": 5, "aux_k": 6, "aux_coefficient": 0.5},
     "relu": {"architecture": "relu", "n_latents": N, "l1": 0.1, "l1_warmup_steps": 10},
 }
+AUX = {"aux_k": 6, "aux_coefficient": 0.5}
+SETTINGS |= {
+    "batchtopk": {**SETTINGS["topk"], "architecture": "batchtopk"},
+    "matryoshka": {**SETTINGS["topk"], "architecture": "matryoshka", "widths": [10, 25, N]},
+    "matryoshka-topk": {
+        **SETTINGS["topk"],
+        "architecture": "matryoshka",
+        "widths": [10, 25, N],
+        "over": "topk",
+    },
+    "archetypal": {
+        **SETTINGS["topk"],
+        "architecture": "archetypal",
+        "n_points": 30,
+        "relaxation": 0.5,
+    },
+    "jumprelu": {
+        "architecture": "jumprelu",
+        "n_latents": N,
+        "sparsity": 0.1,
+        "sparsity_warmup_steps": 10,
+        "bandwidth": 2.0,
+        "initial_threshold": 0.5,
+        **AUX,
+    },
+    "relu-aux": {**SETTINGS["relu"], **AUX},
+}
+SELECTING = [name for name in SETTINGS if "relu" not in name]
 
 
 def make(architecture, d=D, **changes):
@@ -28,6 +57,8 @@ def make(architecture, d=D, **changes):
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
         sae.norm_mean.normal_(generator=generator)
         sae.norm_scale.uniform_(0.5, 2, generator=generator)
+        if "threshold" in dict(sae.named_buffers()):
+            sae.threshold.fill_(0.7)
     sae.normalise_decoder()
     return sae
 
@@ -47,7 +78,11 @@ def by_the_equation(sae, x):
     u = (x.double().numpy() - w["norm_mean"]) / w["norm_scale"]
     pre = (u - w["b_dec"]) @ w["W_enc"] + w["b_enc"]
     z = np.maximum(pre, 0)
-    if sae.architecture == "topk":
+    if "threshold" in w:
+        z[z <= w["threshold"]] = 0
+    elif "log_threshold" in w:
+        z[z <= np.exp(w["log_threshold"])] = 0
+    elif hasattr(sae, "k"):
         for row in z:
             row[np.argsort(-row)[sae.k :]] = 0
     return z, (z @ w["W_dec"] + w["b_dec"]) * w["norm_scale"] + w["norm_mean"]
@@ -98,6 +133,8 @@ def test_the_decoder_has_unit_rows_and_the_gradient_nothing_along_them(architect
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(N))
     sae.loss(sae.normalise(vectors()), 0, torch.zeros(N, dtype=torch.bool)).terms.loss.backward()
     sae.remove_parallel_gradient()
+    if not isinstance(sae.W_dec, torch.nn.Parameter):
+        return  # its rows are made with norm 1
     along = (sae.W_dec.grad * sae.W_dec).sum(1)
     assert along.abs().max() < 1e-6
     assert sae.W_dec.grad.abs().max() > 1e-4
@@ -105,49 +142,159 @@ def test_the_decoder_has_unit_rows_and_the_gradient_nothing_along_them(architect
 
 @pytest.mark.parametrize("n", [64, 512, 4096])
 def test_the_first_reconstruction_is_neither_lost_nor_longer_than_the_input(architecture, n):
-    sae = saes.build({**SETTINGS[architecture], "n_latents": n, "k": 16}, 64)
+    wide = {
+        "n_latents": n,
+        "k": 16,
+        "widths": [n // 2, n],
+        "n_points": n,
+        "initial_threshold": 0.01,
+    }
+    sae = saes.build({**SETTINGS[architecture], **wide}, 64)
     u = torch.randn(500, 64)
-    ratio = float(sae(u).detach().norm() / u.norm())
+    ratio = float(sae.loss(u, 0, None).reconstruction.norm() / u.norm())
     assert 0.3 < ratio < 1.5
     # An encoder that is scaled by another width is off by a factor of 8 here.
     spread = sae.preactivations(u).detach().std() / sae.initial_encoder_scale()
     assert 0.9 < spread < 1.1
 
 
-# The loss, in the plain dense way.
-def plain_topk(sae, u, dead):
-    pre = (u - sae.b_dec) @ sae.W_enc + sae.b_enc
-    values, latents = pre.topk(sae.k, dim=1)
-    z = torch.zeros_like(pre).scatter(1, latents, values.relu())
-    reconstruction = z @ sae.W_dec + sae.b_dec
-    mse = (u - reconstruction).square().mean()
+# The losses, in the plain dense way.
+def dense_topk(pre, k):
+    values, latents = pre.topk(k, dim=1)
+    return torch.zeros_like(pre).scatter(1, latents, values.relu())
+
+
+def plain_aux(sae, pre, residual, dead, W_dec):
     masked = torch.where(dead, pre, -torch.inf)
-    values, latents = masked.topk(min(sae.aux_k, int(dead.sum())), dim=1)
-    aux_z = torch.zeros_like(pre).scatter(1, latents, values.relu())
-    residual = (u - reconstruction).detach()
-    return mse + sae.aux_coefficient * (residual - aux_z @ sae.W_dec).square().mean()
+    z = dense_topk(masked, min(sae.aux_k, int(dead.sum())))
+    return sae.aux_coefficient * (residual.detach() - z @ W_dec).square().mean()
+
+
+def plain_latents(sae, pre):
+    """Latents in a training step."""
+    if "batchtopk" in type(sae).__name__.lower():
+        flat = pre.flatten()
+        chosen = flat.topk(sae.k * len(pre)).indices
+        return torch.zeros_like(flat).scatter(0, chosen, flat[chosen].relu()).view_as(pre)
+    return dense_topk(pre, sae.k)
+
+
+def plain_selecting(sae, u, dead):
+    W_dec = sae.dictionary()
+    pre = (u - sae.b_dec) @ sae.W_enc + sae.b_enc
+    z = plain_latents(sae, pre)
+    residual = u - z @ W_dec - sae.b_dec
+    errors = []
+    for width in getattr(sae, "widths", [N]):
+        inner = z[:, :width]
+        if getattr(sae, "widths", None) and "batch" not in type(sae).__name__.lower():
+            inner = dense_topk(pre[:, :width], sae.k)
+        errors.append((u - inner @ W_dec[:width] - sae.b_dec).square().mean())
+    return torch.stack(errors).mean() + plain_aux(sae, pre, residual, dead, W_dec)
 
 
 def plain_relu(sae, u, dead):
-    z = ((u - sae.b_dec) @ sae.W_enc + sae.b_enc).relu()
-    mse = (u - z @ sae.W_dec - sae.b_dec).square().mean()
-    return mse + sae.l1 * 0.4 * z.sum(dim=1).mean()  # step 4 of a warm-up of 10
+    pre = (u - sae.b_dec) @ sae.W_enc + sae.b_enc
+    z = pre.relu()
+    residual = u - z @ sae.W_dec - sae.b_dec
+    # Step 4 of a warm-up of 10.
+    loss = residual.square().mean() + sae.l1 * 0.4 * z.sum(dim=1).mean()
+    return loss + plain_aux(sae, pre, residual, dead, sae.W_dec) if sae.aux_k else loss
+
+
+def plain_jumprelu(sae, u, dead):
+    """With the estimated gradients written as products with constants, equations 11 and 12."""
+    pre = (u - sae.b_dec) @ sae.W_enc + sae.b_enc
+    theta = sae.log_threshold.exp()
+    on = (pre > theta).double()
+    window = ((pre - theta).abs() < sae.bandwidth / 2).double().detach() / sae.bandwidth
+    z = pre * on - (window * theta.detach()) * (theta - theta.detach())
+    count = on - window * (theta - theta.detach())
+    residual = u - z @ sae.W_dec - sae.b_dec
+    loss = residual.square().mean() + sae.sparsity * 0.4 * count.sum(dim=1).mean()
+    return loss + plain_aux(sae, pre, residual, dead, sae.W_dec)
 
 
 @pytest.mark.parametrize("b", [1, 9, 64])
-@pytest.mark.parametrize("k", [1, 5, N])
+@pytest.mark.parametrize("k", [1, 5, 10])
 def test_the_loss_and_its_gradients_equal_plain_autograd_in_float64(architecture, b, k):
     sae = make(architecture, k=k).double()
     u = vectors(b).double()
     u[0] = 0
     dead = torch.zeros(N, dtype=torch.bool)
     dead[[1, 4, 7, 8, 20, 21, 22, 39]] = True
-    plain = plain_topk if architecture == "topk" else plain_relu
-    losses = sae.loss(u, 4, dead).terms.loss, plain(sae, u, dead)
+    plain = {"relu": plain_relu, "relu-aux": plain_relu, "jumprelu": plain_jumprelu}
+    losses = (
+        sae.loss(u, 4, dead).terms.loss,
+        plain.get(architecture, plain_selecting)(sae, u, dead),
+    )
     torch.testing.assert_close(*losses, rtol=1e-12, atol=1e-12)
     ours, theirs = (torch.autograd.grad(loss, list(sae.parameters())) for loss in losses)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SELECTING)
+@pytest.mark.parametrize("k", [1, 10])
+def test_a_float32_step_equals_a_float64_step_to_rounding(name, k):
+    sae, exact = make(name, k=k), make(name, k=k).double()
+    dead = torch.zeros(N, dtype=torch.bool)
+    dead[:3] = True
+    u = vectors(33)
+    found, expected = (s.loss(x, 1, dead).terms.loss for s, x in ((sae, u), (exact, u.double())))
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    ours = torch.autograd.grad(found, list(sae.parameters()))
+    theirs = torch.autograd.grad(expected, list(exact.parameters()))
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.double(), other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["matryoshka", "matryoshka-topk"])
+def test_a_prefix_is_a_dictionary_of_its_own(name):
+    sae, x = make(name).eval(), vectors()
+    prefix = sae.prefix(25)
+    pre = sae.preactivations(x)[:, :25]
+    expected = (
+        torch.where(pre > sae.threshold, pre, 0) if name == "matryoshka" else dense_topk(pre, 5)
+    )
+    torch.testing.assert_close(prefix.encode(x), expected)
+    torch.testing.assert_close(prefix(x), sae.denormalise(expected @ sae.W_dec[:25] + sae.b_dec))
+    with pytest.raises(ValueError, match=r"one of \[10, 25, 40\]"):
+        sae.prefix(11)
+
+
+def test_the_threshold_follows_the_smallest_activation_that_a_batch_keeps():
+    sae, u = make("batchtopk"), vectors(50)
+    sae.b_enc.data += 3
+    least = []
+    for step in range(3):
+        pre = sae.preactivations(sae.denormalise(u + step)).detach()
+        least.append(float(pre.flatten().topk(5 * 50).values[-1]))
+        sae.loss(u + step, step, None)
+    expected = 0.99 * (0.99 * least[0] + 0.01 * least[1]) + 0.01 * least[2]
+    assert float(sae.threshold) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_threshold_stands_still_in_evaluation_and_latents_then_do_not_depend_on_the_batch():
+    sae, u = make("batchtopk").eval(), vectors(50)
+    before = float(sae.threshold)
+    whole = sae.loss(u, 9, None).n_active
+    assert float(sae.threshold) == before
+    assert torch.equal(sae.loss(u[:9], 9, None).n_active, whole[:9])
+
+
+def test_rows_of_an_archetypal_dictionary_are_mixtures_of_its_points():
+    sae = make("archetypal", relaxation=0.0)
+    weights = (10 * sae.mixture.detach()).softmax(dim=1)
+    assert float(weights.min()) >= 0
+    torch.testing.assert_close(weights.sum(1), torch.ones(N))
+    rows = weights @ sae.points
+    torch.testing.assert_close(sae.W_dec, rows / rows.norm(dim=1, keepdim=True))
+    relaxed = make("archetypal")
+    with torch.no_grad():
+        relaxed.offset.mul_(100)
+    relaxed.normalise_decoder()
+    assert float(relaxed.offset.detach().norm(dim=1).max()) == pytest.approx(0.5)
 
 
 def test_the_auxiliary_loss_reaches_the_encoder_of_dead_latents_alone():
@@ -171,66 +318,62 @@ def test_the_sparse_parts_pass_gradcheck():
     u = torch.randn(6, 5, generator=generator, dtype=torch.float64)
     weights = [
         torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
-        for shape in ((5, 9), (9,), (9, 5))
+        for shape in ((5, 9), (9,), (9, 5), (5,))
     ]
 
-    def autoencode(encoder, bias, decoder):
-        pre = (u @ encoder + bias).detach()
-        values, latents = select_topk(pre, u, encoder, bias, 3, among=torch.arange(1, 9))
-        return decode_sparse(values, latents, decoder)
+    def autoencode(encoder, bias, decoder, decoder_bias):
+        pre = ((u - decoder_bias) @ encoder + bias).detach()
+        codes = Codes(*kernels.of(pre).largest(pre, 3), 9)
+        codes = attach(codes, u, encoder, bias, decoder_bias)
+        return decode(codes, decoder) + decoder_bias
 
     assert torch.autograd.gradcheck(autoencode, weights)
 
 
-def test_sums_by_latent_equal_a_loop_and_do_not_depend_on_threads():
+def test_sums_by_latent_do_not_depend_on_threads():
     generator = torch.Generator().manual_seed(0)
-    latents = torch.rand(700, 37, generator=generator).topk(5).indices
-    weights, rows = torch.randn(700, 5), torch.randn(700, 19)
-    expected = torch.zeros(50, 19, dtype=torch.float64)
-    for i in range(700):
-        for s in range(5):
-            expected[latents[i, s]] += weights[i, s].double() * rows[i].double()
+    codes = Codes(*kernels.cpu.largest(torch.randn(700, 50, generator=generator), 5), 50)
+    rows = torch.randn(700, 19, generator=generator)
     found = []
     before = torch.get_num_threads()
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        found.append(sum_by_latent(latents, weights, rows, 50))
+        found.append(kernels.cpu.sum_by_latent(codes.order, codes.values, rows))
     torch.set_num_threads(before)
-    torch.testing.assert_close(found[0].double(), expected, rtol=1e-4, atol=1e-4)
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
 
 
 def test_fired_and_counts_say_what_encode_says(architecture):
-    sae, x = make(architecture), vectors(9)
+    sae, x = make(architecture).eval(), vectors(9)
     forward = sae.loss(sae.normalise(x), 0, torch.zeros(N, dtype=torch.bool))
     z = sae.encode(x)
     assert torch.equal(forward.fired, (z > 0).any(0))
     assert torch.equal(forward.n_active, (z > 0).sum(1))
 
 
-def store(sae, path, **changes):
-    settings = {**SETTINGS[sae.architecture], **changes}
+def store(sae, path, name="topk"):
+    settings = SETTINGS[name]
     saes.save(sae, path, settings=settings, inputs={"activations": "0" * 64}, stream="layer-11.cls")
     return path
 
 
 def test_saving_loading_and_running_gives_the_same_bits_in_evaluation_mode(architecture, tmp_path):
     sae, x = make(architecture, d=48), vectors(32, 48)
-    loaded = saes.load(store(sae, tmp_path / "checkpoint.safetensors"))
+    loaded = saes.load(store(sae, tmp_path / "checkpoint.safetensors", architecture))
     assert not loaded.training
     assert not any(p.requires_grad for p in loaded.parameters())
     assert torch.equal(loaded(x), sae(x))
     assert torch.equal(loaded.encode(x), sae.encode(x))
     assert loaded.stream == "layer-11.cls"
     assert loaded.metadata["settings"]["n_latents"] == N
-    again = store(loaded, tmp_path / "again.safetensors")
+    again = store(loaded, tmp_path / "again.safetensors", architecture)
     assert again.read_bytes() == (tmp_path / "checkpoint.safetensors").read_bytes()
 
 
 def test_the_checkpoint_can_be_used_without_this_package(architecture, tmp_path):
     sae, x = make(architecture), vectors()
-    path = store(sae, tmp_path / "checkpoint.safetensors")
+    path = store(sae, tmp_path / "checkpoint.safetensors", architecture)
     with safe_open(path, "np") as file:
         assert list(file.metadata()) == ["saev"]
         metadata = json.loads(file.metadata()["saev"])
@@ -240,7 +383,11 @@ def test_the_checkpoint_can_be_used_without_this_package(architecture, tmp_path)
     assert (w["W_enc"].shape, w["W_dec"].shape) == ((D, N), (N, D))
     u = (x.numpy() - w["norm_mean"]) / w["norm_scale"]
     z = np.maximum((u - w["b_dec"]) @ w["W_enc"] + w["b_enc"], 0)
-    if metadata["architecture"] == "topk":
+    if "threshold" in w:
+        z[z <= w["threshold"]] = 0
+    elif "log_threshold" in w:
+        z[z <= np.exp(w["log_threshold"])] = 0
+    elif "topk" in metadata["equation"]:
         z[z < np.sort(z, axis=1)[:, [-metadata["settings"]["k"]]]] = 0
     np.testing.assert_allclose(sae.encode(x).detach(), z, atol=1e-5)
 
@@ -272,7 +419,10 @@ def test_a_newer_format_an_unknown_architecture_and_wrong_shapes_are_refused(tmp
     with pytest.raises(UserError, match="newer saev"):
         saes.load(path)
     rewrite(path, format_version=1, architecture="gated")
-    with pytest.raises(UserError, match="'gated'; this saev knows: topk, relu"):
+    with pytest.raises(
+        UserError,
+        match="'gated'; this saev knows: topk, batchtopk, matryoshka, archetypal, jumprelu, relu",
+    ):
         saes.load(path)
     rewrite(path, architecture="topk", d=D + 1)
     with pytest.raises(UserError, match="doesn't hold the tensors"):

@@ -9,6 +9,7 @@ from saev.code import ROOT
 from saev.errors import UserError
 from saev.settings.base import Settings, digest
 from saev.settings.config import Config, parse, schema
+from saev.settings.sae import SAE_SETTINGS
 
 GOOD = {
     "images": {"photos": {"folder": "photos"}},
@@ -30,6 +31,8 @@ GOOD = {
     "analysis": {"plain": {}},
     "runs": [{"images": "photos", "vit": "clip", "sae": "small", "analysis": "plain"}],
 }
+
+MATRYOSHKA = {**GOOD["sae"]["small"], "architecture": "matryoshka"}
 
 
 def with_change(path, value):
@@ -54,7 +57,15 @@ def test_good_settings_are_accepted_and_layers_are_sorted():
         ("sae/small/lr", "1e-4", ["sae.small.lr", "'1e-4'", "write 0.0001"]),
         ("sae/small/lr", float("nan"), ["sae.small.lr", "finite"]),
         ("sae/small/k", 9, ["k: 9 is larger than n_latents: 8"]),
-        ("sae/small/architecture", "topc", ["topc", "topk, relu", "did you mean 'topk'"]),
+        (
+            "sae/small/architecture",
+            "topc",
+            ["topc", "topk, batchtopk, matryoshka", "did you mean 'topk'"],
+        ),
+        ("sae/small/l1", 0.1, ["sae.small.l1: unknown key", "architecture topk"]),
+        ("sae/small", MATRYOSHKA | {"widths": [4, 6]}, ["the last, 6, must be n_latents: 8"]),
+        ("sae/small", MATRYOSHKA | {"widths": [8, 4]}, ["widths: [8, 4] must ascend"]),
+        ("sae/small", MATRYOSHKA | {"widths": [1, 8]}, ["the first, 1, is smaller than k: 2"]),
         ("sae/small/layer", 3, ["layer 3", "[6, 11]"]),
         ("sae/small/tokens", "patches", ["patches", "['cls']"]),
         ("sae/small/aux_k", 4, ["aux_k and aux_coefficient go together"]),
@@ -142,7 +153,15 @@ def test_neutral_values_never_change():
         "layer": None,
         "log_every": 50,
         "eval_every": 500,
+        "aux_k": 0,
+        "aux_coefficient": 0.0,
         "dead_after": 100_000,
+    }
+    jumprelu = {
+        "sparsity_warmup_steps": 0,
+        "l0_target": None,
+        "bandwidth": 0.001,
+        "initial_threshold": 0.001,
     }
     assert found == {
         "AnalysisSettings.labels": {},
@@ -182,13 +201,17 @@ def test_neutral_values_never_change():
         "VitSettings.weights": None,
         "VitSettings.weights_seed": 0,
         "VitSettings.weights_sha256": None,
-        **{f"ReluSettings.{key}": value for key, value in sae.items()},
-        **{f"TopKSettings.{key}": value for key, value in sae.items()},
+        **{
+            f"{cls.__name__}.{key}": value
+            for cls in SAE_SETTINGS.values()
+            for key, value in sae.items()
+        },
+        **{f"JumpReluSettings.{key}": value for key, value in jumprelu.items()},
+        "MatryoshkaSettings.over": "batchtopk",
+        "ArchetypalSettings.relaxation": 0.0,
         "ReluSettings.l1_warmup_steps": 0,
         "ReluSettings.mse_over_norm": False,
         "ReluSettings.ghost_gradients": False,
-        "TopKSettings.aux_k": 0,
-        "TopKSettings.aux_coefficient": 0.0,
     }
 
 

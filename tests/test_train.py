@@ -50,6 +50,20 @@ RELU = {k: v for k, v in TOPK.items() if k not in ("k", "aux_k", "aux_coefficien
     "l1": 0.03,
     "l1_warmup_steps": 10,
 }
+SELECTING = {
+    "batchtopk": TOPK | {"architecture": "batchtopk"},
+    "matryoshka": TOPK | {"architecture": "matryoshka", "widths": [40, 160]},
+    "matryoshka-topk": TOPK | {"architecture": "matryoshka", "widths": [40, 160], "over": "topk"},
+    "archetypal": TOPK | {"architecture": "archetypal", "n_points": 100, "relaxation": 0.2},
+}
+JUMPRELU = {k: v for k, v in TOPK.items() if k != "k"} | {
+    "architecture": "jumprelu",
+    "sparsity": 0.01,
+    "sparsity_warmup_steps": 10,
+    "bandwidth": 0.1,
+    "initial_threshold": 0.05,
+}
+EVERY = {"topk": TOPK, "relu": RELU, "jumprelu": JUMPRELU, **SELECTING}
 
 
 @pytest.fixture(scope="session")
@@ -86,27 +100,27 @@ def lines(out):
 def truth(activations, tmp_path_factory):
     """Bytes of undisturbed runs by architecture."""
     base = tmp_path_factory.mktemp("truth")
-    return {
-        s["architecture"]: run(s, activations, base / s["architecture"] / "s") for s in (TOPK, RELU)
-    }
+    return {name: run(s, activations, base / name / "s") for name, s in EVERY.items()}
 
 
-@pytest.mark.parametrize("settings", [TOPK, RELU], ids=["topk", "relu"])
+@pytest.mark.parametrize("name", EVERY)
 def test_the_same_seed_gives_the_same_bytes_for_any_number_of_threads(
-    settings, activations, truth, tmp_path
+    name, activations, truth, tmp_path
 ):
     for threads in (1, 2, 3):
-        found = run(settings, activations, tmp_path / str(threads) / "s", threads)
-        assert found == truth[settings["architecture"]]
+        found = run(EVERY[name], activations, tmp_path / str(threads) / "s", threads)
+        assert found == truth[name]
     torch.set_num_threads(1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [TOPK, RELU], ids=["topk", "relu"])
+@pytest.mark.parametrize("settings", EVERY.values(), ids=list(EVERY))
 def test_threads_change_no_byte_at_sizes_where_work_is_split(settings, tmp_path):
     vectors, _ = planted(3000, 208, 100, 3, 0.05)
     folder = write_activations(tmp_path / "a", {"layer-01.cls": vectors})
     large = settings | {"n_latents": 784, "batch_size": 1111, "dead_after": 3000}
+    if "widths" in large:
+        large["widths"] = [100, 784]
     found = [run(large, folder, tmp_path / str(t) / "s", t) for t in (1, 2, 4)]
     torch.set_num_threads(1)
     assert found[0] == found[1] == found[2]
@@ -207,6 +221,16 @@ KNOBS = [
     (TOPK, "seed", 1),
     (TOPK, "held_out", 0.1),
     (TOPK, "init_rows", 50),
+    (SELECTING["batchtopk"], "k", 3),
+    (SELECTING["matryoshka"], "widths", [80, 160]),
+    (SELECTING["matryoshka"], "over", "topk"),
+    (SELECTING["archetypal"], "n_points", 50),
+    (SELECTING["archetypal"], "relaxation", 0.0),
+    (JUMPRELU, "sparsity", 0.02),
+    (JUMPRELU, "sparsity_warmup_steps", 0),
+    (JUMPRELU, "l0_target", 3.0),
+    (JUMPRELU, "bandwidth", 0.2),
+    (JUMPRELU, "initial_threshold", 0.02),
     (RELU, "l1", 0.05),
     (RELU, "l1_warmup_steps", 0),
 ]
@@ -372,10 +396,10 @@ class Halt(Exception):
     pass
 
 
-@pytest.mark.parametrize("settings", [TOPK, RELU], ids=["topk", "relu"])
+@pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("saves", [1, 2, 13, 30])
 def test_going_on_from_any_state_gives_the_bytes_of_the_undisturbed_run(
-    settings, saves, activations, truth, tmp_path, monkeypatch
+    name, saves, activations, truth, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(train, "STATE_SECONDS", 0.0)
     original, count = train.State.save, []
@@ -389,7 +413,7 @@ def test_going_on_from_any_state_gives_the_bytes_of_the_undisturbed_run(
 
     monkeypatch.setattr(train.State, "save", save_then_halt)
     with pytest.raises(Halt):
-        run(settings, activations, tmp_path / "s")
+        run(EVERY[name], activations, tmp_path / "s")
     assert not any((tmp_path / "s" / name).exists() for name in RESULTS)
     monkeypatch.setattr(train.State, "save", original)
     steps = []
@@ -399,7 +423,7 @@ def test_going_on_from_any_state_gives_the_bytes_of_the_undisturbed_run(
         "train",
         lambda self, x: (steps.append(self.step), original_train(self, x))[1],
     )
-    assert run(settings, activations, tmp_path / "s") == truth[settings["architecture"]]
+    assert run(EVERY[name], activations, tmp_path / "s") == truth[name]
     assert steps[0] == count[-1] == saves
 
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from saev.sae import kernels
 from saev.typing import typed
 
 MIN_ROWS = 8
@@ -70,7 +71,8 @@ class Sae(nn.Module):
             generator = torch.Generator().manual_seed(0)
         directions_nd = unit_rows(torch.randn(n_latents, d, generator=generator))
         # Tied at the start: a latent reads the direction that it writes.
-        self.W_enc = nn.Parameter(directions_nd.T.contiguous() * self.initial_encoder_scale())
+        # A latent's weights lie side by side in memory, as its gradient is summed.
+        self.W_enc = nn.Parameter((directions_nd * self.initial_encoder_scale()).T)
         self.b_enc = nn.Parameter(torch.zeros(n_latents))
         self.W_dec = nn.Parameter(directions_nd)
         self.b_dec = nn.Parameter(torch.zeros(d))
@@ -81,13 +83,22 @@ class Sae(nn.Module):
         """Scale of the encoder's initial columns, so that the first reconstructions aren't longer than x."""
         return 1.0
 
-    def loss(self, u: Tensor, step: int, dead: Tensor) -> Forward:
+    @classmethod
+    def variant(cls, settings: Mapping[str, Any]) -> "type[Sae]":
+        """The class for these settings, of architectures that have several."""
+        return cls
+
+    def dictionary(self) -> Tensor:
+        """The decoder (n, d) with its gradient, for architectures that compute it."""
+        return self.W_dec
+
+    def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
         """Forward pass with everything that training needs.
 
         Args:
             u: (b, d) normalised activations.
             step: number of steps done before this one (for warm-ups).
-            dead: (n,) bool, latents that count as dead.
+            dead: (n,) bool, latents that count as dead; None if there are none.
         """
         raise NotImplementedError
 
@@ -147,11 +158,8 @@ class Sae(nn.Module):
         n_vectors: int,
     ) -> Float[Tensor, "b d"]:
         """Reconstruction of ``n_vectors`` vectors, in normalised space, from `active`'s triples."""
-        starts = torch.searchsorted(vector, torch.arange(n_vectors, device=vector.device))
-        u = nn.functional.embedding_bag(
-            latent, self.W_dec, starts, mode="sum", per_sample_weights=value
-        )
-        return u + self.b_dec
+        starts = torch.searchsorted(vector, torch.arange(n_vectors + 1, device=vector.device))
+        return kernels.of(value).decode(starts, latent, value, self.W_dec) + self.b_dec
 
     @typed
     def decode_active(

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saev.sae.base import Active, Forward, Sae, mean_square, ordered_sum
+from saev.sae.selecting import aux_terms
 from saev.typing import typed
 
 TINY = 1e-12
@@ -18,7 +19,8 @@ TINY = 1e-12
 
 
 class ReluTerms(NamedTuple):
-    """``loss = error + c · l1 + (error / ghost) · ghost``, c of the step, the factor of ghost a constant."""
+    """``loss = error + c · l1 + aux_coefficient · aux · mse + (error / ghost) · ghost``, c of the step, factors
+    constants of the batch."""
 
     loss: Tensor
     """What is differentiated."""
@@ -28,6 +30,8 @@ class ReluTerms(NamedTuple):
     """Mean over vectors of Σ_j z_j, without its coefficient."""
     error: Tensor
     """What is minimised of the reconstruction: mse, or the mean of (û − u)² / ‖u‖."""
+    aux: Tensor
+    """Σ‖e − ê‖² / Σ‖e‖² of the residual e = u − û, modelled by dead latents alone; 0 if none is dead."""
     ghost: Tensor
     """Mean of (g − e)² / ‖e − ē‖, unscaled, of the residual e and what dead latents make of it; 0 if none is."""
 
@@ -42,6 +46,7 @@ class Relu(Sae):
         mse_over_norm: divide each vector's squared error by its norm (not squared).
         ghost_gradients: let dead latents learn from the residual, through the exponential of their
             pre-activations.
+        aux_k, aux_coefficient: AuxK for dead latents, see `Selecting`.
     """
 
     architecture: ClassVar[str] = "relu"
@@ -54,6 +59,8 @@ class Relu(Sae):
         "l1_warmup_steps",
         "mse_over_norm",
         "ghost_gradients",
+        "aux_k",
+        "aux_coefficient",
     )
 
     def __init__(
@@ -64,11 +71,14 @@ class Relu(Sae):
         l1_warmup_steps: int = 0,
         mse_over_norm: bool = False,
         ghost_gradients: bool = False,
+        aux_k: int = 0,
+        aux_coefficient: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(d, n_latents, generator)
         self.l1, self.l1_warmup_steps = l1, l1_warmup_steps
         self.mse_over_norm, self.ghost_gradients = mse_over_norm, ghost_gradients
+        self.aux_k, self.aux_coefficient = aux_k, aux_coefficient
 
     def initial_encoder_scale(self) -> float:
         # Half of n tied latents fire, and together return n / 2d of x.
@@ -90,7 +100,7 @@ class Relu(Sae):
         vector, latent = z.nonzero(as_tuple=True)
         return Active(vector, latent, z[vector, latent])
 
-    def loss(self, u: Tensor, step: int, dead: Tensor) -> Forward:
+    def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
         pre = torch.addmm(self.folded_bias(), u, self.W_enc)
         z = pre.relu()
         reconstruction = torch.addmm(self.b_dec, z, self.W_dec)
@@ -99,11 +109,13 @@ class Relu(Sae):
         error = _over_norm(residual, u) if self.mse_over_norm else mse
         l1 = ordered_sum(z.sum(dim=1)) / len(u)
         loss, ghost = error + self.l1_at(step) * l1, torch.zeros_like(mse)
-        if self.ghost_gradients and bool(dead.any()):
+        aux_loss, aux = aux_terms(self, self.aux_k, pre.detach(), u, residual.detach(), dead)
+        loss = loss + self.aux_coefficient * aux_loss
+        if self.ghost_gradients and dead is not None and bool(dead.any()):
             ghost = self._ghost(pre, residual.detach(), dead)
             loss = loss + (error / ghost.clamp_min(TINY)).detach() * ghost
         fires = z.detach() > 0
-        terms = ReluTerms(loss, mse.detach(), l1.detach(), error.detach(), ghost.detach())
+        terms = ReluTerms(loss, mse.detach(), l1.detach(), error.detach(), aux, ghost.detach())
         return Forward(terms, reconstruction.detach(), fires.sum(dim=1), fires.any(dim=0))
 
     def _ghost(self, pre: Tensor, residual: Tensor, dead: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from saev.settings.compute import ComputeSettings
 from saev.settings.images import ImagesSettings
 from saev.settings.presets import expanded
 from saev.settings.references import ReferenceSettings
-from saev.settings.sae import AnySaeSettings, ReluSettings, TopKSettings
+from saev.settings.sae import SAE_SETTINGS, AnySaeSettings
 from saev.settings.vit import VitSettings
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -138,8 +138,7 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
         "compute": ComputeSettings,
         "runs": RunSettings,
         "references": ReferenceSettings,
-        "topk": TopKSettings,
-        "relu": ReluSettings,
+        **SAE_SETTINGS,
     }
     if len(location) == 1:
         return list(Config.model_fields)
@@ -167,8 +166,9 @@ def _explain(error: Any, raw: dict[str, Any]) -> str:
         return f"{where}: is missing"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         found = value.get("architecture") if isinstance(value, dict) else value
-        return f"{where}.architecture: {found!r}; allowed: topk, relu" + _did_you_mean(
-            str(found), ["topk", "relu"]
+        return (
+            f"{where}.architecture: {found!r}; allowed: {', '.join(SAE_SETTINGS)}"
+            + _did_you_mean(str(found), list(SAE_SETTINGS))
         )
     if kind == "value_error":
         return f"{where}: {error['ctx']['error']}"

@@ -3,6 +3,7 @@
 from typing import Any
 
 from saev.settings.config import schema
+from saev.settings.sae import SAE_SETTINGS
 
 HEAD = """\
 # Settings
@@ -25,8 +26,7 @@ There is `relu_2024`: see [relu_2024.md](relu_2024.md).
 TITLES = {
     "ImagesSettings": "images: sets of pictures",
     "VitSettings": "vit: towers, and what to record of them",
-    "TopKSettings": "sae, architecture: topk",
-    "ReluSettings": "sae, architecture: relu",
+    **{cls.__name__: f"sae, architecture: {name}" for name, cls in SAE_SETTINGS.items()},
     "AnalysisSettings": "analysis: ways to look at a dictionary",
     "LabelSettings": "analysis.NAME.labels: where labels come from",
     "ReferenceSettings": "references: curves that trainings should follow",

@@ -48,11 +48,9 @@ class SaeSettings(Settings):
         return self
 
 
-class TopKSettings(SaeSettings):
-    """TopK with an auxiliary loss that revives dead latents."""
+class AuxSettings(SaeSettings):
+    """What architectures share that revive dead latents with an auxiliary loss (AuxK)."""
 
-    architecture: Literal["topk"]
-    k: int = Field(gt=0, description="Latents that may be active at once.")
     aux_k: int = Field(0, ge=0, description="Dead latents that model the residual; 0 is none.")
     aux_coefficient: float = Field(0.0, ge=0, description="Weight of the auxiliary loss.")
     dead_after: int = Field(
@@ -60,9 +58,7 @@ class TopKSettings(SaeSettings):
     )
 
     @model_validator(mode="after")
-    def _widths(self) -> Self:
-        if self.k > self.n_latents:
-            raise ValueError(f"k: {self.k} is larger than n_latents: {self.n_latents}")
+    def _aux(self) -> Self:
         if self.aux_k > self.n_latents:
             raise ValueError(f"aux_k: {self.aux_k} is larger than n_latents: {self.n_latents}")
         if (self.aux_k > 0) != (self.aux_coefficient > 0):
@@ -70,7 +66,86 @@ class TopKSettings(SaeSettings):
         return self
 
 
-class ReluSettings(SaeSettings):
+class SelectingSettings(AuxSettings):
+    """What architectures share that select k latents."""
+
+    k: int = Field(gt=0, description="Latents of a vector that may be active at once.")
+
+    @model_validator(mode="after")
+    def _k(self) -> Self:
+        if self.k > self.n_latents:
+            raise ValueError(f"k: {self.k} is larger than n_latents: {self.n_latents}")
+        return self
+
+
+class TopKSettings(SelectingSettings):
+    """The k largest of each vector."""
+
+    architecture: Literal["topk"]
+
+
+class BatchTopKSettings(SelectingSettings):
+    """The k largest of each vector on average over a batch; a threshold, learned meanwhile, afterwards."""
+
+    architecture: Literal["batchtopk"]
+    k: int = Field(gt=0, description="Latents of a vector that are active on average.")
+
+
+class MatryoshkaSettings(SelectingSettings):
+    """Nested dictionaries: the first latents of the dictionary are dictionaries of their own."""
+
+    architecture: Literal["matryoshka"]
+    widths: tuple[int, ...] = Field(
+        min_length=2,
+        description="Sizes of the nested dictionaries, ascending; the last is n_latents.",
+    )
+    over: Literal["batchtopk", "topk"] = Field(
+        "batchtopk", description="As what each of them selects its latents."
+    )
+
+    @model_validator(mode="after")
+    def _nested(self) -> Self:
+        widths = list(self.widths)
+        if widths != sorted(set(widths)) or widths[0] < 1:
+            raise ValueError(f"widths: {widths} must ascend from 1 or more, each once")
+        if widths[-1] != self.n_latents:
+            raise ValueError(f"widths: the last, {widths[-1]}, must be n_latents: {self.n_latents}")
+        if widths[0] < self.k:
+            raise ValueError(f"widths: the first, {widths[0]}, is smaller than k: {self.k}")
+        return self
+
+
+class ArchetypalSettings(SelectingSettings):
+    """TopK whose decoder rows are mixtures of data points, for dictionaries that are stable over seeds."""
+
+    architecture: Literal["archetypal"]
+    n_points: int = Field(gt=0, description="Training vectors that are mixed.")
+    relaxation: float = Field(
+        0.0, ge=0, description="How far a row may lie from a mixture of points, which have norm 1."
+    )
+
+
+class JumpReluSettings(AuxSettings):
+    """A threshold for each latent, learned with a penalty on the number of active latents."""
+
+    architecture: Literal["jumprelu"]
+    sparsity: float = Field(ge=0, description="Weight of the penalty.")
+    sparsity_warmup_steps: int = Field(
+        0, ge=0, description="Steps over which the penalty rises from 0."
+    )
+    l0_target: float | None = Field(
+        None,
+        gt=0,
+        description="Active latents of a vector to aim at: the penalty is then (L0 / target - 1)². "
+        "Without it, the penalty is L0.",
+    )
+    bandwidth: float = Field(
+        0.001, gt=0, description="Width of the window from which thresholds learn."
+    )
+    initial_threshold: float = Field(0.001, gt=0, description="Threshold at the start.")
+
+
+class ReluSettings(AuxSettings):
     """ReLU with an L1 penalty."""
 
     architecture: Literal["relu"]
@@ -82,9 +157,31 @@ class ReluSettings(SaeSettings):
     ghost_gradients: bool = Field(
         False, description="Let dead latents learn from the residual (ghost gradients)."
     )
-    dead_after: int = Field(
-        100_000, gt=0, description="Training vectors without firing after which a latent is dead."
-    )
+
+    @model_validator(mode="after")
+    def _one_remedy(self) -> Self:
+        if self.ghost_gradients and self.aux_k:
+            raise ValueError(
+                "ghost_gradients and aux_k are two remedies for dead latents: take one"
+            )
+        return self
 
 
-AnySaeSettings = Annotated[TopKSettings | ReluSettings, Field(discriminator="architecture")]
+AnySaeSettings = Annotated[
+    TopKSettings
+    | BatchTopKSettings
+    | MatryoshkaSettings
+    | ArchetypalSettings
+    | JumpReluSettings
+    | ReluSettings,
+    Field(discriminator="architecture"),
+]
+SAE_SETTINGS: dict[str, type[SaeSettings]] = {
+    "topk": TopKSettings,
+    "batchtopk": BatchTopKSettings,
+    "matryoshka": MatryoshkaSettings,
+    "archetypal": ArchetypalSettings,
+    "jumprelu": JumpReluSettings,
+    "relu": ReluSettings,
+}
+"""By architecture."""

@@ -5,6 +5,7 @@ import torch
 
 from saev.errors import UserError
 from saev.sae import Sae
+from saev.sae.archetypal import Archetypal
 from saev.training.data import Vectors, sample
 
 SAMPLE = 262_144
@@ -35,6 +36,10 @@ def initialise(sae: Sae, vectors: Vectors, normalisation: str, seed: int, init_r
     raw = torch.from_numpy(_mean(vectors, chosen).astype(np.float32))
     with torch.no_grad():
         sae.b_dec.copy_(sae.normalise(raw[None])[0])
+        if isinstance(sae, Archetypal):
+            drawn = vectors.gather(sample(vectors.n, sae.n_points, [seed, 0, 3]))
+            points = sae.normalise(torch.from_numpy(drawn)) - sae.b_dec
+            sae.start_at(points[torch.arange(sae.n_points) % len(points)])
 
 
 def normalisation_of(

@@ -77,12 +77,14 @@ class Trainer:
         """The same figures of the present weights on held-out activations (h, d) float32."""
         totals: dict[str, float] = {}
         accumulated = metrics.ReconstructionMetrics(self.centre)
+        self.sae.eval()  # as it will be when it is loaded
         for part in np.array_split(x, -(-len(x) // EVAL_CHUNK)):
             u = self.sae.normalise(torch.from_numpy(part).to(self.device))
             forward = self.sae.loss(u, self.step, self.dead())
             for name, value in forward.terms._asdict().items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(part)
             accumulated.merge([self._sums(u, forward)])
+        self.sae.train()
         means = {name: total / len(x) for name, total in totals.items()}
         return {**means, **_quality(accumulated.sums)}
 
@@ -112,7 +114,7 @@ class Trainer:
         for name, parameter in self.sae.named_parameters():
             prefix = f"adam.{name}."
             state[parameter] = {
-                k.removeprefix(prefix): v.to(self.device)
+                k.removeprefix(prefix): _laid_out_like(parameter, v)
                 for k, v in tensors.items()
                 if k.startswith(prefix)
             }
@@ -123,3 +125,10 @@ class Trainer:
 
 def _quality(sums: metrics.Sums) -> dict[str, float | None]:
     return {"nmse": metrics.nmse_about_shift(sums), "l0": metrics.l0(sums)}
+
+
+def _laid_out_like(parameter: Tensor, values: Tensor) -> Tensor:
+    """``values`` on the parameter's device, and in its order of memory: the fused Adam walks through both."""
+    if values.shape != parameter.shape:
+        return values.to(parameter.device)
+    return torch.empty_like(parameter).copy_(values)

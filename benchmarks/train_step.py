@@ -1,0 +1,132 @@
+"""How fast a training step is, against the encoder's product alone, plain autograd, and peers.
+
+    python benchmarks/train_step.py                      # d=768, n=6,144, k=32, batch 2,048
+    python benchmarks/train_step.py --large              # d=1,024, n=65,536, k=64, batch 4,096
+    python benchmarks/train_step.py --peers              # with the peers that are installed here too
+
+All are timed in turns within one run, as machines are shared: take the ratios. Peers are installed into an
+environment of their own (benchmarks/README.md), never by the project.
+"""
+
+import argparse
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import peers
+from saev import sae as saes
+from saev.training.trainer import Trainer
+
+Step = Callable[[np.ndarray], object]
+
+
+def product(d: int, n: int) -> Step:
+    """``x @ W`` alone: what no exact TopK can do without."""
+    weight, out = torch.randn(d, n) / d**0.5, torch.empty(0)
+
+    def step(x: np.ndarray) -> Tensor:
+        out.resize_(len(x), n)
+        return torch.mm(torch.from_numpy(x), weight, out=out)
+
+    return step
+
+
+def ours(settings: dict[str, object], d: int) -> Step:
+    """A step of the trainer as `saev.train` does it, without logging."""
+    sae = saes.build(settings, d, torch.Generator().manual_seed(0))
+    trainer = Trainer(sae, lr=1e-4, warmup_steps=0, dead_after=10**9, mean=np.zeros(d))
+    return trainer.train
+
+
+def plain(d: int, n: int, k: int, batch: int, l1: float | None = None) -> Step:
+    """The same dictionary in plain autograd with Adam: TopK, or ReLU with an L1 penalty."""
+    generator = torch.Generator().manual_seed(0)
+    decoder = torch.nn.functional.normalize(torch.randn(n, d, generator=generator), dim=1)
+    W_enc, W_dec = torch.nn.Parameter(decoder.T.clone()), torch.nn.Parameter(decoder)
+    b_enc, b_dec = torch.nn.Parameter(torch.zeros(n)), torch.nn.Parameter(torch.zeros(d))
+    adam = torch.optim.Adam([W_enc, W_dec, b_enc, b_dec], lr=1e-4)
+
+    def step(x: np.ndarray) -> None:
+        u = torch.from_numpy(x)
+        pre = (u - b_dec) @ W_enc + b_enc
+        if l1 is None:
+            values, latents = pre.topk(k, dim=1)
+            z = torch.zeros_like(pre).scatter(1, latents, values.relu())
+        else:
+            z = pre.relu()
+        loss = (u - z @ W_dec - b_dec).square().mean()
+        if l1 is not None:
+            loss = loss + l1 * z.sum(dim=1).mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        with torch.no_grad():
+            W_dec.div_(W_dec.norm(dim=1, keepdim=True))
+
+    return step
+
+
+def rate(step: Step, batches: list[np.ndarray], n_steps: int) -> float:
+    """Examples a second of ``n_steps`` steps."""
+    start = time.perf_counter()
+    for i in range(n_steps):
+        step(batches[i % len(batches)])
+    return n_steps * len(batches[0]) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--large", action="store_true", help="d=1,024, n=65,536, k=64, batch 4,096")
+    parser.add_argument("--peers", action="store_true", help="time the peers installed here too")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=5, help="steps in a turn")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    d, n, k, batch = (1024, 65536, 64, 4096) if args.large else (768, 6144, 32, 2048)
+    rng = np.random.default_rng(0)
+    batches = [rng.standard_normal((batch, d)).astype(np.float32) for _ in range(4)]
+    topk = {"architecture": "topk", "n_latents": n, "k": k}
+    aux = {"aux_k": d // 2, "aux_coefficient": 1 / 32}
+    print(f"d={d}, n={n}, k={k}, batch {batch}, float32, {args.threads} threads")
+    steps: dict[str, Step] = {"encoder product alone": product(d, n)}
+    steps["saev topk, auxiliary loss on, none dead"] = ours({**topk, **aux}, d)
+    if not args.large:
+        steps["saev relu, L1"] = ours({"architecture": "relu", "n_latents": n, "l1": 1e-3}, d)
+        steps["plain autograd, topk"] = plain(d, n, k, batch)
+        steps["plain autograd, relu, L1"] = plain(d, n, k, batch, l1=1e-3)
+    if args.peers:
+        steps |= peers.steps(d, n, k)
+    rates: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(args.turns + 1):
+        for name, step in steps.items():
+            found = rate(step, batches, args.steps)
+            if turn:  # the first warms up
+                rates[name].append(found)
+    limit = rates["encoder product alone"]
+    for name, found in rates.items():
+        share = statistics.median(a / b for a, b in zip(found, limit, strict=True))
+        print(f"{name:42} {statistics.median(found):9,.0f} examples/s   {share:.2f} of the product")
+    if args.large:
+        state = 4 * (2 * d * n + d + n) * 4
+        allowed = state + batch * n * 4
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(
+            f"peak memory {peak / 2**30:.2f} GiB, weights + gradients + Adam + one batch of latents "
+            f"{allowed / 2**30:.2f} GiB: {peak / allowed:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

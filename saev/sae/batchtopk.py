@@ -1,0 +1,51 @@
+"""BatchTopK (Bussmann, Leask and Nanda 2024, arXiv 2412.06410)."""
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saev.sae import kernels
+from saev.sae.codes import Codes
+from saev.sae.selecting import Selecting
+from saev.typing import typed
+
+MOMENTUM = 0.99
+"""Share of the threshold that a step keeps."""
+
+
+class BatchTopK(Selecting):
+    """A training step keeps the b·k largest pre-activations of a batch of b vectors, if positive (section 3).
+
+    What a vector gets then depends on its batch. So a threshold θ is learned, the mean over batches of
+    the smallest activation that was kept (section 3.1), and σ outside of training steps is
+    ``z = pre where pre > θ, else 0``: k latents of a vector on average, as many as it needs of each.
+    """
+
+    architecture: ClassVar[str] = "batchtopk"
+    equation: ClassVar[str] = (
+        "u = (x - norm_mean) / norm_scale; pre = W_enc^T (u - b_dec) + b_enc; "
+        "z = pre where pre > threshold, else 0; "
+        "x_hat = (W_dec^T z + b_dec) * norm_scale + norm_mean"
+    )
+
+    threshold: Tensor
+    """(), at least 0."""
+
+    def __init__(self, d: int, n_latents: int, k: int, **more: Any) -> None:
+        super().__init__(d, n_latents, k, **more)
+        self.register_buffer("threshold", torch.zeros(()))
+
+    def select(self, pre: Tensor) -> Codes:
+        return Codes.of(kernels.of(pre).where(pre, pre > self.threshold), self.n_latents)
+
+    @typed
+    def activate(self, pre: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+        return torch.where(pre > self.threshold, pre, 0)
+
+    def select_in_training(self, pre: Tensor, step: int) -> Codes:
+        codes = Codes.of(kernels.of(pre).largest_of_all(pre, self.k * len(pre)), self.n_latents)
+        least = codes.values.amin() if len(codes.values) else self.threshold
+        self.threshold.copy_(least if step == 0 else torch.lerp(least, self.threshold, MOMENTUM))
+        return codes

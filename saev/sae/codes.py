@@ -1,0 +1,153 @@
+"""Sparse latents, and encoding and decoding them without a dense gradient of the latents.
+
+Equal to the plain dense form in value and gradient; float64 tests hold them equal. Which code computes
+is chosen in `saev.sae.kernels`.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from saev.sae import kernels
+
+
+class Codes:
+    """Which latents of which vectors are active, and how much.
+
+    Args:
+        starts: (b + 1,) int64; the entries of vector i lie from ``starts[i]`` to ``starts[i + 1]``.
+        latents: (m,) int64, ascending in each vector.
+        values: (m,) activations, with or without a gradient.
+        n_latents: size of the dictionary.
+    """
+
+    def __init__(self, starts: Tensor, latents: Tensor, values: Tensor, n_latents: int) -> None:
+        self.starts, self.latents, self.values, self.n_latents = starts, latents, values, n_latents
+        self._order: list[Any] = []
+
+    @classmethod
+    def of(cls, found: tuple[Tensor, Tensor, Tensor], n_latents: int) -> "Codes":
+        """Codes from starts, latents and values."""
+        return cls(*found, n_latents)
+
+    def with_values(self, values: Tensor) -> "Codes":
+        """The same entries with other values (m,)."""
+        other = Codes(self.starts, self.latents, values, self.n_latents)
+        other._order = self._order
+        return other
+
+    @property
+    def order(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The entries in order of latent: found once, for both weights' gradients."""
+        if not self._order:
+            kernel = kernels.of(self.values)
+            self._order.append(kernel.by_latent(self.starts, self.latents, self.n_latents))
+        return self._order[0]
+
+    @property
+    def n_vectors(self) -> int:
+        """How many vectors there are."""
+        return len(self.starts) - 1
+
+    @property
+    def n_active(self) -> Tensor:
+        """(b,) int64, active latents of each vector."""
+        return self.starts.diff()
+
+    @property
+    def vectors(self) -> Tensor:
+        """(m,) int64, vector of each entry."""
+        return torch.repeat_interleave(self.n_active)
+
+    def fired(self) -> Tensor:
+        """(n,) bool, latents that are active in any vector."""
+        fired = torch.zeros(self.n_latents, dtype=torch.bool, device=self.latents.device)
+        fired[self.latents] = True
+        return fired
+
+    def below(self, width: int) -> "Codes":
+        """The entries of the first ``width`` latents."""
+        kept = self.latents < width
+        before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
+        starts = before[self.starts]
+        return Codes(starts, self.latents[kept], self.values[kept], self.n_latents)
+
+
+def stacked(parts: list[Codes]) -> Codes:
+    """The vectors of several codes of the same dictionary, one after the other."""
+    ends = torch.tensor([0] + [len(part.latents) for part in parts]).cumsum(0).tolist()
+    starts = [part.starts[:-1] + end for part, end in zip(parts, ends, strict=False)]
+    last = parts[-1].starts[-1:] + ends[-2]
+    return Codes(
+        torch.cat([*starts, last]),
+        torch.cat([part.latents for part in parts]),
+        torch.cat([part.values for part in parts]),
+        parts[0].n_latents,
+    )
+
+
+class _Attach(torch.autograd.Function):
+    """Identity on values selected of ``(u − b_dec) @ W_enc + b_enc``, with their gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        codes: Codes,
+        u: Tensor,
+        W_enc: Tensor,
+        b_enc: Tensor,
+        b_dec: Tensor,
+    ) -> Tensor:
+        ctx.codes = codes
+        ctx.save_for_backward(u, W_enc, b_dec)
+        return values.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        u, W_enc, b_dec = ctx.saved_tensors
+        kernel = kernels.of(grad)
+        order = ctx.codes.order
+        grad_weight = kernel.sum_by_latent(order, grad, u - b_dec)
+        ones = grad.new_ones(len(u), 1)
+        grad_bias = kernel.sum_by_latent(order, grad, ones)[:, 0]
+        # Rows of W_enc.T, so that each output is one row's sum whatever the threads.
+        grad_b_dec = -(grad_bias @ W_enc.T)
+        return None, None, None, grad_weight.T, grad_bias, grad_b_dec
+
+
+def attach(codes: Codes, u: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor) -> Codes:
+    """Give codes that were selected without gradients the gradient of their pre-activations.
+
+    Args:
+        codes: entries of ``(u − b_dec) @ W_enc + b_enc``.
+        u: (b, d), takes no gradient.
+        W_enc: (d, n); b_enc: (n,); b_dec: (d,).
+    """
+    return codes.with_values(_Attach.apply(codes.values, codes, u, W_enc, b_enc, b_dec))
+
+
+class _Decode(torch.autograd.Function):
+    """``Σ_s values[s] · W_dec[latents[s]]`` of each vector."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, codes: Codes, W_dec: Tensor) -> Tensor:
+        ctx.codes = codes
+        ctx.save_for_backward(values, W_dec)
+        return kernels.of(values).decode(codes.starts, codes.latents, values, W_dec)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        values, W_dec = ctx.saved_tensors
+        codes, kernel = ctx.codes, kernels.of(grad)
+        grad_values = kernel.products(codes.starts, codes.latents, W_dec, grad)
+        return grad_values, None, kernel.sum_by_latent(codes.order, values, grad)
+
+
+def decode(codes: Codes, W_dec: Tensor) -> Tensor:
+    """Codes of b vectors and ``W_dec`` (n, d) to (b, d), with gradients for both."""
+    return _Decode.apply(codes.values, codes, W_dec)

@@ -1,0 +1,152 @@
+"""JumpReLU (Rajamanoharan et al. 2024, arXiv 2407.14435)."""
+
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from saev.sae import kernels
+from saev.sae.base import Active, Forward, Sae, mean_square, ordered_sum
+from saev.sae.codes import Codes
+from saev.sae.selecting import aux_terms
+from saev.typing import typed
+
+
+class JumpReluTerms(NamedTuple):
+    """``loss = mse + c · sparsity + aux_coefficient · aux · mse``, c of the step."""
+
+    loss: Tensor
+    """What is differentiated."""
+    mse: Tensor
+    """Mean of (û − u)² over vectors and dimensions."""
+    sparsity: Tensor
+    """Mean number of active latents of a vector, or (that / l0_target − 1)², without its coefficient."""
+    aux: Tensor
+    """Σ‖e − ê‖² / Σ‖e‖² of the residual e = u − û, modelled by dead latents alone; 0 if none is dead."""
+
+
+class _Jump(torch.autograd.Function):
+    """``z = pre · H(pre − θ)``; the threshold's gradient is estimated in a window (equation 11)."""
+
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
+        ctx.save_for_backward(pre, theta)
+        ctx.bandwidth = bandwidth
+        return torch.where(pre > theta, pre, 0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        pre, theta = ctx.saved_tensors
+        near = (pre - theta).abs() < ctx.bandwidth / 2
+        grad_theta = torch.where(near, grad, 0).sum(dim=0) * (-theta / ctx.bandwidth)
+        return torch.where(pre > theta, grad, 0), grad_theta, None
+
+
+class _Count(torch.autograd.Function):
+    """``Σ_j H(pre − θ)`` of each vector; its gradient is for the threshold alone (equation 12)."""
+
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
+        ctx.save_for_backward(pre, theta)
+        ctx.bandwidth = bandwidth
+        return (pre > theta).sum(dim=1).to(pre.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+        pre, theta = ctx.saved_tensors
+        near = (pre - theta).abs() < ctx.bandwidth / 2
+        return None, torch.where(near, grad[:, None], 0).sum(dim=0) * (-1 / ctx.bandwidth), None
+
+
+class JumpRelu(Sae):
+    """σ keeps what exceeds a threshold of each latent, ``z = pre where pre > θ, else 0`` with θ = exp(log_threshold).
+
+    ``L = mse + c · L0`` (equation 9), or ``c (L0 / L0_target − 1)²`` (appendix F): the gradients of θ come
+    from a rectangle of width ε around it, those of pre from z alone.
+
+    Args:
+        d, n_latents, generator: see `Sae`.
+        sparsity: the coefficient c.
+        sparsity_warmup_steps: steps over which c rises linearly from 0.
+        l0_target: active latents of a vector that training aims at; None penalises every one.
+        bandwidth: ε.
+        initial_threshold: θ at the start.
+        aux_k, aux_coefficient: AuxK for dead latents, see `Selecting`.
+    """
+
+    architecture: ClassVar[str] = "jumprelu"
+    equation: ClassVar[str] = (
+        "u = (x - norm_mean) / norm_scale; pre = W_enc^T (u - b_dec) + b_enc; "
+        "z = pre where pre > exp(log_threshold), else 0; "
+        "x_hat = (W_dec^T z + b_dec) * norm_scale + norm_mean"
+    )
+    hyperparameters: ClassVar[tuple[str, ...]] = (
+        "sparsity",
+        "sparsity_warmup_steps",
+        "l0_target",
+        "bandwidth",
+        "initial_threshold",
+        "aux_k",
+        "aux_coefficient",
+    )
+
+    def __init__(
+        self,
+        d: int,
+        n_latents: int,
+        sparsity: float = 0.0,
+        sparsity_warmup_steps: int = 0,
+        l0_target: float | None = None,
+        bandwidth: float = 0.001,
+        initial_threshold: float = 0.001,
+        aux_k: int = 0,
+        aux_coefficient: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(d, n_latents, generator)
+        self.sparsity, self.sparsity_warmup_steps = sparsity, sparsity_warmup_steps
+        self.l0_target, self.bandwidth = l0_target, bandwidth
+        self.aux_k, self.aux_coefficient = aux_k, aux_coefficient
+        self.log_threshold = nn.Parameter(torch.full((n_latents,), math.log(initial_threshold)))
+
+    def initial_encoder_scale(self) -> float:
+        # Half of n tied latents fire, and together return n / 2d of x.
+        return min(1.0, self.d / self.n_latents)
+
+    def sparsity_at(self, step: int) -> float:
+        """Coefficient of the penalty in the step after ``step`` steps."""
+        if step >= self.sparsity_warmup_steps:
+            return self.sparsity
+        return self.sparsity * step / self.sparsity_warmup_steps
+
+    @typed
+    def activate(self, pre: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+        return torch.where(pre > self.log_threshold.exp(), pre, 0)
+
+    @typed
+    def active(self, x: Float[Tensor, "b d"]) -> Active:
+        pre = self.preactivations(x).detach()
+        above = pre > self.log_threshold.detach().exp()
+        codes = Codes.of(kernels.of(pre).where(pre, above), self.n_latents)
+        return Active(codes.vectors, codes.latents, codes.values)
+
+    def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
+        pre = torch.addmm(self.folded_bias(), u, self.W_enc)
+        theta = self.log_threshold.exp()
+        z = _Jump.apply(pre, theta, self.bandwidth)
+        reconstruction = torch.addmm(self.b_dec, z, self.W_dec)
+        mse = mean_square(u - reconstruction)
+        penalty = ordered_sum(_Count.apply(pre, theta, self.bandwidth)) / len(u)
+        if self.l0_target is not None:
+            penalty = (penalty / self.l0_target - 1).square()
+        residual = (u - reconstruction).detach()
+        aux_loss, aux = aux_terms(self, self.aux_k, pre.detach(), u, residual, dead)
+        loss = mse + self.sparsity_at(step) * penalty + self.aux_coefficient * aux_loss
+        fires = z.detach() > 0
+        terms = JumpReluTerms(loss, mse.detach(), penalty.detach(), aux)
+        return Forward(terms, reconstruction.detach(), fires.sum(dim=1), fires.any(dim=0))

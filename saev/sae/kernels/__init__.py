@@ -1,0 +1,22 @@
+"""The inner loops of sparse dictionaries, once in plain PyTorch and once fast for each kind of device.
+
+Every implementation has the same functions on the same arrays; `of` is the one place that chooses. Ragged
+codes of b vectors are ``starts`` (b + 1,), ``latents`` (m,) and ``values`` (m,): those of vector i lie from
+``starts[i]`` to ``starts[i + 1]``.
+"""
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from saev.sae.kernels import cpu, plain
+
+FAST_DTYPES = (torch.float32, torch.float64)
+
+
+def of(tensor: Tensor) -> ModuleType:
+    """The implementation for tensors like this one."""
+    if tensor.device.type == "cpu" and tensor.dtype in FAST_DTYPES:
+        return cpu
+    return plain

@@ -1,0 +1,187 @@
+"""The largest elements of rows, or of a whole matrix, without sorting, on a CPU."""
+
+import numba
+import numpy as np
+from torch import Tensor, from_numpy
+
+GROUPS = 128
+"""Groups that a row's elements are dealt to."""
+BLOCK = 64
+"""Elements that are compared at once before any of them is looked at."""
+
+
+CHUNK = 64
+"""Rows that a thread takes at once."""
+BINS, LOW_BITS = 1 << 16, 15
+"""Positive floats are counted by their upper bits."""
+
+
+def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The k largest elements of each row that are positive; of equal ones the first.
+
+    Equal to ``pre.topk(k)`` without what isn't positive, in a fifth of the time: the k-th largest of the
+    maxima of groups of elements bounds the k-th largest element from below, and only few elements lie
+    above that bound. Other threads run meanwhile.
+
+    Args:
+        pre: (b, n) float32 on a CPU. A NaN counts as larger than any number.
+        k: at most n.
+
+    Returns:
+        starts (b + 1,) int64; columns (m,) int64, ascending in each row; values (m,) float32.
+    """
+    array = np.ascontiguousarray(pre.detach().numpy())
+    columns, counts = np.empty((len(array), k), np.int64), np.empty(len(array), np.int64)
+    _select(array.view(np.int32), k, columns, counts)
+    if (counts == k).all():
+        return _with_values(array, np.arange(len(array) + 1) * k, columns.reshape(-1))
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    return _with_values(array, starts, columns[np.arange(k) < counts[:, None]])
+
+
+def largest_of_all(pre: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The m largest elements of the whole matrix that are positive; of equal ones the first.
+
+    Args:
+        pre: (b, n) float32 on a CPU. A NaN counts as larger than any number.
+        m: at most b · n.
+
+    Returns:
+        as `largest`.
+    """
+    array = np.ascontiguousarray(pre.detach().numpy())
+    bits = array.view(np.int32)
+    per_bin = np.zeros((-(-len(bits) // CHUNK), BINS), np.int64)
+    _histogram(bits, per_bin)
+    at_least = np.cumsum(per_bin.sum(0)[::-1])[::-1]
+    if at_least[0] <= m:
+        bound, room = 1, at_least[0]  # all that is positive
+    else:
+        bin_ = np.flatnonzero(at_least >= m)[-1]
+        above = at_least[bin_ + 1] if bin_ + 1 < BINS else 0
+        inside = bits[(bits >> LOW_BITS) == bin_]
+        inside = inside[inside > 0]
+        bound = int(np.partition(inside, -(m - above))[-(m - above)])
+        room = m - above - (inside > bound).sum()  # of those that equal the bound
+    counts, ties = np.empty(len(bits), np.int64), np.empty(len(bits), np.int64)
+    _count(bits, bound, counts, ties)
+    before = np.concatenate([[0], np.cumsum(ties)])[:-1]
+    kept = np.clip(room - before, 0, ties)
+    starts = np.concatenate([[0], np.cumsum(counts + kept)])
+    columns = np.empty(starts[-1], np.int64)
+    _collect(bits, bound, kept, starts, columns)
+    return _with_values(array, starts, columns)
+
+
+def _with_values(
+    array: np.ndarray, starts: np.ndarray, columns: np.ndarray
+) -> tuple[Tensor, Tensor, Tensor]:
+    values = np.empty(len(columns), array.dtype)
+    _gather(array, starts, columns, values)
+    return from_numpy(starts), from_numpy(columns), from_numpy(values)
+
+
+@numba.njit(nogil=True, cache=True, parallel=True)
+def _gather(array, starts, columns, values):
+    for r in numba.prange(len(array)):
+        for s in range(starts[r], starts[r + 1]):
+            values[s] = array[r, columns[s]]
+
+
+@numba.njit(nogil=True, cache=True, parallel=True)
+def _histogram(bits, per_bin):
+    for c in numba.prange(len(per_bin)):
+        counts = per_bin[c]
+        for r in range(c * CHUNK, min((c + 1) * CHUNK, len(bits))):
+            for bit in bits[r]:
+                if bit > 0:
+                    counts[bit >> LOW_BITS] += 1
+
+
+@numba.njit(nogil=True, cache=True, parallel=True)
+def _count(bits, bound, counts, ties):
+    for r in numba.prange(len(bits)):
+        above, equal = 0, 0
+        for bit in bits[r]:
+            above += int(bit > bound)
+            equal += int(bit == bound)
+        counts[r], ties[r] = above, equal
+
+
+@numba.njit(nogil=True, cache=True, parallel=True)
+def _collect(bits, bound, kept, starts, columns):
+    for r in numba.prange(len(bits)):
+        written, room = starts[r], kept[r]
+        if written == starts[r + 1]:
+            continue
+        for c in range(bits.shape[1]):
+            equal = bits[r, c] == bound
+            if bits[r, c] > bound or (equal and room > 0):
+                room -= int(equal)
+                columns[written] = c
+                written += 1
+
+
+# Positive floats are in the order of their bits, and negative floats' bits are negative integers; integer
+# maxima and counts become vector instructions, those of floats, which must heed NaN, don't.
+@numba.njit(nogil=True, cache=True, parallel=True)
+def _select(bits, k, columns, counts):
+    for c in numba.prange(-(-len(bits) // CHUNK)):
+        maxima = np.empty(GROUPS, np.int32)
+        found = np.empty(bits.shape[1], np.int32)
+        found_at = np.empty(bits.shape[1], np.int32)
+        for r in range(c * CHUNK, min((c + 1) * CHUNK, len(bits))):
+            counts[r] = _select_row(bits[r], k, columns[r], maxima, found, found_at)
+
+
+@numba.njit(nogil=True, cache=True)
+def _select_row(row, k, columns, maxima, found, found_at):
+    """Write the columns of the k largest positive elements of a row; return how many there are."""
+    n = len(row)
+    bound = np.int32(1)  # the least positive float
+    if k <= GROUPS <= n:
+        maxima[:] = 0
+        for start in range(0, n - GROUPS + 1, GROUPS):
+            group = row[start : start + GROUPS]
+            for i in range(GROUPS):
+                maxima[i] = max(maxima[i], group[i])
+        bound = max(bound, _kth_largest(maxima, GROUPS, k, 16))
+    m = 0
+    for start in range(0, n, BLOCK):
+        block = row[start : start + BLOCK]
+        hits = np.int32(0)
+        for i in range(len(block)):
+            hits += np.int32(block[i] >= bound)
+        if hits:
+            for i in range(len(block)):
+                if block[i] >= bound:
+                    found[m], found_at[m] = block[i], start + i
+                    m += 1
+    least, room = np.int32(0), m
+    if m > k:
+        least = _kth_largest(found, m, k, 0)
+        room = k
+        for i in range(m):
+            room -= int(found[i] > least)
+    written = 0
+    for i in range(m):
+        equal = found[i] == least
+        if found[i] > least or (equal and room > 0):
+            room -= int(equal)
+            columns[written] = found_at[i]
+            written += 1
+    return written
+
+
+@numba.njit(nogil=True, cache=True)
+def _kth_largest(values: np.ndarray, m: int, k: int, last_bit: int) -> np.int32:
+    """The k-th largest of ``values[:m]``, at least 0, with its bits below ``last_bit`` cleared."""
+    largest = np.int32(0)
+    for bit in range(30, last_bit - 1, -1):
+        trial = np.int32(largest | (1 << bit))
+        count = np.int32(0)
+        for i in range(m):
+            count += np.int32(values[i] >= trial)
+        if count >= k:
+            largest = trial
+    return largest

@@ -1,0 +1,120 @@
+"""What dictionaries share that select their active latents: sparse steps, and AuxK for dead latents."""
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saev.sae import kernels
+from saev.sae.base import Active, Forward, Sae, mean_square
+from saev.sae.codes import Codes, attach, decode
+from saev.typing import typed
+
+
+class SelectingTerms(NamedTuple):
+    """``loss = mse + aux_coefficient · aux · mse`` (the last factor a constant of the batch)."""
+
+    loss: Tensor
+    """What is differentiated."""
+    mse: Tensor
+    """Mean of (û − u)² over vectors and dimensions."""
+    aux: Tensor
+    """Σ‖e − ê‖² / Σ‖e‖² of the residual e = u − û, modelled by dead latents alone; 0 if none is dead."""
+
+
+class Selecting(Sae):
+    """σ keeps some of the pre-activations as they are and zeroes the rest.
+
+    Dead latents learn by AuxK (Gao et al. 2024, arXiv 2406.04093, appendix A.2):
+    ``L = ‖u − û‖² + α ‖e − ê‖²``, where ê is the best that the ``aux_k`` most active dead latents make of
+    the residual e.
+
+    Args:
+        d, n_latents, generator: see `Sae`.
+        k: latents of a vector that may be active, or are on average.
+        aux_k: dead latents used for the residual; 0 is none.
+        aux_coefficient: α.
+    """
+
+    hyperparameters: ClassVar[tuple[str, ...]] = ("k", "aux_k", "aux_coefficient")
+
+    def __init__(
+        self,
+        d: int,
+        n_latents: int,
+        k: int,
+        aux_k: int = 0,
+        aux_coefficient: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.k, self.aux_k, self.aux_coefficient = k, aux_k, aux_coefficient
+        super().__init__(d, n_latents, generator)
+
+    def initial_encoder_scale(self) -> float:
+        # The k largest of normal pre-activations are 2 to 3, and so return up to 8k / d of x.
+        return min(1.0, self.d / (8 * self.k))
+
+    def select(self, pre: Tensor) -> Codes:
+        """σ of pre-activations (b, n), as codes without a gradient; never depends on other vectors."""
+        raise NotImplementedError
+
+    def select_in_training(self, pre: Tensor, step: int) -> Codes:
+        """What a training step takes for σ, where that differs."""
+        return self.select(pre)
+
+    @typed
+    def activate(self, pre: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+        codes = self.select(pre.detach())
+        z = torch.zeros_like(pre)
+        z[codes.vectors, codes.latents] = pre[codes.vectors, codes.latents]
+        return z
+
+    @typed
+    def active(self, x: Float[Tensor, "b d"]) -> Active:
+        codes = self.select(self.preactivations(x).detach())
+        return Active(codes.vectors, codes.latents, codes.values)
+
+    def attached(self, codes: Codes, u: Tensor) -> Codes:
+        """Codes selected of ``u`` (b, d), with the gradient of their pre-activations."""
+        return attach(codes, u, self.W_enc, self.b_enc, self.b_dec)
+
+    def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
+        with torch.no_grad():
+            pre = torch.addmm(self.folded_bias(), u, self.W_enc)
+            selected = self.select_in_training(pre, step) if self.training else self.select(pre)
+        codes, W_dec = self.attached(selected, u), self.dictionary()
+        reconstruction = decode(codes, W_dec) + self.b_dec
+        mse = mean_square(u - reconstruction)
+        aux_loss, aux = aux_terms(self, self.aux_k, pre, u, (u - reconstruction).detach(), dead)
+        terms = SelectingTerms(mse + self.aux_coefficient * aux_loss, mse.detach(), aux)
+        return Forward(terms, reconstruction.detach(), codes.n_active, codes.fired())
+
+
+def aux_terms(
+    sae: Sae, aux_k: int, pre: Tensor, u: Tensor, residual: Tensor, dead: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """``mean (e − ê)²`` of the residual e, and the same as a share of ``mean e²``, without a gradient.
+
+    Args:
+        sae: the dictionary.
+        aux_k: dead latents of a vector that make ê.
+        pre: (b, n) pre-activations of ``u`` (b, d), without gradients.
+        residual: (b, d), without gradients.
+        dead: (n,) bool, or None if no latent is dead.
+
+    Returns:
+        both 0 if nothing is dead.
+    """
+    zero = torch.zeros((), dtype=u.dtype, device=u.device)
+    if not aux_k or dead is None:
+        return zero, zero
+    latents = dead.nonzero().flatten()
+    if not len(latents):
+        return zero, zero
+    starts, columns, values = kernels.of(pre).largest(pre[:, latents], min(aux_k, len(latents)))
+    codes = Codes(starts, latents[columns], values, sae.n_latents)
+    codes = attach(codes, u, sae.W_enc, sae.b_enc, sae.b_dec)
+    aux_mse = mean_square(residual - decode(codes, sae.dictionary()))
+    smallest = torch.finfo(u.dtype).tiny
+    return aux_mse, aux_mse.detach() / mean_square(residual).clamp_min(smallest)

@@ -74,12 +74,14 @@ def compute() -> dict[str, Any]:
     """Settings that can't change a result (device, decoding threads), from the plan of this run.
 
     Returns:
-        ``device``, ``workers``, ``on_bad_image`` by name of the images' directory, ``wandb`` and
+        ``device``, ``workers``, ``data_in_memory``, ``on_bad_image`` by name of the images'
+        directory, ``wandb`` and
         ``wandb_project``; without a plan (a stage run by hand) there is no wandb.
     """
     defaults = {
         "device": "auto",
         "workers": 2,
+        "data_in_memory": "auto",
         "on_bad_image": {},
         "wandb": "disabled",
         "wandb_project": "saev",

@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> None:
     record = stage.Record(STAGE, spec, args.threads)
     activations = Activations(args.activations, verify="sha256")
     inputs = {"activations": activations.digest}
-    job = prepare(settings, activations)
+    job = prepare(settings, activations, stage.compute()["data_in_memory"])
     threads = args.threads if even_widths(job) else 1
     stage.set_threads(threads)
     out = Path(args.out)
@@ -123,11 +123,13 @@ def read_settings(values: dict[str, Any]) -> AnySaeSettings:
         raise UserError(listed(problems, "the settings of this dictionary are wrong:")) from None
 
 
-def prepare(settings: AnySaeSettings, activations: Activations) -> Job:
+def prepare(
+    settings: AnySaeSettings, activations: Activations, data_in_memory: str = "auto"
+) -> Job:
     """Split the images and open the vectors.
 
     Raises:
-        UserError: the stream wasn't recorded, or no image is left for training.
+        UserError: the stream wasn't recorded, no image is left for training, or memory is too small.
     """
     stream = activations.stream(settings.layer, settings.tokens)
     split = data.split_images(activations, settings.held_out, settings.seed)
@@ -136,11 +138,11 @@ def prepare(settings: AnySaeSettings, activations: Activations) -> Job:
             f"held_out: {settings.held_out} leaves none of the {activations.n_rows} images of "
             f"{activations.path} for training: lower it, or add pictures"
         )
-    vectors = data.load(activations, stream, split.training)
+    vectors = data.load(activations, stream, split.training, data_in_memory)
     n_held_out = len(split.held_out) * stream.n_patches
     chosen = data.sample(n_held_out, EVAL_VECTORS, [settings.seed, 0, 2])
     held_out = (
-        data.Mapped(activations, stream, split.held_out).gather(chosen) if n_held_out else None
+        data.Streamed(activations, stream, split.held_out).gather(chosen) if n_held_out else None
     )
     n_steps = max(1, round(settings.epochs * vectors.n / settings.batch_size))
     mean = activations.stats(stream)["mean"]
@@ -200,7 +202,8 @@ def fit(
         job.n_steps * size, "rows", f"training on {job.stream.name}", done=trainer.step * size
     )
     with sigterm() as stopping:
-        batches = data.batches(job.vectors, size, settings.seed, trainer.step, job.n_steps)
+        pinned = device.type == "cuda"
+        batches = data.batches(job.vectors, size, settings.seed, trainer.step, job.n_steps, pinned)
         note = ""
         for batch in batches:
             u, forward = trainer.train(batch)

@@ -98,6 +98,14 @@ def write_activations(
     return folder
 
 
+def encoded(folder: str | Path, **options) -> Path:
+    """Activations that hold their own row and patch: [row, patch, 0, 0] in float32, 600 images of 3."""
+    values = np.zeros((600, 3, 4))
+    values[..., 0] = np.arange(600)[:, None]
+    values[..., 1] = np.arange(3)
+    return write_activations(folder, {"layer-00.patches": values}, dtype="float32", **options)
+
+
 def _save(path: Path, values: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, values)

@@ -21,6 +21,11 @@ class ComputeSettings(Settings):
     workers: int = Field(
         2, ge=0, description="Threads that decode pictures ahead of the tower; 0 decodes in line."
     )
+    data_in_memory: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Whether a training loads its vectors at the start; never reads them from files while "
+        "it trains, auto does so if they take more than half of the free memory.",
+    )
     wandb: Literal["offline", "online", "disabled"] = Field(
         "offline",
         description="Mirror of each training in Weights & Biases: kept in `wandb/` until it is synced, "

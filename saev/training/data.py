@@ -1,12 +1,13 @@
 """Activations as vectors in training order.
 
 A training vector's index is its image's position among the training images × n_patches + its patch.
-The order of an epoch is a permutation of these indices drawn from ``default_rng([seed, epoch])``; where
-the vectors lie, in memory or in mapped files, changes neither the order nor a byte.
+`order` says in which order indices come; where the vectors lie, in memory or in files that are read a
+window at a time, changes neither the order nor a byte.
 """
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -14,9 +15,14 @@ import numpy as np
 
 from saev.artifacts.activations import Activations, Stream, to_float32
 from saev.blocks import held_out_mask
+from saev.errors import UserError
+from saev.training import order
+from saev.training.files import Files, Reader
+from saev.training.gather import Buffers, take_rows
+from saev.training.stream import read_ahead
 
 MEMORY_SHARE = 0.5
-"""Of the free memory, that the vectors may take."""
+"""Of the free memory, that the vectors may take unless the settings say otherwise."""
 
 
 class Split(NamedTuple):
@@ -29,13 +35,18 @@ class Split(NamedTuple):
 
 
 class Vectors(Protocol):
-    """Vectors that can be gathered by index."""
+    """Vectors that can be gathered by index, or window by window."""
 
     n: int
     d: int
+    dtype: str
+    """``float16``, ``float32`` or ``bfloat16``."""
 
     def gather(self, indices: np.ndarray) -> np.ndarray:
         """Vectors of ``indices`` (b,) int64, as (b, d) float32."""
+
+    def opened(self, windows: Iterator[order.Window]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield, window by window, stored vectors (v, d), and which of them are next: (m,) int64."""
 
 
 def split_images(activations: Activations, fraction: float, seed: int) -> Split:
@@ -45,12 +56,30 @@ def split_images(activations: Activations, fraction: float, seed: int) -> Split:
     return Split(rows[~mask], rows[mask])
 
 
-def load(activations: Activations, stream: Stream, rows: np.ndarray) -> Vectors:
-    """Vectors of the images ``rows`` (m,), ascending: in memory if they fit, else mapped."""
-    size = 4 if activations.dtype == "float32" else 2
-    needed = len(rows) * stream.n_patches * stream.d * size
-    kind = InMemory if needed <= MEMORY_SHARE * free_memory() else Mapped
-    return kind(activations, stream, rows)
+def load(
+    activations: Activations, stream: Stream, rows: np.ndarray, in_memory: str = "auto"
+) -> Vectors:
+    """Vectors of the images ``rows`` (m,), ascending, in memory or read from files as they are needed.
+
+    Args:
+        activations, stream, rows: what to train on.
+        in_memory: ``always``, ``never``, or ``auto``: in memory if it has room.
+
+    Raises:
+        UserError: memory hasn't enough room for ``always``.
+    """
+    vector = stream.d * (4 if activations.dtype == "float32" else 2)
+    n, free = len(rows) * stream.n_patches, free_memory()
+    if in_memory == "always" and n * vector > free:
+        raise UserError(
+            f"compute.data_in_memory is always, but {n:,} vectors of {stream.name} take "
+            f"{n * vector / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB of memory are free: use auto "
+            f"or never (the result is the same), or a machine with more memory"
+        )
+    # Streaming takes two windows anyway.
+    room = max(MEMORY_SHARE * free, 2 * order.WINDOW_VECTORS * vector)
+    fits = in_memory == "always" or (in_memory == "auto" and n * vector <= room)
+    return (InMemory if fits else Streamed)(activations, stream, rows)
 
 
 def free_memory() -> int:
@@ -62,55 +91,55 @@ def free_memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def _shards(
-    activations: Activations, stream: Stream, rows: np.ndarray
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield, shard by shard, where its part of ``rows`` starts, the positions in the shard, its values."""
-    for start in range(0, activations.n_images, activations.shard_images):
-        first, last = np.searchsorted(rows, [start, start + activations.shard_images])
-        if first < last:
-            present, values = activations.read(stream, start, start + activations.shard_images)
-            yield int(first), np.searchsorted(present, rows[first:last]), values
-
-
 class InMemory:
-    """All vectors in one array of the stored type; see `Vectors`."""
+    """All vectors in one array of the stored type, (n, d); see `Vectors`."""
 
     def __init__(self, activations: Activations, stream: Stream, rows: np.ndarray) -> None:
-        self.n, self.d, self.dtype = len(rows) * stream.n_patches, stream.d, activations.dtype
-        kept: np.ndarray | None = None
-        for first, positions, values in _shards(activations, stream, rows):
-            if kept is None:
-                kept = np.empty((len(rows), stream.n_patches, stream.d), values.dtype)
-            np.take(values, positions, axis=0, out=kept[first : first + len(positions)])
-        self.values = np.empty((0, self.d)) if kept is None else kept.reshape(self.n, self.d)
+        files = Files(activations, stream, rows)
+        self.n, self.d, self.dtype = files.n, files.d, files.dtype
+        self.values = files.empty(files.n)
+        with Reader(files) as reader:
+            for start in range(0, self.n, order.BLOCK_VECTORS):
+                stop = min(start + order.BLOCK_VECTORS, self.n)
+                reader.read(start, stop, self.values[start:stop])
 
     def gather(self, indices: np.ndarray) -> np.ndarray:
-        return to_float32(self.values[indices], self.dtype)
-
-
-class Mapped:
-    """Vectors left in the shards' mapped files; see `Vectors`."""
-
-    def __init__(self, activations: Activations, stream: Stream, rows: np.ndarray) -> None:
-        self.n, self.d, self.dtype = len(rows) * stream.n_patches, stream.d, activations.dtype
-        self.n_patches = stream.n_patches
-        self.parts = list(_shards(activations, stream, rows))
-        self.firsts = np.array([first for first, _, _ in self.parts])
-
-    def gather(self, indices: np.ndarray) -> np.ndarray:
-        images, patches = indices // self.n_patches, indices % self.n_patches
         out = np.empty((len(indices), self.d), np.float32)
-        part_of = np.searchsorted(self.firsts, images, side="right") - 1
-        for part in np.unique(part_of):
-            first, positions, values = self.parts[part]
-            here = np.flatnonzero(part_of == part)
-            at = positions[images[here] - first]
-            # In the file's order, so that a disk is read forwards.
-            order = np.argsort(at, kind="stable")
-            chosen = values[at[order], patches[here[order]]]
-            out[here[order]] = to_float32(chosen, self.dtype)
+        take_rows(self.values, indices, self.dtype, out)
         return out
+
+    def opened(self, windows: Iterator[order.Window]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for window in windows:
+            yield self.values, window.indices()
+
+
+class Streamed:
+    """Vectors left in the shards' files; see `Vectors`."""
+
+    def __init__(self, activations: Activations, stream: Stream, rows: np.ndarray) -> None:
+        self.activations, self.stream = activations, stream
+        self.files = Files(activations, stream, rows)
+        self.n, self.d, self.dtype = self.files.n, self.files.d, self.files.dtype
+
+    def gather(self, indices: np.ndarray) -> np.ndarray:
+        images, patches = indices // self.stream.n_patches, indices % self.stream.n_patches
+        out = np.empty((len(indices), self.d), np.float32)
+        part_of = np.searchsorted(self.files.firsts, images, side="right") - 1
+        size = self.activations.shard_images
+        for i in np.unique(part_of):
+            part = self.files.parts[i]
+            start = part.shard * size
+            _, values = self.activations.read(self.stream, start, start + size)
+            here = np.flatnonzero(part_of == i)
+            at = part.positions[images[here] - part.first]
+            # In the file's order, so that a disk is read forwards.
+            forward = np.argsort(at, kind="stable")
+            chosen = values[at[forward], patches[here[forward]]]
+            out[here[forward]] = to_float32(chosen, self.dtype)
+        return out
+
+    def opened(self, windows: Iterator[order.Window]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return read_ahead(self.files, windows, min(self.n, order.WINDOW_VECTORS))
 
 
 def sample(n: int, at_most: int, key: list[int]) -> np.ndarray:
@@ -121,21 +150,31 @@ def sample(n: int, at_most: int, key: list[int]) -> np.ndarray:
 
 
 def batches(
-    vectors: Vectors, batch_size: int, seed: int, first_step: int, n_steps: int
+    vectors: Vectors,
+    batch_size: int,
+    seed: int,
+    first_step: int,
+    n_steps: int,
+    pinned: bool = False,
 ) -> Iterator[np.ndarray]:
     """Yield the batches of the steps ``first_step`` (from 0) to ``n_steps``: (batch_size, d) float32.
 
     Epochs follow one another without a gap, so every batch is full, and what a step sees is a function
-    of the step alone.
+    of the step alone. A batch stays as it is while somebody holds it; see `gather.Buffers`. ``pinned``
+    puts it into memory that a GPU reads faster.
     """
-    epoch, order = -1, np.empty(0, np.int64)
-    for step in range(first_step, n_steps):
-        chosen, position, wanted = [], step * batch_size, batch_size
-        while wanted:
-            if position // vectors.n != epoch:
-                epoch = position // vectors.n
-                order = np.random.default_rng([seed, epoch]).permutation(vectors.n)
-            offset = position % vectors.n
-            chosen.append(order[offset : offset + wanted])
-            position, wanted = position + len(chosen[-1]), wanted - len(chosen[-1])
-        yield vectors.gather(np.concatenate(chosen))
+    buffers = Buffers((batch_size, vectors.d), pinned)
+    windows = order.windows(vectors.n, seed, first_step * batch_size, n_steps * batch_size)
+    batch, filled = None, 0
+    with closing(vectors.opened(windows)) as opened:  # type: ignore[type-var]
+        for values, indices in opened:
+            done = 0
+            while done < len(indices):
+                batch = buffers.take() if batch is None else batch
+                n = min(batch_size - filled, len(indices) - done)
+                chosen = indices[done : done + n]
+                take_rows(values, chosen, vectors.dtype, batch[filled : filled + n])
+                done, filled = done + n, filled + n
+                if filled == batch_size:
+                    yield batch
+                    batch, filled = None, 0

@@ -1,0 +1,142 @@
+"""Speed of the training loader: gathering in memory, and streaming beside a plain read of the same files.
+
+    python benchmarks/loader.py --rows 1000000 --folder /tmp/loader
+
+Writes float16 class tokens of width 1,024 in shards (once; they stay in ``--folder``), 5 % of the images
+held out, and prints, of batches of 4,096 as float32:
+
+- in memory: rows a second of ``data.batches``, the load at the start not counted;
+- streamed: rows a second over an epoch, first window included, and bytes a second beside those of a plain
+  sequential read of the same files in the same cache state.
+
+Cold: before each measurement ``posix_fadvise(DONTNEED)`` drops the files' pages from the system's cache;
+what lies beneath (a host's cache, a disk's own) can't be dropped. Plain read: ``readinto`` of 16 MiB from
+front to back. Plain reads and streams take turns; medians of ``--repeat``.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from saev.artifacts.activations import Stream, shard_array
+from saev.training import data, order
+
+D, BATCH, SHARD, HELD_OUT = 1024, 4096, 65_536, 0.05
+STREAM = Stream("layer-00.cls", D, 1, "cls", 0)
+
+
+class Recorded:
+    """What the loader needs of `Activations`, of files that were not sealed: that takes much memory."""
+
+    dtype, shard_images = "float16", SHARD
+
+    def __init__(self, folder: Path, n: int) -> None:
+        self.path, self.n_images = folder, n
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        return np.arange(start, min(stop, self.n_images))
+
+    def read(self, stream: Stream, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        path = self.path / shard_array(stream.name, start // SHARD)
+        values = np.load(path, mmap_mode="r")[: max(0, stop - start)]
+        return self.rows(start, stop), values[:, None]
+
+
+def make(folder: Path, n: int) -> Recorded:
+    """Files of ``n`` images with one vector each, unless they are there already."""
+    rng = np.random.default_rng(0)
+    for shard, start in enumerate(range(0, n, SHARD)):
+        path = folder / shard_array(STREAM.name, shard)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            size = min(SHARD, n - start)
+            np.save(path, rng.standard_normal((size, D), np.float32).astype(np.float16))
+    return Recorded(folder, n)
+
+
+def drop(paths: list[Path]) -> None:
+    """Drop the files' pages from the system's cache."""
+    for path in paths:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def plain(paths: list[Path]) -> float:
+    """Bytes a second of reading all files from front to back."""
+    buffer, total, started = bytearray(16 << 20), 0, time.perf_counter()
+    for path in paths:
+        with path.open("rb", buffering=0) as file:
+            while got := file.readinto(buffer):
+                total += got
+    return total / (time.perf_counter() - started)
+
+
+def rows_a_second(batches: Iterator[np.ndarray]) -> float:
+    """Rows a second of an iterator of batches."""
+    n, started = 0, time.perf_counter()
+    for batch in batches:
+        n += len(batch)
+    return n / (time.perf_counter() - started)
+
+
+def in_turns(repeat: int, *measures: Callable[[], float]) -> list[float]:
+    """Medians of measures that take turns."""
+    found = [[measure() for measure in measures] for _ in range(repeat)]
+    return [statistics.median(column) for column in zip(*found, strict=True)]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path, required=True, help="for the files, kept")
+    parser.add_argument("--repeat", type=int, default=3)
+    args = parser.parse_args()
+    activations = make(args.folder / str(args.rows), args.rows)
+    training = data.split_images(activations, HELD_OUT, 0).training
+    paths = sorted(activations.path.glob("*/*.npy"))
+    streamed = data.Streamed(activations, STREAM, training)
+    n_steps = len(training) // BATCH
+    print(
+        f"{len(training):,} vectors of {D} float16 in {len(paths)} files, "
+        f"{sum(p.stat().st_size for p in paths) / 1e9:.2f} GB; windows of {order.WINDOW_VECTORS:,}"
+    )
+    for state in ("cold", "warm"):
+
+        def ready(state: str = state) -> None:
+            if state == "cold":
+                drop(paths)
+
+        def reading(ready: Callable[[], None] = ready) -> float:
+            ready()
+            return plain(paths)
+
+        def streaming(ready: Callable[[], None] = ready) -> float:
+            ready()
+            return rows_a_second(data.batches(streamed, BATCH, 0, 0, n_steps))
+
+        plain(paths)
+        bytes_a_second, rate = in_turns(args.repeat, reading, streaming)
+        ratio = rate * D * 2 / bytes_a_second
+        print(
+            f"streamed, {state}: {rate:,.0f} rows/s, {rate * D * 2 / 1e9:.2f} GB/s of training vectors; "
+            f"plain read {bytes_a_second / 1e9:.2f} GB/s; ratio {ratio:.2f}"
+        )
+    memory = data.InMemory(activations, STREAM, training)
+    rows_a_second(data.batches(memory, BATCH, 0, 0, 2))
+    (rate,) = in_turns(
+        args.repeat, lambda: rows_a_second(data.batches(memory, BATCH, 0, 0, n_steps))
+    )
+    print(f"in memory: {rate:,.0f} rows/s, {rate * D * 4 / 1e9:.2f} GB/s of float32 written")
+
+
+if __name__ == "__main__":
+    main()

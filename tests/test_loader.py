@@ -1,0 +1,306 @@
+"""What training sees: each vector once an epoch, in one order, from memory and from files."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+from synthetic import encoded, planted, write_activations
+
+from saev import train
+from saev.artifacts.activations import Activations
+from saev.errors import UserError
+from saev.training import data, files, order
+from saev.training.gather import Buffers, take_rows
+
+KINDS = [data.InMemory, data.Streamed]
+ABSENT = (0, 7, 255, 256, 511, 599)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Blocks and windows so small that few images fill many of both."""
+    monkeypatch.setattr(order, "BLOCK_VECTORS", 40)
+    monkeypatch.setattr(order, "WINDOW_VECTORS", 300)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three shards, absent images at their edges."""
+    return encoded(tmp_path_factory.mktemp("e") / "vit", absent=ABSENT)
+
+
+def opened(kind, folder, held_out=0.25):
+    reader = Activations(folder)
+    split = data.split_images(reader, held_out, 3)
+    return kind(reader, reader.stream(0, "patches"), split.training), split
+
+
+def ids(batches):
+    """(m, 2) rows and patches that the batches hold, in order."""
+    return np.concatenate(list(batches))[:, :2].astype(int)
+
+
+def reading():
+    return [t for t in threading.enumerate() if t.name == "read ahead"]
+
+
+# Each vector once.
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("windows", ["one", "several"])
+def test_every_training_vector_comes_once_an_epoch_and_no_held_out_one_ever(
+    kind, windows, folder, request
+):
+    if windows == "several":
+        request.getfixturevalue("small")
+    vectors, split = opened(kind, folder)
+    assert not set(split.training) & set(split.held_out)
+    assert len(split.training) + len(split.held_out) == 600 - len(ABSENT)
+    seen = ids(data.batches(vectors, 50, 9, 0, 3 * vectors.n // 50))
+    expected = {(row, patch) for row in split.training for patch in range(3)}
+    for epoch in range(2):
+        found = [tuple(v) for v in seen[epoch * vectors.n : (epoch + 1) * vectors.n]]
+        assert len(found) == len(expected)
+        assert set(found) == expected
+    assert set(seen[:, 0]) <= set(split.training)
+
+
+@pytest.mark.parametrize("n", [1, 39, 40, 299, 300, 301, 340, 2011])
+def test_the_windows_of_an_epoch_hold_each_index_once(n, small):
+    found = [window.indices() for window in order.epoch_windows(n, 5, 2)]
+    assert sorted(np.concatenate(found)) == list(range(n))
+    assert max(map(len, found)) <= 300
+    # None is a handful of neighbours, which would make batches of few images.
+    assert len(found) == 1 or min(map(len, found)) >= 100
+
+
+# One order.
+@pytest.mark.parametrize("held_out", [0.0, 0.25, 0.9])
+def test_vectors_read_from_files_come_in_the_same_order_as_those_in_memory(held_out, folder, small):
+    whole, read = (
+        list(data.batches(opened(kind, folder, held_out)[0], 64, 5, 0, 60)) for kind in KINDS
+    )
+    assert all(map(np.array_equal, whole, read))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_fits_in_a_window_comes_in_the_documented_permutation(kind, folder):
+    vectors, split = opened(kind, folder)
+    expected = np.random.default_rng([5, 0]).permutation(vectors.n)[:64]
+    found = ids(data.batches(vectors, 64, 5, 0, 1))
+    assert np.array_equal(found, np.stack([split.training[expected // 3], expected % 3], 1))
+
+
+def test_windows_are_filled_by_permuted_blocks_and_permuted_as_a_whole(small):
+    # The documented order, written in another way.
+    n, blocks = 1000, np.random.default_rng([5, 2]).permutation(25)
+    expected = []
+    for i, part in enumerate(np.array_split(blocks, 4)):
+        laid = np.concatenate([np.arange(1000).reshape(25, 40)[block] for block in part])
+        expected.append(np.random.default_rng([5, 2, 3, i]).permutation(laid))
+    found = np.concatenate([window.indices() for window in order.epoch_windows(n, 5, 2)])
+    assert np.array_equal(found, np.concatenate(expected))
+
+
+def test_the_constants_of_the_order_are_those_that_results_were_made_with():
+    assert (order.BLOCK_VECTORS, order.WINDOW_VECTORS) == (2048, 262_144)
+
+
+@pytest.mark.parametrize("n", [200, 2000])
+def test_each_epoch_has_an_order_of_its_own_that_seed_and_epoch_alone_decide(n, small):
+    def epoch(seed, number):
+        windows = order.windows(n, seed, number * n, (number + 1) * n)
+        return np.concatenate([window.indices() for window in windows])
+
+    first = epoch(0, 0)
+    assert np.array_equal(first, epoch(0, 0))
+    for other in (epoch(0, 1), epoch(1, 0)):
+        assert sorted(other) == list(range(n))
+        assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch_size", [7, 64, 5000])
+@pytest.mark.parametrize("windows", ["one", "several"])
+def test_a_step_sees_the_same_batch_whatever_step_came_first(
+    windows, batch_size, kind, folder, request
+):
+    if windows == "several":
+        request.getfixturevalue("small")
+    vectors, _ = opened(kind, folder)
+    whole = list(data.batches(vectors, batch_size, 1, 0, 300 if batch_size < 100 else 3))
+    assert all(len(batch) == batch_size for batch in whole)
+    for first in (1, 2, len(whole) // 2, len(whole) - 1):
+        resumed = list(data.batches(vectors, batch_size, 1, first, len(whole)))
+        assert len(resumed) == len(whole) - first
+        assert all(map(np.array_equal, resumed, whole[first:]))
+
+
+# Bytes.
+@pytest.mark.parametrize("dtype", ["float16", "float32", "bfloat16"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_stored_type_is_read_as_what_was_written(kind, dtype, tmp_path):
+    values = np.arange(60, dtype=np.float64).reshape(10, 6)
+    reader = Activations(write_activations(tmp_path / "t", {"pooled": values}, dtype=dtype))
+    vectors = kind(reader, reader.stream(None, "pooled"), np.arange(2, 10))
+    found = vectors.gather(np.array([7, 0]))
+    assert found.dtype == np.float32
+    assert np.array_equal(found, values[[9, 2]])
+    batch = next(data.batches(vectors, 8, 0, 0, 1))
+    assert np.array_equal(batch, values[2:][np.random.default_rng([0, 0]).permutation(8)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors_can_be_gathered_in_any_order(kind, folder):
+    vectors, split = opened(kind, folder)
+    chosen = np.random.default_rng(0).integers(0, vectors.n, 500)
+    expected = np.stack([split.training[chosen // 3], chosen % 3], 1)
+    assert np.array_equal(vectors.gather(chosen)[:, :2], expected)
+
+
+def test_every_float16_is_converted_as_numpy_does():
+    values = np.arange(65536, dtype=np.uint16).view(np.float16)[:, None]
+    out = np.empty((65536, 1), np.float32)
+    take_rows(values, np.arange(65536), "float16", out)
+    expected = values.astype(np.float32)
+    assert np.array_equal(out, expected, equal_nan=True)
+    assert np.array_equal(np.signbit(out), np.signbit(expected))
+
+
+def test_an_index_beyond_the_vectors_is_an_error():
+    for wrong in (-1, 3):
+        with pytest.raises(IndexError):
+            take_rows(np.zeros((3, 2), np.float32), np.array([wrong]), "float32", np.empty((1, 2)))
+
+
+def test_many_runs_of_images_are_read_in_several_reads(folder, small, monkeypatch):
+    monkeypatch.setattr(files, "MAX_PIECES", 4)
+    monkeypatch.setattr(files, "SKIPPED_BYTES", 48)
+    vectors, _ = opened(data.Streamed, folder, 0.6)
+    whole = opened(data.InMemory, folder, 0.6)[0]
+    for batch, expected in zip(
+        *(data.batches(v, 50, 1, 0, 20) for v in (vectors, whole)), strict=True
+    ):
+        assert np.array_equal(batch, expected)
+    everything = np.arange(vectors.n)
+    assert np.array_equal(whole.gather(everything), vectors.gather(everything))
+
+
+def test_a_read_that_returns_less_than_asked_is_continued(folder, small, monkeypatch):
+    whole = ids(data.batches(opened(data.InMemory, folder)[0], 50, 1, 0, 20))
+    original = files.os.preadv
+
+    def short(descriptor, pieces, at):
+        return original(descriptor, [pieces[0][:37]], at)
+
+    monkeypatch.setattr(files.os, "preadv", short)
+    assert np.array_equal(whole, ids(data.batches(opened(data.Streamed, folder)[0], 50, 1, 0, 20)))
+
+
+# Buffers.
+def test_a_batch_that_is_kept_keeps_its_content_and_one_let_go_is_used_again(folder):
+    vectors, _ = opened(data.InMemory, folder)
+    kept, places, before = [], set(), []
+    for i, batch in enumerate(data.batches(vectors, 16, 0, 0, 40)):
+        places.add(batch.ctypes.data)
+        if i in (3, 4, 20):
+            kept.append(batch[2:])  # a view holds it too
+            before.append(batch[2:].copy())
+    assert all(map(np.array_equal, kept, before))
+    assert len(places) <= 2 + len(kept)
+
+
+def test_buffers_that_others_hold_are_not_kept():
+    buffers = Buffers((2, 2))
+    held = [buffers.take() for _ in range(9)]
+    assert len({array.ctypes.data for array in held}) == 9
+    assert len(buffers.arrays) <= 2
+
+
+# The thread.
+def test_memory_is_that_of_two_windows(folder, small, monkeypatch):
+    made = []
+    original = files.Files.empty
+    monkeypatch.setattr(
+        files.Files, "empty", lambda self, n: (made.append(n), original(self, n))[1]
+    )
+    vectors, _ = opened(data.Streamed, folder)
+    ids(data.batches(vectors, 50, 1, 0, 60))
+    assert sum(made) == 2 * 300
+
+
+def test_an_error_of_the_reading_thread_is_raised_where_batches_are_asked_for(folder, small):
+    vectors, _ = opened(data.Streamed, folder)
+    path = vectors.files.parts[1].path
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[:-200])
+        with pytest.raises(OSError, match=r"shard-00001\.npy ends at byte"):
+            ids(data.batches(vectors, 50, 1, 0, 60))
+    finally:
+        path.write_bytes(content)
+    assert not reading()
+
+
+def test_the_thread_ends_with_the_iterator(folder, small):
+    vectors, _ = opened(data.Streamed, folder)
+    batches = data.batches(vectors, 50, 1, 0, 10_000)
+    next(batches)
+    assert reading()
+    batches.close()
+    assert not reading()
+    ids(data.batches(vectors, 50, 1, 0, 3))
+    assert not reading()
+
+
+# The setting.
+def test_data_is_in_memory_if_the_setting_says_so_or_it_has_room(folder, small, monkeypatch):
+    reader = Activations(folder)
+    arguments = reader, reader.stream(0, "patches"), reader.rows(0, 600)
+    size = 594 * 3 * 4 * 4
+    for free, expected in ((2 * size, data.InMemory), (2 * size - 2, data.Streamed)):
+        monkeypatch.setattr(data, "free_memory", lambda free=free: free)
+        assert isinstance(data.load(*arguments), expected)
+        assert isinstance(data.load(*arguments, "always"), data.InMemory)
+        assert isinstance(data.load(*arguments, "never"), data.Streamed)
+    # Two windows take as much as all of it.
+    monkeypatch.setattr(order, "WINDOW_VECTORS", 2000)
+    monkeypatch.setattr(data, "free_memory", lambda: 0)
+    assert isinstance(data.load(*arguments), data.InMemory)
+
+
+def test_too_little_memory_for_always_is_said_with_sizes(folder, monkeypatch):
+    reader = Activations(folder)
+    monkeypatch.setattr(data, "free_memory", lambda: 1000)
+    with pytest.raises(UserError, match=r"data_in_memory is always, but 1,782 vectors .* GiB"):
+        data.load(reader, reader.stream(0, "patches"), reader.rows(0, 600), "always")
+
+
+@pytest.mark.parametrize("tokens", ["cls", "patches"])
+def test_where_the_data_lies_changes_no_byte_of_a_training(tokens, small, tmp_path, monkeypatch):
+    vectors, _ = planted(600 * 4, 16, 40, 3, 0.05)
+    streams = {"layer-01.cls": vectors[:600], "layer-01.patches": vectors.reshape(600, 4, 16)}
+    folder = write_activations(tmp_path / "vit", streams, absent=(3, 580))
+    settings = {
+        "architecture": "topk", "layer": 1, "tokens": tokens, "n_latents": 64, "k": 2, "aux_k": 4, "aux_coefficient": 0.03,
+        "batch_size": 64, "epochs": 2.0, "held_out": 0.2, "log_every": 5, "lr": 0.003,
+    }  # fmt: skip
+    spec = json.dumps({"settings": settings, "code": "c0de"})
+    used, found = [], []
+    for kind in KINDS:
+        original = kind.opened
+        monkeypatch.setattr(
+            kind, "opened", lambda self, w, f=original: (used.append(type(self)), f(self, w))[1]
+        )
+    for where in ("always", "never"):
+        plan, out = tmp_path / f"{where}.json", tmp_path / where / "s"
+        plan.write_text(json.dumps({"compute": {"data_in_memory": where, "wandb": "disabled"}}))
+        monkeypatch.setenv("SAEV_PLAN", str(plan))
+        train.main(
+            ["--spec", spec, "--activations", str(folder), "--out", str(out), "--threads", "1"]
+        )
+        found.append(
+            [(out / name).read_bytes() for name in ("checkpoint.safetensors", "train.jsonl")]
+        )
+    assert used == KINDS
+    assert found[0] == found[1]

@@ -78,6 +78,11 @@ def run(settings, activations, out, threads=1):
     return {name: (out / name).read_bytes() for name in RESULTS}
 
 
+def read(settings, **changes):
+    """The settings as the trainer takes them."""
+    return train.read_settings(settings | changes)
+
+
 def lines(out):
     return [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
 
@@ -207,6 +212,14 @@ KNOBS = [
     (TOPK, "seed", 1),
     (TOPK, "held_out", 0.1),
     (TOPK, "init_rows", 50),
+    (TOPK, "b_dec_init", "geometric_median"),
+    (TOPK, "init", "data"),
+    (TOPK, "schedule", "cosine"),
+    (TOPK, "schedule", "linear"),
+    (TOPK, "clip_norm", 0.01),
+    (TOPK, "resample_every", 640),
+    (RELU, "init", "data"),
+    (RELU, "resample_every", 640),
     (RELU, "l1", 0.05),
     (RELU, "l1_warmup_steps", 0),
 ]
@@ -359,10 +372,10 @@ def test_each_normalisation_has_the_mean_and_scale_that_it_names():
 
 def test_the_decoders_bias_starts_at_the_mean_of_the_rows_drawn():
     values = np.random.default_rng(0).normal(5, 2, (900, 3)).astype(np.float32)
-    sae = saes.build(TOPK, 3)
-    initialise(sae, array(values), "none", seed=4, init_rows=900)
+    sae, plain = saes.build(TOPK, 3), {"normalisation": "none", "seed": 4}
+    initialise(sae, array(values), read(TOPK, init_rows=900, **plain))
     np.testing.assert_allclose(sae.b_dec.detach(), values.mean(0), rtol=1e-6)
-    initialise(sae, array(values), "none", seed=4, init_rows=90)
+    initialise(sae, array(values), read(TOPK, init_rows=90, **plain))
     chosen = np.random.default_rng(4).choice(900, 90, replace=False, shuffle=False)
     np.testing.assert_allclose(sae.b_dec.detach(), values[chosen].mean(0), rtol=1e-6)
 
@@ -603,7 +616,8 @@ def test_a_planted_dictionary_is_recovered(tmp_path):
 def test_no_step_spends_its_decoder_gradient_on_the_length_of_rows():
     vectors, _ = planted(64, 32, 128, 6, 0.05)
     sae = saes.build(TOPK, 32)
-    trainer = train.Trainer(sae, lr=0.001, warmup_steps=0, dead_after=64, mean=vectors.mean(0))
+    settings = read(TOPK, lr=0.001, warmup_steps=0)
+    trainer = train.Trainer(sae, settings, n_steps=10, mean=vectors.mean(0))
     before = sae.W_dec.detach().clone()
     trainer.train(vectors)
     along = (sae.W_dec.grad * before).sum(dim=1)
@@ -623,7 +637,8 @@ def test_latents_that_start_too_weak_to_be_selected_live_by_the_auxiliary_loss(a
     sae = saes.build(TOPK | settings, 32, torch.Generator().manual_seed(0))
     with torch.no_grad():
         sae.W_enc[:, :128] *= 0.05
-    trainer = train.Trainer(sae, lr=0.001, warmup_steps=5, dead_after=10_000, mean=vectors.mean(0))
+    read_settings = read(TOPK | settings, lr=0.001, warmup_steps=5, dead_after=10_000)
+    trainer = train.Trainer(sae, read_settings, n_steps=400, mean=vectors.mean(0))
     order = np.random.default_rng(0)
     for _ in range(400):
         trainer.train(vectors[order.integers(0, 8000, 256)] - vectors.mean(0))

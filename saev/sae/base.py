@@ -81,13 +81,13 @@ class Sae(nn.Module):
         """Scale of the encoder's initial columns, so that the first reconstructions aren't longer than x."""
         return 1.0
 
-    def loss(self, u: Tensor, step: int, dead: Tensor) -> Forward:
+    def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
         """Forward pass with everything that training needs.
 
         Args:
             u: (b, d) normalised activations.
             step: number of steps done before this one (for warm-ups).
-            dead: (n,) bool, latents that count as dead.
+            dead: (n,) bool, latents that count as dead; None if none does.
         """
         raise NotImplementedError
 

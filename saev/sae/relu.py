@@ -90,7 +90,7 @@ class Relu(Sae):
         vector, latent = z.nonzero(as_tuple=True)
         return Active(vector, latent, z[vector, latent])
 
-    def loss(self, u: Tensor, step: int, dead: Tensor) -> Forward:
+    def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
         pre = torch.addmm(self.folded_bias(), u, self.W_enc)
         z = pre.relu()
         reconstruction = torch.addmm(self.b_dec, z, self.W_dec)
@@ -99,7 +99,7 @@ class Relu(Sae):
         error = _over_norm(residual, u) if self.mse_over_norm else mse
         l1 = ordered_sum(z.sum(dim=1)) / len(u)
         loss, ghost = error + self.l1_at(step) * l1, torch.zeros_like(mse)
-        if self.ghost_gradients and bool(dead.any()):
+        if self.ghost_gradients and dead is not None and bool(dead.any()):
             ghost = self._ghost(pre, residual.detach(), dead)
             loss = loss + (error / ghost.clamp_min(TINY)).detach() * ghost
         fires = z.detach() > 0

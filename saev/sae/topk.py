@@ -89,7 +89,7 @@ class TopK(Sae):
         vector, slot = (values > 0).nonzero(as_tuple=True)
         return Active(vector, latents[vector, slot], values[vector, slot])
 
-    def loss(self, u: Tensor, step: int, dead: Tensor) -> Forward:
+    def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
         bias = self.folded_bias()
         with torch.no_grad():
             pre = torch.addmm(bias, u, self.W_enc)
@@ -97,9 +97,7 @@ class TopK(Sae):
         reconstruction = decode_sparse(values, latents, self.W_dec) + self.b_dec
         mse = mean_square(u - reconstruction)
         aux, loss = torch.zeros_like(mse), mse
-        dead_latents = (
-            dead.nonzero().flatten() if self.aux_k else dead.new_empty(0, dtype=torch.int64)
-        )
+        dead_latents = dead.nonzero().flatten() if self.aux_k and dead is not None else ()
         if len(dead_latents):
             residual = (u - reconstruction).detach()
             k = min(self.aux_k, len(dead_latents))

@@ -97,8 +97,8 @@ class TopK(Sae):
         reconstruction = decode_sparse(values, latents, self.W_dec) + self.b_dec
         mse = mean_square(u - reconstruction)
         aux, loss = torch.zeros_like(mse), mse
-        dead_latents = dead.nonzero().flatten() if self.aux_k and dead is not None else ()
-        if len(dead_latents):
+        dead_latents = dead.nonzero().flatten() if self.aux_k and dead is not None else None
+        if dead_latents is not None and len(dead_latents):
             residual = (u - reconstruction).detach()
             k = min(self.aux_k, len(dead_latents))
             codes = select_topk(pre, u, self.W_enc, bias, k, among=dead_latents)

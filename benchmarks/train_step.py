@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import peers
 from saev import sae as saes
+from saev.train import read_settings
 from saev.training.trainer import Trainer
 
 Step = Callable[[np.ndarray], object]
@@ -42,9 +43,10 @@ def product(d: int, n: int) -> Step:
 
 def ours(settings: dict[str, object], d: int) -> Step:
     """A step of the trainer as `saev.train` does it, without logging."""
-    sae = saes.build(settings, d, torch.Generator().manual_seed(0))
-    trainer = Trainer(sae, lr=1e-4, warmup_steps=0, dead_after=10**9, mean=np.zeros(d))
-    return trainer.train
+    training = {"tokens": "pooled", "batch_size": 1, "epochs": 1.0, "lr": 1e-4}
+    given = read_settings({**training, "dead_after": 10**9, **settings})
+    sae = saes.build(given.model_dump(), d, torch.Generator().manual_seed(0))
+    return Trainer(sae, given, n_steps=1, mean=np.zeros(d)).train
 
 
 def plain(d: int, n: int, k: int, batch: int, l1: float | None = None) -> Step:

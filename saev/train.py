@@ -30,9 +30,11 @@ from saev.progress import Progress
 from saev.settings.sae import AnySaeSettings
 from saev.training import curves, data
 from saev.training.initial import initialise
+from saev.training.resample import resample_if_due
 from saev.training.sink import Sink
 from saev.training.state import State
-from saev.training.trainer import Trainer
+from saev.training.stopping import is_spent
+from saev.training.trainer import TRAINING_ONLY, Trainer
 
 STATE_SECONDS = 20.0
 """Time between two states; saving one changes no result."""
@@ -89,6 +91,9 @@ def main(arguments: list[str]) -> None:
         title = f"{out.name} · {settings.architecture} on {job.stream.name}"
         curves.draw(lines, settings.n_latents, title, out / FIGURE)
         sink.finish(out / FIGURE)
+        stopped_early = (
+            {"stopped_early": trainer.step < job.n_steps} if settings.patience is not None else {}
+        )
         record.write(out, device=str(device), examples_per_second=round(rate, 1))
         write_meta(
             out,
@@ -97,8 +102,9 @@ def main(arguments: list[str]) -> None:
             settings=spec.settings,
             inputs=inputs,
             summary={
-                "steps": job.n_steps,
-                "examples": job.n_steps * settings.batch_size,
+                "steps": trainer.step,
+                "examples": trainer.step * settings.batch_size,
+                **stopped_early,
                 "n_train_images": len(job.split.training),
                 "n_held_out_images": len(job.split.held_out),
                 "n_train_examples": job.vectors.n,
@@ -187,25 +193,20 @@ def fit(
         tensors, step = known
         sae.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("sae.")})
     else:
-        initialise(sae, job.vectors, settings.normalisation, settings.seed, settings.init_rows)
-    trainer = Trainer(
-        sae.to(device),
-        lr=settings.lr,
-        warmup_steps=settings.warmup_steps,
-        dead_after=settings.dead_after,
-        mean=job.mean,
-    )
+        initialise(sae, job.vectors, settings)
+    trainer = Trainer(sae.to(device), settings, n_steps=job.n_steps, mean=job.mean)
     if known:
         trainer.restore(tensors, step)
     size, saved = settings.batch_size, time.monotonic()
     progress = Progress(
-        job.n_steps * size, "rows", f"training on {job.stream.name}", done=trainer.step * size
+        job.n_steps * size, "rows", f"train {job.stream.name}", done=trainer.step * size
     )
     with sigterm() as stopping:
         pinned = device.type == "cuda"
         batches = data.batches(job.vectors, size, settings.seed, trainer.step, job.n_steps, pinned)
         note = ""
         for batch in batches:
+            resample_if_due(trainer, job.vectors)
             u, forward = trainer.train(batch)
             last = trainer.step == job.n_steps
             log = trainer.step == 1 or trainer.step % settings.log_every == 0 or last
@@ -219,11 +220,13 @@ def fit(
                     line |= evaluate(trainer, job.held_out, line)
                 line = {"step": trainer.step, "examples": trainer.step * size, **line}
                 state.append(line)
+                if evaluation and settings.patience is not None:
+                    figures = [kept.get("eval_nmse") for kept in state.lines()]
+                    last |= is_spent(figures, settings.patience, settings.min_improvement)
                 if sink:
                     sink.log(line, trainer.silent)
-                note = " · ".join(
-                    f"{name} {line[name]:.4g}" for name in ("loss", "nmse", "l0") if line[name]
-                )
+                shown = {"loss": line["loss"], "nmse": line["nmse"], "L0": line["l0"]}
+                note = " · ".join(f"{k} {v:.3g}" for k, v in shown.items() if v is not None)
                 note += f" · {line['dead']} dead"
             if save and not last:
                 state.save(trainer.tensors(), trainer.step)
@@ -231,13 +234,15 @@ def fit(
             if stopping():
                 raise stage.Stopped(128 + signal.SIGTERM)
             progress.update(size, note)
+            if last:
+                break
     return trainer, progress.rate()
 
 
 def evaluate(trainer: Trainer, held_out: np.ndarray | None, like: dict[str, Any]) -> dict[str, Any]:
     """Figures on held-out vectors, named ``eval_…``; null where none is held out."""
     if held_out is None:
-        names = [name for name in like if name not in ("dead", "lr")]
+        names = [name for name in like if name not in TRAINING_ONLY]
         return {**{f"eval_{name}": None for name in names}, "eval_n": 0}
     found = trainer.evaluate(held_out)
     return {**{f"eval_{k}": v for k, v in found.items()}, "eval_n": len(held_out)}
@@ -248,7 +253,8 @@ def require_finite(trainer: Trainer, job: Job, state: State) -> None:
     step = int(trainer.first_bad)
     if step < 0 and trainer.finite():
         return
-    step = step if step >= 0 else trainer.step
+    # Whenever weights are looked at: the first loss that they spoil is that of the next step.
+    step = step if step >= 0 else min(trainer.step + 1, job.n_steps)
     settings = job.settings
     batch = next(data.batches(job.vectors, settings.batch_size, settings.seed, step - 1, step))
     if np.isfinite(batch).all():

@@ -8,6 +8,7 @@ from reference.relu_2024 import Run, terms_and_gradients
 from saev.errors import UserError
 from saev.sae import build
 from saev.settings.presets import PRESETS, expanded
+from saev.train import read_settings
 from saev.training.trainer import Trainer
 
 D, N, B = 16, 64, 32
@@ -50,7 +51,11 @@ def test_loss_terms_and_gradients_are_those_derived_by_hand(n_dead):
 
 def test_the_first_fifty_steps_are_those_derived_by_hand():
     sae, dead_after = dictionary(), 10 * B
-    trainer = Trainer(sae, lr=4e-4, warmup_steps=500, dead_after=dead_after, mean=np.zeros(D))
+    preset = {**PRESETS["relu_2024"]["sae"], "dead_after": dead_after}
+    settings = read_settings(
+        {**preset, "n_latents": N, "tokens": "cls", "layer": 1, "epochs": 1.0, "held_out": 0.0}
+    )
+    trainer = Trainer(sae, settings, n_steps=50, mean=np.zeros(D))
     by_hand = Run(parameters(sae), dead_after)
     ghosts = 0
     for step in range(50):

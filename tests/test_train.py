@@ -1,105 +1,18 @@
 """The `train` stage, on activations made without pictures."""
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from synthetic import encoded, planted, write_activations
+from trained import EVERY, JUMPRELU, RELU, RESULTS, SELECTING, TOPK, lines, run
 
 from saev import sae as saes
 from saev import train
 from saev.artifacts.activations import Activations
 from saev.blocks import held_out_mask
-from saev.errors import UserError
-from saev.stage import Stopped
 from saev.training.curves import draw
-from saev.training.initial import initialise, normalisation_of
-
-ROOT = Path(__file__).resolve().parent.parent
-D = 24
-RESULTS = ("checkpoint.safetensors", "train.jsonl", "curves.png", "meta.json")
-TOPK = {
-    "architecture": "topk",
-    "layer": 1,
-    "tokens": "cls",
-    "n_latents": 160,
-    "k": 2,
-    "aux_k": 8,
-    "aux_coefficient": 0.03,
-    "dead_after": 64,
-    "normalisation": "per_dimension",
-    "batch_size": 64,
-    "epochs": 6.0,
-    "lr": 0.003,
-    "warmup_steps": 5,
-    "held_out": 0.2,
-    "log_every": 7,
-    "eval_every": 20,
-}
-RELU = {k: v for k, v in TOPK.items() if k not in ("k", "aux_k", "aux_coefficient")} | {
-    "architecture": "relu",
-    "l1": 0.03,
-    "l1_warmup_steps": 10,
-}
-SELECTING = {
-    "batchtopk": TOPK | {"architecture": "batchtopk"},
-    "matryoshka": TOPK | {"architecture": "matryoshka", "widths": [40, 160]},
-    "matryoshka-topk": TOPK | {"architecture": "matryoshka", "widths": [40, 160], "over": "topk"},
-    "archetypal": TOPK | {"architecture": "archetypal", "n_points": 100, "relaxation": 0.2},
-}
-JUMPRELU = {k: v for k, v in TOPK.items() if k != "k"} | {
-    "architecture": "jumprelu",
-    "sparsity": 0.01,
-    "sparsity_warmup_steps": 10,
-    "bandwidth": 0.1,
-    "initial_threshold": 0.05,
-}
-EVERY = {"topk": TOPK, "relu": RELU, "jumprelu": JUMPRELU, **SELECTING}
-
-
-@pytest.fixture(scope="session")
-def activations(tmp_path_factory):
-    """600 images of which two are absent, as class tokens, patches and pooled, in three shards."""
-    vectors, _ = planted(600 * 4, D, 40, 3, 0.05)
-    streams = {
-        "layer-01.cls": vectors[:600],
-        "layer-01.patches": vectors.reshape(600, 4, D),
-        "pooled": vectors[600:1200, :10],
-    }
-    return write_activations(tmp_path_factory.mktemp("a") / "vit", streams, absent=(3, 580))
-
-
-def arguments(settings, activations, out, threads=1):
-    spec = json.dumps({"settings": settings, "code": "c0de"})
-    return [
-        *("--spec", spec, "--activations", str(activations), "--out", str(out)),
-        *("--threads", str(threads)),
-    ]
-
-
-def run(settings, activations, out, threads=1):
-    """Train in this process; return the bytes of what must be reproducible."""
-    train.main(arguments(settings, activations, out, threads))
-    return {name: (out / name).read_bytes() for name in RESULTS}
-
-
-def lines(out):
-    return [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture(scope="session")
-def truth(activations, tmp_path_factory):
-    """Bytes of undisturbed runs by architecture."""
-    base = tmp_path_factory.mktemp("truth")
-    return {name: run(s, activations, base / name / "s") for name, s in EVERY.items()}
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -220,6 +133,14 @@ KNOBS = [
     (TOPK, "seed", 1),
     (TOPK, "held_out", 0.1),
     (TOPK, "init_rows", 50),
+    (TOPK, "b_dec_init", "geometric_median"),
+    (TOPK, "init", "data"),
+    (TOPK, "schedule", "cosine"),
+    (TOPK, "schedule", "linear"),
+    (TOPK, "clip_norm", 0.01),
+    (TOPK, "resample_every", 640),
+    (RELU, "init", "data"),
+    (RELU, "resample_every", 640),
     (SELECTING["batchtopk"], "k", 3),
     (SELECTING["matryoshka"], "widths", [80, 160]),
     (SELECTING["matryoshka"], "over", "topk"),
@@ -267,7 +188,6 @@ def test_latents_die_after_as_many_vectors_as_the_setting_says(activations, tmp_
     assert late[20] > 0
 
 
-# What training sees.
 def test_the_trainer_is_given_no_held_out_image(activations, tmp_path, monkeypatch):
     folder = encoded(tmp_path / "e")
     seen = []
@@ -281,257 +201,6 @@ def test_the_trainer_is_given_no_held_out_image(activations, tmp_path, monkeypat
     run(TOPK | {"layer": 0, "tokens": "patches", "epochs": 2.0}, folder, tmp_path / "s")
     rows = np.unique(np.concatenate(seen)[:, 0].astype(int))
     assert np.array_equal(rows, np.flatnonzero(~held_out_mask(np.arange(600), 0.2, 0)))
-
-
-# Normalisation and initial values.
-def array(values):
-    class Array:
-        n, d = values.shape
-
-        def gather(self, indices):
-            return values[indices].astype(np.float32)
-
-    return Array()
-
-
-def test_each_normalisation_has_the_mean_and_scale_that_it_names():
-    values = np.array([[3.0, 4.0, 7.0], [-3.0, 4.0, 7.0], [0.0, 0.0, 7.0], [0.0, 8.0, 7.0]])
-    mean, scale = normalisation_of(array(values), "centred", [0])
-    assert mean.tolist() == [0, 4, 7]
-    assert scale.tolist() == [1, 1, 1]
-    mean, scale = normalisation_of(array(values), "per_dimension", [0])
-    assert mean.tolist() == [0, 4, 7]
-    assert scale == pytest.approx([np.sqrt(18 / 4), np.sqrt(32 / 4), 1])  # the last one is constant
-    mean, scale = normalisation_of(array(values), "unit_norm", [0])
-    assert mean.tolist() == [0, 0, 0]
-    assert scale == pytest.approx([np.linalg.norm(values, axis=1).mean()] * 3)
-
-
-def test_the_decoders_bias_starts_at_the_mean_of_the_rows_drawn():
-    values = np.random.default_rng(0).normal(5, 2, (900, 3)).astype(np.float32)
-    sae = saes.build(TOPK, 3)
-    initialise(sae, array(values), "none", seed=4, init_rows=900)
-    np.testing.assert_allclose(sae.b_dec.detach(), values.mean(0), rtol=1e-6)
-    initialise(sae, array(values), "none", seed=4, init_rows=90)
-    chosen = np.random.default_rng(4).choice(900, 90, replace=False, shuffle=False)
-    np.testing.assert_allclose(sae.b_dec.detach(), values[chosen].mean(0), rtol=1e-6)
-
-
-# Interruptions.
-class Halt(Exception):
-    pass
-
-
-@pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("saves", [1, 2, 13, 30])
-def test_going_on_from_any_state_gives_the_bytes_of_the_undisturbed_run(
-    name, saves, activations, truth, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(train, "STATE_SECONDS", 0.0)
-    original, count = train.State.save, []
-
-    def save_then_halt(self, tensors, step):
-        original(self, tensors, step)
-        count.append(step)
-        if len(count) == saves:
-            self.append({"step": "of a later, lost part of the run"})
-            raise Halt
-
-    monkeypatch.setattr(train.State, "save", save_then_halt)
-    with pytest.raises(Halt):
-        run(EVERY[name], activations, tmp_path / "s")
-    assert not any((tmp_path / "s" / name).exists() for name in RESULTS)
-    monkeypatch.setattr(train.State, "save", original)
-    steps = []
-    original_train = train.Trainer.train
-    monkeypatch.setattr(
-        train.Trainer,
-        "train",
-        lambda self, x: (steps.append(self.step), original_train(self, x))[1],
-    )
-    assert run(EVERY[name], activations, tmp_path / "s") == truth[name]
-    assert steps[0] == count[-1] == saves
-
-
-def test_a_damaged_state_is_left_aside(activations, truth, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "STATE_SECONDS", 0.0)
-    monkeypatch.setattr(
-        train.Trainer, "finite", lambda self: self.step < 9 or (_ for _ in ()).throw(Halt)
-    )
-    with pytest.raises(Halt):
-        run(TOPK, activations, tmp_path / "s")
-    monkeypatch.undo()
-    (state,) = (tmp_path / "s" / ".state").glob("*/state.safetensors")
-    state.write_bytes(state.read_bytes()[:-100])
-    assert run(TOPK, activations, tmp_path / "s") == truth["topk"]
-
-
-def program(settings, activations, out, step_seconds):
-    """The stage as a program of its own, slowed down so that it can be killed in its middle."""
-    code = (
-        "import sys, time\n"
-        "from saev import stage, train\n"
-        "train.STATE_SECONDS = 0.0\n"
-        "step = train.Trainer.train\n"
-        f"train.Trainer.train = lambda self, x: (time.sleep({step_seconds}), step(self, x))[1]\n"
-        "stage.run(train.main)\n"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments(settings, activations, out)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_until(condition, process):
-    while process.poll() is None:
-        if condition():
-            return
-        time.sleep(0.002)
-    raise AssertionError(f"it ended before: {process.stderr.read()}")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("wait", [0.0, 0.05, 0.31, 0.8])
-def test_killed_at_any_instant_and_run_again_it_ends_with_the_same_bytes(
-    wait, activations, truth, tmp_path
-):
-    out = tmp_path / "s"
-    process = program(TOPK, activations, out, 0.02)
-    wait_until(lambda: list(out.glob(".state/*/train.jsonl")), process)
-    time.sleep(wait)
-    process.kill()
-    process.wait()
-    assert not (out / "meta.json").exists()
-    assert run(TOPK, activations, out) == truth["topk"]
-    assert sorted(p.name for p in out.iterdir()) == sorted([*RESULTS, "run.json"])
-
-
-@pytest.mark.slow
-def test_asked_to_stop_it_saves_its_state_and_goes_on_from_there(
-    activations, truth, tmp_path, monkeypatch
-):
-    out = tmp_path / "s"
-    process = program(TOPK, activations, out, 0.05)
-    wait_until(lambda: list(out.glob(".state/*/state.safetensors")), process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 128 + signal.SIGTERM
-    first = []
-    original = train.Trainer.train
-    monkeypatch.setattr(
-        train.Trainer, "train", lambda self, x: (first.append(self.step), original(self, x))[1]
-    )
-    assert run(TOPK, activations, out) == truth["topk"]
-    assert first[0] > 0
-
-
-def test_a_stop_in_the_middle_of_a_step_is_noticed_after_it(activations, tmp_path, monkeypatch):
-    original = train.Trainer.train
-
-    def stop_at_five(self, x):
-        if self.step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, x)
-
-    monkeypatch.setattr(train.Trainer, "train", stop_at_five)
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Stopped):
-        run(TOPK, activations, tmp_path / "s")
-    assert signal.getsignal(signal.SIGTERM) is before
-    (state,) = (tmp_path / "s" / ".state").glob("*/state.safetensors")
-    assert b'\\"step\\":5' in state.read_bytes()
-
-
-# Mistakes.
-def test_a_rate_that_is_too_high_stops_with_the_step_and_the_last_good_state(
-    activations, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(train, "STATE_SECONDS", 0.0)
-    with pytest.raises(
-        UserError, match=r"at step \d+ of .*lr: 1e\+30 is probably too high"
-    ) as error:
-        run(TOPK | {"lr": 1e30, "warmup_steps": 0}, activations, tmp_path / "s")
-    assert ".state" in str(error.value)
-    assert not (tmp_path / "s" / "checkpoint.safetensors").exists()
-
-
-@pytest.mark.parametrize("normalisation", ["none", "per_dimension"])
-def test_infinite_activations_are_named_as_the_cause(normalisation, tmp_path):
-    values = np.random.default_rng(0).normal(size=(300, 5))
-    values[:, 2] = 1e5  # beyond float16
-    with np.errstate(all="ignore"):
-        folder = write_activations(tmp_path / "a", {"layer-01.cls": values})
-    with pytest.raises(UserError, match="float16 ends at 65,504"):
-        run(TOPK | {"normalisation": normalisation}, folder, tmp_path / "s")
-
-
-def test_constant_dimensions_and_an_outlier_one_train_to_finite_weights(tmp_path):
-    values, _ = planted(400, D, 40, 3, 0.05)
-    values[:, 0], values[:, 1] = 5, 0
-    values[:, 2] *= 1000
-    folder = write_activations(tmp_path / "a", {"layer-01.cls": values}, dtype="float32")
-    run(TOPK, folder, tmp_path / "s")
-    sae = saes.load(tmp_path / "s")
-    assert sae.norm_scale[:2].tolist() == [1, 1]
-    assert all(bool(t.isfinite().all()) for t in sae.state_dict().values())
-    assert lines(tmp_path / "s")[-1]["eval_nmse"] < 0.9
-
-
-MISTAKES = [
-    ({"layer": 7}, r"holds no cls of layer 7 .*layer-01.cls, layer-01.patches, pooled"),
-    ({"k": 161}, "k: 161 is larger than n_latents: 160"),
-    ({"architecture": "gated"}, "gated"),
-    ({"learning_rate": 1.0}, "learning_rate"),
-    ({"held_out": 0.999}, "leaves none of the 598 images"),
-]
-
-
-@pytest.mark.parametrize(("change", "message"), MISTAKES)
-def test_a_mistake_in_the_settings_is_named(change, message, activations, tmp_path):
-    with pytest.raises(UserError, match=message):
-        run(TOPK | change, activations, tmp_path / "s")
-    assert not list(tmp_path.rglob("*.*"))
-
-
-def test_altered_or_missing_activations_are_refused(activations, tmp_path):
-    folder = tmp_path / "vit"
-    shutil.copytree(activations, folder)
-    shard = folder / "layer-01.cls/shard-00001.npy"
-    good = shard.read_bytes()
-    shard.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    with pytest.raises(UserError, match="another SHA-256"):
-        run(TOPK, folder, tmp_path / "s")
-    shard.unlink()
-    with pytest.raises(UserError, match="missing"):
-        run(TOPK, folder, tmp_path / "s")
-    (folder / "meta.json").unlink()
-    with pytest.raises(UserError, match=r"meta.json is missing"):
-        run(TOPK, folder, tmp_path / "s")
-
-
-def test_a_checkpoint_altered_after_training_is_refused(activations, tmp_path):
-    run(TOPK | {"epochs": 0.5}, activations, tmp_path / "s")
-    path = tmp_path / "s" / "checkpoint.safetensors"
-    data = path.read_bytes()
-    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(UserError, match="altered after training"):
-        saes.load(tmp_path / "s")
-
-
-def test_a_mistake_is_one_line_and_exit_status_one(activations, tmp_path):
-    settings = TOPK | {"layer": 7}
-    done = subprocess.run(
-        [sys.executable, "-m", "saev.train", *arguments(settings, activations, tmp_path / "s")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
 
 
 # What it learns.
@@ -548,36 +217,6 @@ def test_a_planted_dictionary_is_recovered(tmp_path):
     best = (sae.W_dec.numpy() @ directions.T).max(axis=0)
     assert best.mean() > 0.95
     assert lines(tmp_path / "s")[-1]["eval_nmse"] < 0.1
-
-
-def test_no_step_spends_its_decoder_gradient_on_the_length_of_rows():
-    vectors, _ = planted(64, 32, 128, 6, 0.05)
-    sae = saes.build(TOPK, 32)
-    trainer = train.Trainer(sae, lr=0.001, warmup_steps=0, dead_after=64, mean=vectors.mean(0))
-    before = sae.W_dec.detach().clone()
-    trainer.train(vectors)
-    along = (sae.W_dec.grad * before).sum(dim=1)
-    assert along.abs().max() < 1e-5 * sae.W_dec.grad.norm(dim=1).max()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("aux_k", "revived"), [(4, True), (0, False)])
-def test_latents_that_start_too_weak_to_be_selected_live_by_the_auxiliary_loss(aux_k, revived):
-    vectors, _ = planted(8000, 32, 128, 6, 0.05)
-    settings = {
-        "n_latents": 256,
-        "k": 4,
-        "aux_k": aux_k,
-        "aux_coefficient": 1 / 32 if aux_k else 0.0,
-    }
-    sae = saes.build(TOPK | settings, 32, torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        sae.W_enc[:, :128] *= 0.05
-    trainer = train.Trainer(sae, lr=0.001, warmup_steps=5, dead_after=10_000, mean=vectors.mean(0))
-    order = np.random.default_rng(0)
-    for _ in range(400):
-        trainer.train(vectors[order.integers(0, 8000, 256)] - vectors.mean(0))
-    assert (int(trainer.dead().sum()) < 40) == revived
 
 
 def test_the_l1_penalty_makes_latents_sparse(activations, truth, tmp_path):

@@ -25,12 +25,55 @@ class SaeSettings(Settings):
     epochs: float = Field(gt=0, description="Passes over the training vectors; may be a fraction.")
     lr: float = Field(gt=0, description="Learning rate of Adam.")
     warmup_steps: int = Field(0, ge=0, description="Steps over which the rate rises from 0.")
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        "constant",
+        description="The rate after the warm-up: constant, or falling along half a cosine or a line.",
+    )
+    decay_from: float = Field(
+        0.0, ge=0, lt=1, description="Share of the planned steps after which the rate falls."
+    )
+    lr_end: float = Field(
+        0.0, ge=0, lt=1, description="Share of `lr` that the rate has fallen to at the end."
+    )
+    clip_norm: float | None = Field(
+        None,
+        gt=0,
+        description="Longest gradient (norm over all weights); longer ones are shortened.",
+    )
     seed: int = Field(0, ge=0, description="Seed of the weights, of the order and of the split.")
     held_out: float = Field(
         0.0, ge=0, lt=1, description="Share of the images that training never sees."
     )
     init_rows: int = Field(
         16384, gt=0, description="Training vectors whose mean starts the decoder's bias."
+    )
+    b_dec_init: Literal["mean", "geometric_median"] = Field(
+        "mean", description="What of the `init_rows` vectors the decoder's bias starts at."
+    )
+    init: Literal["tied", "data"] = Field(
+        "tied",
+        description="Decoder rows start as random directions, or as directions of training vectors; "
+        "the encoder reads the same ones.",
+    )
+    resample_every: int | None = Field(
+        None,
+        gt=0,
+        description="Training vectors between two re-initialisations of the dead latents from poorly "
+        "reconstructed vectors.",
+    )
+    resample_until: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of the planned steps after which none is re-initialised.",
+    )
+    patience: int | None = Field(
+        None,
+        gt=0,
+        description="Evaluations without a better held-out nmse after which training stops.",
+    )
+    min_improvement: float = Field(
+        0.0, ge=0, lt=1, description="Share of the best nmse by which a better one is lower."
     )
     log_every: int = Field(50, gt=0, description="Steps between two lines of train.jsonl.")
     eval_every: int = Field(
@@ -44,6 +87,28 @@ class SaeSettings(Settings):
                 "tokens: pooled takes no layer"
                 if self.tokens == "pooled"
                 else f"tokens: {self.tokens} needs a layer"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        if self.schedule == "constant":
+            for key in ("decay_from", "lr_end"):
+                if getattr(self, key):
+                    raise ValueError(
+                        f"{key}: {getattr(self, key)} needs schedule: cosine or linear, not constant; "
+                        f"allowed: 0"
+                    )
+        if self.resample_every is None and self.resample_until != 0.5:
+            raise ValueError(
+                f"resample_until: {self.resample_until} needs resample_every; allowed: leave it out"
+            )
+        if self.patience is None and self.min_improvement:
+            raise ValueError(f"min_improvement: {self.min_improvement} needs patience; allowed: 0")
+        if self.patience is not None and not self.held_out:
+            raise ValueError(
+                f"patience: {self.patience} needs held-out images, but held_out: 0; allowed: leave "
+                f"patience out, or give held_out a share above 0"
             )
         return self
 
@@ -123,6 +188,18 @@ class ArchetypalSettings(SelectingSettings):
     relaxation: float = Field(
         0.0, ge=0, description="How far a row may lie from a mixture of points, which have norm 1."
     )
+
+    @model_validator(mode="after")
+    def _rows_are_mixtures(self) -> Self:
+        if self.init != "tied":
+            raise ValueError(
+                "init: rows of an archetypal dictionary always start at data; leave it out"
+            )
+        if self.resample_every is not None:
+            raise ValueError(
+                "resample_every: rows of an archetypal dictionary can't be set; use aux_k"
+            )
+        return self
 
 
 class JumpReluSettings(AuxSettings):

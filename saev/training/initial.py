@@ -1,4 +1,6 @@
-"""Values that a dictionary starts with: the input's normalisation, and the decoder's bias."""
+"""Values that a dictionary starts with: the input's normalisation, the decoder's bias, and its rows."""
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -6,6 +8,8 @@ import torch
 from saev.errors import UserError
 from saev.sae import Sae
 from saev.sae.archetypal import Archetypal
+from saev.sae.base import unit_rows
+from saev.settings.sae import SaeSettings
 from saev.training.data import Vectors, sample
 
 SAMPLE = 262_144
@@ -13,33 +17,96 @@ SAMPLE = 262_144
 CHUNK = 4096
 CONSTANT = 1e-6
 """A standard deviation below this share of the mean is rounding of a constant dimension."""
+MEDIAN_TOLERANCE, MEDIAN_ITERATIONS = 1e-6, 100
+"""Weiszfeld's iterations end at a step below this share of the first mean distance, or after so many."""
 
 
-def initialise(sae: Sae, vectors: Vectors, normalisation: str, seed: int, init_rows: int) -> None:
-    """Set ``norm_mean`` and ``norm_scale``, and ``b_dec`` to the mean of ``init_rows`` vectors.
+def initialise(sae: Sae, vectors: Vectors, settings: SaeSettings) -> None:
+    """Set ``norm_mean`` and ``norm_scale``, ``b_dec``, and the directions if they come from the data.
+
+    ``b_dec`` is the mean or the geometric median of ``init_rows`` vectors drawn by ``default_rng(seed)``.
 
     Args:
         sae: the dictionary, changed in place.
         vectors: the training vectors.
-        normalisation: ``none``, ``centred``, ``unit_norm`` or ``per_dimension``.
-        seed: draws the vectors looked at.
-        init_rows: vectors for the decoder's bias, drawn by ``default_rng(seed)``.
+        settings: ``normalisation``, ``init_rows``, ``b_dec_init``, ``init``, ``seed``.
 
     Raises:
         UserError: an activation is NaN or infinite.
     """
-    if normalisation != "none":
-        mean, scale = normalisation_of(vectors, normalisation, [seed, 0, 1])
+    seed = settings.seed
+    if settings.normalisation != "none":
+        mean, scale = normalisation_of(vectors, settings.normalisation, [seed, 0, 1])
         sae.norm_mean.copy_(torch.from_numpy(mean))
         sae.norm_scale.copy_(torch.from_numpy(scale))
-    chosen = sample(vectors.n, init_rows, [seed])
-    raw = torch.from_numpy(_mean(vectors, chosen).astype(np.float32))
+    chosen = sample(vectors.n, settings.init_rows, [seed])
     with torch.no_grad():
-        sae.b_dec.copy_(sae.normalise(raw[None])[0])
+        if settings.b_dec_init == "geometric_median":
+            sae.b_dec.copy_(torch.from_numpy(geometric_median(sae, vectors, chosen)))
+        else:
+            raw = torch.from_numpy(_mean(vectors, chosen).astype(np.float32))
+            sae.b_dec.copy_(sae.normalise(raw[None])[0])
         if isinstance(sae, Archetypal):
             drawn = vectors.gather(sample(vectors.n, sae.n_points, [seed, 0, 3]))
             points = sae.normalise(torch.from_numpy(drawn)) - sae.b_dec
             sae.start_at(points[torch.arange(sae.n_points) % len(points)])
+        elif settings.init == "data":
+            directions_from(sae, vectors, [seed, 0, 3])
+
+
+def geometric_median(sae: Sae, vectors: Vectors, chosen: np.ndarray) -> np.ndarray:
+    """The point with the least sum of distances to the vectors, in the normalised space: (d,) float64.
+
+    Weiszfeld's iterations from the mean: each point is the mean of the vectors weighted by one over their
+    distance (Weiszfeld 1937; Vardi and Zhang 2000, doi 10.1073/pnas.97.4.1423, for a point that meets a
+    vector, whose distance is held off 0 here). Long vectors pull it less than they pull the mean.
+
+    Args:
+        sae: says the normalisation.
+        vectors, chosen: (m,) the vectors looked at.
+    """
+    mean = sae.norm_mean.double().cpu().numpy()
+    scale = sae.norm_scale.double().cpu().numpy()
+    point = (_mean(vectors, chosen) - mean) / scale
+    spread = sum(
+        float(_lengths((x - mean) / scale - point).sum()) for x in _chunks(vectors, chosen)
+    )
+    least = MEDIAN_TOLERANCE * spread / len(chosen)
+    if not least:
+        return point  # all vectors are equal
+    for _ in range(MEDIAN_ITERATIONS):
+        total, weights = np.zeros(vectors.d), 0.0
+        for x in _chunks(vectors, chosen):
+            u = (x - mean) / scale
+            weight = 1 / np.maximum(_lengths(u - point), least)
+            # Not a product of matrices, whose rounding would depend on BLAS and its threads.
+            total += (weight[:, None] * u).sum(0)
+            weights += float(weight.sum())
+        before, point = point, total / weights
+        if np.sqrt(np.square(point - before).sum()) <= least:
+            break
+    return point
+
+
+def directions_from(sae: Sae, vectors: Vectors, key: list[int]) -> None:
+    """Point the latents at training vectors, seen from ``b_dec``; the encoder reads the same directions.
+
+    Latents keep their random direction where a vector is ``b_dec`` itself, and where there are fewer
+    vectors than latents.
+
+    Args:
+        sae: changed in place.
+        vectors: the training vectors.
+        key: draws distinct ones, by ``default_rng(key)``.
+    """
+    chosen = sample(vectors.n, sae.n_latents, key)
+    for start in range(0, len(chosen), CHUNK):
+        part = chosen[start : start + CHUNK]
+        u = sae.normalise(torch.from_numpy(vectors.gather(part))) - sae.b_dec
+        directions, here = unit_rows(u), slice(start, start + len(part))
+        lost = (u == 0).all(dim=1, keepdim=True)
+        sae.W_dec[here] = torch.where(lost, sae.W_dec[here], directions)
+    sae.W_enc.copy_(sae.W_dec.T * sae.initial_encoder_scale())
 
 
 def normalisation_of(
@@ -70,6 +137,10 @@ def _mean(vectors: Vectors, chosen: np.ndarray) -> np.ndarray:
     return total / len(chosen)
 
 
-def _chunks(vectors: Vectors, chosen: np.ndarray):
+def _lengths(rows: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.square(rows).sum(1))
+
+
+def _chunks(vectors: Vectors, chosen: np.ndarray) -> Iterator[np.ndarray]:
     for start in range(0, len(chosen), CHUNK):
         yield vectors.gather(chosen[start : start + CHUNK]).astype(np.float64)

@@ -9,30 +9,45 @@ from torch import Tensor
 
 from saev import metrics
 from saev.sae import Forward, Sae
+from saev.settings.sae import AnySaeSettings
+from saev.training.clip import clip_gradients
+from saev.training.schedule import learning_rate
 
 EVAL_CHUNK = 1024
 """Held-out vectors encoded at a time: a constant, as figures depend on the grouping of sums."""
+DEAD_EVERY = 10
+"""Steps between two looks at which latents are dead: each makes the program wait for the device."""
+TRAINING_ONLY = ("dead", "lr", "grad_norm", "resampled")
+"""Figures of a step that an evaluation doesn't have."""
 
 
 class Trainer:
-    """Adam on one dictionary, with unit decoder rows, linear warm-up and counts of silence.
+    """Adam on one dictionary, with unit decoder rows, a scheduled rate and counts of silence.
 
     Args:
         sae: the dictionary, on its device, initialised.
-        lr, warmup_steps: learning rate, and steps over which it rises linearly.
-        dead_after: vectors without firing after which a latent is dead.
+        settings: how it is trained.
+        n_steps: planned steps of the whole training, over which the rate decays.
         mean: (d,) recorded mean of the raw activations, the centre of nmse.
     """
 
     def __init__(
-        self, sae: Sae, *, lr: float, warmup_steps: int, dead_after: int, mean: np.ndarray
+        self, sae: Sae, settings: AnySaeSettings, *, n_steps: int, mean: np.ndarray
     ) -> None:
-        self.sae, self.lr, self.warmup_steps, self.dead_after = sae, lr, warmup_steps, dead_after
+        self.sae, self.settings, self.n_steps = sae, settings, n_steps
         self.device = sae.b_dec.device
-        self.optimizer = torch.optim.Adam(sae.parameters(), lr=lr, fused=True)
+        self.optimizer = torch.optim.Adam(sae.parameters(), lr=settings.lr, fused=True)
         self.step = 0
         self.silent = torch.zeros(sae.n_latents, dtype=torch.int64, device=self.device)
         """Vectors seen since each latent fired."""
+        self.dead_now = torch.zeros(sae.n_latents, dtype=torch.bool, device=self.device)
+        """(n,) the latents that steps take for dead: `dead` at the last of every `DEAD_EVERY` steps."""
+        self.any_dead = False
+        """Whether any of ``dead_now`` is, without waiting for the device."""
+        self.resampled = 0
+        """Re-initialisations of latents so far."""
+        self.grad_norm = torch.zeros((), device=self.device)
+        """Norm of the last step's gradient before clipping, if it is clipped."""
         self.first_bad = torch.tensor(-1, device=self.device)
         """First step (from 1) of this try whose loss wasn't finite; read without waiting each step."""
         scale = sae.norm_scale.double().cpu().numpy()
@@ -40,19 +55,24 @@ class Trainer:
 
     def learning_rate(self, step: int) -> float:
         """Rate of the step after ``step`` steps."""
-        return self.lr * min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else self.lr
+        return learning_rate(self.settings, step, self.n_steps)
 
     def dead(self) -> Tensor:
-        """(n,) bool, latents that count as dead."""
-        return self.silent >= self.dead_after
+        """(n,) bool, latents that are dead at this moment."""
+        return self.silent >= self.settings.dead_after
 
     def train(self, x: np.ndarray) -> tuple[Tensor, Forward]:
         """Do one step on raw activations (b, d) float32; return them normalised, and the forward pass."""
         u = self.sae.normalise(torch.from_numpy(x).to(self.device))
-        forward = self.sae.loss(u, self.step, self.dead())
+        if self.step % DEAD_EVERY == 0:
+            self.dead_now = self.dead()
+            self.any_dead = bool(self.dead_now.any())
+        forward = self.sae.loss(u, self.step, self.dead_now if self.any_dead else None)
         self.optimizer.zero_grad(set_to_none=True)
         forward.terms.loss.backward()
         self.sae.remove_parallel_gradient()
+        if self.settings.clip_norm is not None:
+            self.grad_norm = clip_gradients(self.sae.parameters(), self.settings.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         self.optimizer.step()
@@ -65,22 +85,29 @@ class Trainer:
 
     def figures(self, u: Tensor, forward: Forward) -> dict[str, float | int | None]:
         """Figures of the step just done, for `train.jsonl`; this waits for the device."""
-        return {
+        line: dict[str, float | int | None] = {
             **{name: float(value.detach()) for name, value in forward.terms._asdict().items()},
             **_quality(self._sums(u, forward)),
             "dead": int(self.dead().sum()),
             "lr": self.learning_rate(self.step - 1),
         }
+        if self.settings.clip_norm is not None:
+            line["grad_norm"] = float(self.grad_norm)
+        if self.settings.resample_every is not None:
+            line["resampled"] = self.resampled
+        return line
 
     @torch.no_grad()
     def evaluate(self, x: np.ndarray) -> dict[str, float | int | None]:
         """The same figures of the present weights on held-out activations (h, d) float32."""
         totals: dict[str, float] = {}
         accumulated = metrics.ReconstructionMetrics(self.centre)
+        dead = self.dead()
+        given = dead if bool(dead.any()) else None
         self.sae.eval()  # as it will be when it is loaded
         for part in np.array_split(x, -(-len(x) // EVAL_CHUNK)):
             u = self.sae.normalise(torch.from_numpy(part).to(self.device))
-            forward = self.sae.loss(u, self.step, self.dead())
+            forward = self.sae.loss(u, self.step, given)
             for name, value in forward.terms._asdict().items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(part)
             accumulated.merge([self._sums(u, forward)])
@@ -103,7 +130,8 @@ class Trainer:
         for name, parameter in self.sae.named_parameters():
             for key, value in self.optimizer.state[parameter].items():
                 state[f"adam.{name}.{key}"] = value
-        return {**state, "silent": self.silent}
+        resampled = torch.tensor(self.resampled)
+        return {**state, "silent": self.silent, "dead_now": self.dead_now, "resampled": resampled}
 
     def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Go on from what `tensors` gave after ``step`` steps; the inverse of it."""
@@ -120,6 +148,9 @@ class Trainer:
             }
         self.optimizer.state.update(state)
         self.silent = tensors["silent"].to(self.device)
+        self.dead_now = tensors["dead_now"].to(self.device)
+        self.any_dead = bool(self.dead_now.any())
+        self.resampled = int(tensors["resampled"])
         self.step = step
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 L1, LR, WARMUP = 8e-5, 4e-4, 500
 BETAS, EPS = (0.9, 0.999), 1e-8
+DEAD_EVERY = 10
 
 
 class Terms(NamedTuple):
@@ -62,17 +63,23 @@ def terms_and_gradients(p, u, dead):
 
 
 class Run:
-    """Adam with warm-up, unit decoder rows, the parallel gradient removed, silence counted in vectors."""
+    """Adam with warm-up, unit decoder rows, the parallel gradient removed, silence counted in vectors.
+
+    Which latents are dead is looked at before every tenth step.
+    """
 
     def __init__(self, parameters, dead_after):
         self.p = {name: value.copy() for name, value in parameters.items()}
         self.first = {name: np.zeros_like(value) for name, value in parameters.items()}
         self.second = {name: np.zeros_like(value) for name, value in parameters.items()}
         self.silent = np.zeros(len(self.p["b_enc"]), np.int64)
+        self.dead = np.zeros(len(self.p["b_enc"]), bool)
         self.dead_after, self.t = dead_after, 0
 
     def step(self, u):
-        terms, gradients, fires = terms_and_gradients(self.p, u, self.silent >= self.dead_after)
+        if self.t % DEAD_EVERY == 0:
+            self.dead = self.silent >= self.dead_after
+        terms, gradients, fires = terms_and_gradients(self.p, u, self.dead)
         rows = self.p["W_dec"]
         gradients["W_dec"] -= (gradients["W_dec"] * rows).sum(1, keepdims=True) * rows
         self.t += 1

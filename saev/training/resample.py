@@ -1,0 +1,111 @@
+"""Re-initialises dead latents from examples that are poorly reconstructed.
+
+Bricken et al. 2023, "Towards Monosemanticity: Decomposing Language Models With Dictionary Learning",
+Transformer Circuits, appendix "Neuron Resampling". What differs: a latent is dead by ``dead_after``, and
+examples are drawn from `EXAMPLES` training vectors.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saev.sae import Sae
+from saev.sae.base import unit_rows
+from saev.training.data import Vectors, sample
+from saev.training.trainer import EVAL_CHUNK, Trainer
+
+EXAMPLES = 32_768
+"""Training vectors whose loss is looked at (more if more latents are dead)."""
+ENCODER_SHARE = 0.2
+"""Of the mean norm of living latents' encoder columns, that a new column has."""
+
+
+def is_due(trainer: Trainer) -> bool:
+    """Whether the last step crossed a multiple of ``resample_every`` training vectors."""
+    settings, step = trainer.settings, trainer.step
+    every = settings.resample_every
+    if every is None or step == 0 or step > settings.resample_until * trainer.n_steps:
+        return False
+    size = settings.batch_size
+    return step * size // every > (step - 1) * size // every
+
+
+def resample_if_due(trainer: Trainer, vectors: Vectors) -> None:
+    """To be called before each step: then a state saved after any step says all that follows."""
+    if is_due(trainer):
+        resample(trainer, vectors)
+
+
+@torch.no_grad()
+def resample(trainer: Trainer, vectors: Vectors) -> int:
+    """Re-initialise the dead latents; a function of the trainer's state, its step and the seed.
+
+    If there are fewer examples that have a loss than dead latents, the last ones stay as they are: two
+    latents with the same weights would remain equal for ever.
+
+    Args:
+        trainer: changed in place: weights, moments of Adam, counts of silence.
+        vectors: the training vectors.
+
+    Returns:
+        how many latents were re-initialised.
+    """
+    sae, dead = trainer.sae, trainer.dead()
+    latents = dead.nonzero().flatten()
+    if not len(latents):
+        return 0
+    rng = np.random.default_rng([trainer.settings.seed, trainer.step, 4])
+    pool = _pool(vectors, max(EXAMPLES, len(latents)), rng)
+    losses = squared_errors(trainer, vectors, pool)
+    total = losses.sum()
+    if not (np.isfinite(total) and total > 0):
+        return 0  # weights that aren't finite are reported by the next check
+    size = min(len(latents), int(np.count_nonzero(losses)))
+    chosen = pool[rng.choice(len(pool), size, replace=False, p=losses / total)]
+    x = torch.from_numpy(vectors.gather(chosen)).to(trainer.device)
+    directions = unit_rows(sae.normalise(x) - sae.b_dec)
+    latents = latents[:size]
+    _set_rows(trainer, latents, directions, _length(sae, ~dead))
+    trainer.silent[latents] = 0
+    trainer.dead_now[latents] = False
+    trainer.any_dead = bool(trainer.dead_now.any())
+    trainer.resampled += size
+    return size
+
+
+def squared_errors(trainer: Trainer, vectors: Vectors, chosen: np.ndarray) -> np.ndarray:
+    """‖u − û‖² of the vectors ``chosen`` (m,) with the present weights: (m,) float64.
+
+    0 where u is ``b_dec``, which has no direction.
+    """
+    sae, found = trainer.sae, []
+    for start in range(0, len(chosen), EVAL_CHUNK):
+        x = torch.from_numpy(vectors.gather(chosen[start : start + EVAL_CHUNK]))
+        u = sae.normalise(x.to(trainer.device))
+        error = (u - sae.loss(u, trainer.step, None).reconstruction).square().sum(dim=1)
+        found.append(torch.where((u != sae.b_dec).any(dim=1), error, 0).double().cpu().numpy())
+    return np.concatenate(found)
+
+
+def _pool(vectors: Vectors, at_most: int, rng: np.random.Generator) -> np.ndarray:
+    """Distinct vectors, ascending; `sample` with a key drawn by ``rng``."""
+    return sample(vectors.n, at_most, [int(rng.integers(2**32))])
+
+
+def _length(sae: Sae, alive: Tensor) -> float:
+    """Norm of new encoder columns: a share of the living ones' mean, or the initial scale if none lives."""
+    norms = sae.W_enc.norm(dim=0).double().cpu().numpy()[alive.cpu().numpy()]
+    return ENCODER_SHARE * float(norms.mean()) if len(norms) else sae.initial_encoder_scale()
+
+
+def _set_rows(trainer: Trainer, latents: Tensor, directions: Tensor, length: float) -> None:
+    """Set the weights of ``latents`` (m,) to ``directions`` (m, d), and their moments of Adam to 0."""
+    sae = trainer.sae
+    sae.W_dec[latents] = directions
+    sae.W_enc[:, latents] = directions.T * length
+    sae.b_enc[latents] = 0
+    for parameter, axis in ((sae.W_dec, 0), (sae.W_enc, 1), (sae.b_enc, 0)):
+        moments = trainer.optimizer.state[parameter]
+        for name in ("exp_avg", "exp_avg_sq"):
+            if name in moments:
+                moments[name].index_fill_(axis, latents, 0)

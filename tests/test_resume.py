@@ -1,0 +1,139 @@
+"""Trainings that are interrupted and go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from trained import EVERY, RESULTS, ROOT, TOPK, arguments, run
+
+from saev import train
+from saev.stage import Stopped
+
+
+class Halt(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("saves", [1, 2, 13, 30])
+def test_going_on_from_any_state_gives_the_bytes_of_the_undisturbed_run(
+    name, saves, activations, truth, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(train, "STATE_SECONDS", 0.0)
+    original, count = train.State.save, []
+
+    def save_then_halt(self, tensors, step):
+        original(self, tensors, step)
+        count.append(step)
+        if len(count) == saves:
+            self.append({"step": "of a later, lost part of the run"})
+            raise Halt
+
+    monkeypatch.setattr(train.State, "save", save_then_halt)
+    with pytest.raises(Halt):
+        run(EVERY[name], activations, tmp_path / "s")
+    assert not any((tmp_path / "s" / name).exists() for name in RESULTS)
+    monkeypatch.setattr(train.State, "save", original)
+    steps = []
+    original_train = train.Trainer.train
+    monkeypatch.setattr(
+        train.Trainer,
+        "train",
+        lambda self, x: (steps.append(self.step), original_train(self, x))[1],
+    )
+    assert run(EVERY[name], activations, tmp_path / "s") == truth[name]
+    assert steps[0] == count[-1] == saves
+
+
+def test_a_damaged_state_is_left_aside(activations, truth, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "STATE_SECONDS", 0.0)
+    monkeypatch.setattr(
+        train.Trainer, "finite", lambda self: self.step < 9 or (_ for _ in ()).throw(Halt)
+    )
+    with pytest.raises(Halt):
+        run(TOPK, activations, tmp_path / "s")
+    monkeypatch.undo()
+    (state,) = (tmp_path / "s" / ".state").glob("*/state.safetensors")
+    state.write_bytes(state.read_bytes()[:-100])
+    assert run(TOPK, activations, tmp_path / "s") == truth["topk"]
+
+
+def program(settings, activations, out, step_seconds):
+    """The stage as a program of its own, slowed down so that it can be killed in its middle."""
+    code = (
+        "import sys, time\n"
+        "from saev import stage, train\n"
+        "train.STATE_SECONDS = 0.0\n"
+        "step = train.Trainer.train\n"
+        f"train.Trainer.train = lambda self, x: (time.sleep({step_seconds}), step(self, x))[1]\n"
+        "stage.run(train.main)\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments(settings, activations, out)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(condition, process):
+    while process.poll() is None:
+        if condition():
+            return
+        time.sleep(0.002)
+    raise AssertionError(f"it ended before: {process.stderr.read()}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wait", [0.0, 0.05, 0.31, 0.8])
+def test_killed_at_any_instant_and_run_again_it_ends_with_the_same_bytes(
+    wait, activations, truth, tmp_path
+):
+    out = tmp_path / "s"
+    process = program(TOPK, activations, out, 0.02)
+    wait_until(lambda: list(out.glob(".state/*/train.jsonl")), process)
+    time.sleep(wait)
+    process.kill()
+    process.wait()
+    assert not (out / "meta.json").exists()
+    assert run(TOPK, activations, out) == truth["topk"]
+    assert sorted(p.name for p in out.iterdir()) == sorted([*RESULTS, "run.json"])
+
+
+@pytest.mark.slow
+def test_asked_to_stop_it_saves_its_state_and_goes_on_from_there(
+    activations, truth, tmp_path, monkeypatch
+):
+    out = tmp_path / "s"
+    process = program(TOPK, activations, out, 0.05)
+    wait_until(lambda: list(out.glob(".state/*/state.safetensors")), process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 128 + signal.SIGTERM
+    first = []
+    original = train.Trainer.train
+    monkeypatch.setattr(
+        train.Trainer, "train", lambda self, x: (first.append(self.step), original(self, x))[1]
+    )
+    assert run(TOPK, activations, out) == truth["topk"]
+    assert first[0] > 0
+
+
+def test_a_stop_in_the_middle_of_a_step_is_noticed_after_it(activations, tmp_path, monkeypatch):
+    original = train.Trainer.train
+
+    def stop_at_five(self, x):
+        if self.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, x)
+
+    monkeypatch.setattr(train.Trainer, "train", stop_at_five)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped):
+        run(TOPK, activations, tmp_path / "s")
+    assert signal.getsignal(signal.SIGTERM) is before
+    (state,) = (tmp_path / "s" / ".state").glob("*/state.safetensors")
+    assert b'\\"step\\":5' in state.read_bytes()

@@ -1,0 +1,70 @@
+"""Settings of small trainings, and how tests run them."""
+
+import json
+from pathlib import Path
+
+from saev import train
+
+ROOT = Path(__file__).resolve().parent.parent
+D = 24
+RESULTS = ("checkpoint.safetensors", "train.jsonl", "curves.png", "meta.json")
+TOPK = {
+    "architecture": "topk",
+    "layer": 1,
+    "tokens": "cls",
+    "n_latents": 160,
+    "k": 2,
+    "aux_k": 8,
+    "aux_coefficient": 0.03,
+    "dead_after": 64,
+    "normalisation": "per_dimension",
+    "batch_size": 64,
+    "epochs": 6.0,
+    "lr": 0.003,
+    "warmup_steps": 5,
+    "held_out": 0.2,
+    "log_every": 7,
+    "eval_every": 20,
+}
+RELU = {k: v for k, v in TOPK.items() if k not in ("k", "aux_k", "aux_coefficient")} | {
+    "architecture": "relu",
+    "l1": 0.03,
+    "l1_warmup_steps": 10,
+}
+SELECTING = {
+    "batchtopk": TOPK | {"architecture": "batchtopk"},
+    "matryoshka": TOPK | {"architecture": "matryoshka", "widths": [40, 160]},
+    "matryoshka-topk": TOPK | {"architecture": "matryoshka", "widths": [40, 160], "over": "topk"},
+    "archetypal": TOPK | {"architecture": "archetypal", "n_points": 100, "relaxation": 0.2},
+}
+JUMPRELU = {k: v for k, v in TOPK.items() if k != "k"} | {
+    "architecture": "jumprelu",
+    "sparsity": 0.01,
+    "sparsity_warmup_steps": 10,
+    "bandwidth": 0.1,
+    "initial_threshold": 0.05,
+}
+EVERY = {"topk": TOPK, "relu": RELU, "jumprelu": JUMPRELU, **SELECTING}
+
+
+def arguments(settings, activations, out, threads=1):
+    spec = json.dumps({"settings": settings, "code": "c0de"})
+    return [
+        *("--spec", spec, "--activations", str(activations), "--out", str(out)),
+        *("--threads", str(threads)),
+    ]
+
+
+def run(settings, activations, out, threads=1):
+    """Train in this process; return the bytes of what must be reproducible."""
+    train.main(arguments(settings, activations, out, threads))
+    return {name: (out / name).read_bytes() for name in RESULTS}
+
+
+def read(settings, **changes):
+    """The settings as the trainer takes them."""
+    return train.read_settings(settings | changes)
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]

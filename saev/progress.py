@@ -57,12 +57,10 @@ class Progress:
         """The line for the moment ``now`` of ``time.monotonic()``."""
         rate = self.rate(now)
         left = duration((self.total - self.done) / rate) if rate else "unknown time"
-        total = quantity(self.total) if self.total >= 1e6 else f"{self.total:,}"
         share = 100 * self.done / self.total if self.total else 100
-        text = (
-            f"{self.what}: {share:.0f} % of {total} {self.unit} · "
-            f"{quantity(rate)} {self.unit}/s · {left} left"
-        )
+        # Figures take the place of the total: a line has room in 100 columns.
+        total = "" if note else f" of {self.total:,} {self.unit}"
+        text = f"{self.what}: {share:.0f} %{total} · {quantity(rate)} {self.unit}/s · {left} left"
         return f"{text} · {note}" if note else text
 
     def rate(self, now: float | None = None) -> float:

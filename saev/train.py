@@ -34,7 +34,7 @@ from saev.training.resample import resample_if_due
 from saev.training.sink import Sink
 from saev.training.state import State
 from saev.training.stopping import is_spent
-from saev.training.trainer import TRAINING_ONLY, Trainer
+from saev.training.trainer import TRAINING_ONLY, Trainer, in_short
 
 STATE_SECONDS = 20.0
 """Time between two states; saving one changes no result."""
@@ -198,9 +198,7 @@ def fit(
     if known:
         trainer.restore(tensors, step)
     size, saved = settings.batch_size, time.monotonic()
-    progress = Progress(
-        job.n_steps * size, "rows", f"train {job.stream.name}", done=trainer.step * size
-    )
+    progress = Progress(job.n_steps * size, "rows", job.stream.name, done=trainer.step * size)
     with sigterm() as stopping:
         pinned = device.type == "cuda"
         batches = data.batches(job.vectors, size, settings.seed, trainer.step, job.n_steps, pinned)
@@ -221,13 +219,11 @@ def fit(
                 line = {"step": trainer.step, "examples": trainer.step * size, **line}
                 state.append(line)
                 if evaluation and settings.patience is not None:
-                    figures = [kept.get("eval_nmse") for kept in state.lines()]
-                    last |= is_spent(figures, settings.patience, settings.min_improvement)
+                    found = [kept.get("eval_nmse") for kept in state.lines()]
+                    last |= is_spent(found, settings.patience, settings.min_improvement)
                 if sink:
                     sink.log(line, trainer.silent)
-                shown = {"loss": line["loss"], "nmse": line["nmse"], "L0": line["l0"]}
-                note = " · ".join(f"{k} {v:.3g}" for k, v in shown.items() if v is not None)
-                note += f" · {line['dead']} dead"
+                note = in_short(line)
             if save and not last:
                 state.save(trainer.tensors(), trainer.step)
                 saved = time.monotonic()

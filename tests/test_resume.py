@@ -1,5 +1,6 @@
 """Trainings that are interrupted and go on."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,7 +8,8 @@ import sys
 import time
 
 import pytest
-from trained import EVERY, RESULTS, ROOT, TOPK, arguments, run
+import torch
+from trained import EVERY, EVERYTHING, RELU, RESULTS, ROOT, TOPK, arguments, lines, run
 
 from saev import train
 from saev.stage import Stopped
@@ -46,6 +48,42 @@ def test_going_on_from_any_state_gives_the_bytes_of_the_undisturbed_run(
     )
     assert run(EVERY[name], activations, tmp_path / "s") == truth[name]
     assert steps[0] == count[-1] == saves
+
+
+# A stronger penalty, so that latents die.
+DYING = RELU | {"l1": 1.0, "lr": 0.02, "ghost_gradients": True, "mse_over_norm": True}
+
+
+@pytest.mark.parametrize("settings", [TOPK, DYING], ids=["topk", "relu"])
+def test_with_every_option_on_it_goes_on_from_every_state_and_threads_change_no_byte(
+    settings, activations, tmp_path, monkeypatch
+):
+    settings = settings | EVERYTHING
+    whole = run(settings, activations, tmp_path / "t1" / "s")
+    assert run(settings, activations, tmp_path / "t3" / "s", threads=3) == whole
+    torch.set_num_threads(1)
+    last = lines(tmp_path / "t1" / "s")[-1]
+    assert last["resampled"] > 0
+    assert json.loads(whole["meta.json"])["summary"]["stopped_early"]
+    monkeypatch.setattr(train, "STATE_SECONDS", 0.0)
+    original, halted = train.State.save, []
+
+    def save_then_halt(self, tensors, step):
+        original(self, tensors, step)
+        halted.append(step)
+        raise Halt
+
+    # Each try does one step, saves, and is lost: all states are gone through.
+    monkeypatch.setattr(train.State, "save", save_then_halt)
+    out = tmp_path / "s"
+    while True:
+        try:
+            found = run(settings, activations, out)
+            break
+        except Halt:
+            pass
+    assert found == whole
+    assert halted == list(range(1, last["step"]))
 
 
 def test_a_damaged_state_is_left_aside(activations, truth, tmp_path, monkeypatch):

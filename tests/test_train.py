@@ -13,6 +13,7 @@ from saev import train
 from saev.artifacts.activations import Activations
 from saev.blocks import held_out_mask
 from saev.training.curves import draw
+from saev.training.stopping import is_spent
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -140,7 +141,6 @@ KNOBS = [
     (TOPK, "clip_norm", 0.01),
     (TOPK, "resample_every", 640),
     (RELU, "init", "data"),
-    (RELU, "resample_every", 640),
     (SELECTING["batchtopk"], "k", 3),
     (SELECTING["matryoshka"], "widths", [80, 160]),
     (SELECTING["matryoshka"], "over", "topk"),
@@ -174,6 +174,38 @@ def test_every_knob_changes_the_weights(settings, key, value, activations, truth
 def test_knobs_of_the_curve_change_the_curve(key, value, activations, truth, tmp_path):
     settings = RELU | {key: value}
     assert run(settings, activations, tmp_path / "s")["train.jsonl"] != truth["relu"]["train.jsonl"]
+
+
+def test_the_norm_of_gradients_is_in_the_curve_where_they_are_clipped(activations, truth, tmp_path):
+    run(TOPK | {"clip_norm": 0.01}, activations, tmp_path / "s")
+    assert all(line["grad_norm"] > 0 for line in lines(tmp_path / "s"))
+    assert "eval_grad_norm" not in lines(tmp_path / "s")[-1]
+    assert b"grad_norm" not in truth["topk"]["train.jsonl"]
+
+
+def test_the_rate_in_the_curve_is_the_schedules(activations, tmp_path):
+    run(TOPK | {"schedule": "linear"}, activations, tmp_path / "s")
+    found = {line["step"]: line["lr"] for line in lines(tmp_path / "s")}
+    last = max(found)
+    assert found[last] == pytest.approx(0.003 / (last - 5))
+    assert found[21] == pytest.approx(0.003 * (1 - 15 / (last - 5)))
+
+
+def test_it_stops_when_held_out_images_are_reconstructed_no_better(activations, truth, tmp_path):
+    settings = TOPK | {"eval_every": 5, "patience": 2, "min_improvement": 0.3}
+    files = run(settings, activations, tmp_path / "s")
+    found = [line["eval_nmse"] for line in lines(tmp_path / "s") if "eval_nmse" in line]
+    assert not is_spent(found[:-1], 2, 0.3)
+    assert is_spent(found, 2, 0.3)
+    summary = json.loads(files["meta.json"])["summary"]
+    assert summary["stopped_early"] is True
+    assert summary["steps"] == lines(tmp_path / "s")[-1]["step"] == 5 * len(found) < 45
+    assert summary["examples"] == 64 * summary["steps"]
+    # One that has no reason to stop is the one without patience.
+    patient = run(TOPK | {"patience": 99}, activations, tmp_path / "p")
+    assert patient["train.jsonl"] == truth["topk"]["train.jsonl"]
+    assert json.loads(patient["meta.json"])["summary"]["stopped_early"] is False
+    assert b"stopped_early" not in truth["topk"]["meta.json"]
 
 
 def test_latents_die_after_as_many_vectors_as_the_setting_says(activations, tmp_path):

@@ -6,12 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+import safetensors.torch
 from synthetic import planted, write_activations
-from trained import ROOT, TOPK, D, arguments, lines, run
+from trained import RELU, ROOT, TOPK, D, arguments, lines, run
 
 from saev import sae as saes
 from saev import train
 from saev.errors import UserError
+from saev.training import trainer
 
 
 def test_a_rate_that_is_too_high_stops_with_the_step_and_the_last_good_state(
@@ -24,6 +26,43 @@ def test_a_rate_that_is_too_high_stops_with_the_step_and_the_last_good_state(
         run(TOPK | {"lr": 1e30, "warmup_steps": 0}, activations, tmp_path / "s")
     assert ".state" in str(error.value)
     assert not (tmp_path / "s" / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["saving", "not-saving"])
+@pytest.mark.parametrize("settings", [TOPK, RELU], ids=["topk", "relu"])
+def test_the_last_good_state_is_kept_and_the_next_try_fails_in_the_same_way(
+    settings, seconds, activations, tmp_path, monkeypatch
+):
+    rate, first = trainer.learning_rate, []
+    monkeypatch.setattr(
+        trainer, "learning_rate", lambda s, step, n: 1e30 if step == 11 else rate(s, step, n)
+    )
+    monkeypatch.setattr(train, "STATE_SECONDS", seconds)
+    original = train.Trainer.train
+
+    def recording(self, x):
+        first.append(self.step)
+        return original(self, x)
+
+    monkeypatch.setattr(train.Trainer, "train", recording)
+    said = []
+    for _ in range(2):
+        first.clear()
+        with pytest.raises(UserError, match=r"at step 13 of 45: .* is probably too high") as error:
+            run(settings, activations, tmp_path / "s")
+        said.append(str(error.value))
+    assert said[0] == said[1]
+    assert not (tmp_path / "s" / "checkpoint.safetensors").exists()
+    if seconds:
+        return
+    assert first[0] == 11
+    (state,) = (tmp_path / "s" / ".state").glob("*/state.safetensors")
+    tensors = safetensors.torch.load_file(state)
+    assert all(bool(t.isfinite().all()) for t in tensors.values())
+    monkeypatch.setattr(trainer, "learning_rate", rate)
+    assert run(settings, activations, tmp_path / "s") == run(
+        settings, activations, tmp_path / "other" / "s"
+    )
 
 
 @pytest.mark.parametrize("normalisation", ["none", "per_dimension"])

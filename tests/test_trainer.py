@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from synthetic import planted
-from trained import TOPK, read
+from trained import RELU, TOPK, read
 
 from saev import sae as saes
-from saev.training.trainer import Trainer
+from saev.progress import Progress
+from saev.training.clip import clip_gradients
+from saev.training.trainer import Trainer, in_short
 
 
 def test_no_step_spends_its_decoder_gradient_on_the_length_of_rows():
@@ -40,3 +42,91 @@ def test_latents_that_start_too_weak_to_be_selected_live_by_the_auxiliary_loss(a
     for _ in range(400):
         trainer.train(vectors[order.integers(0, 8000, 256)] - vectors.mean(0))
     assert (int(trainer.dead().sum()) < 40) == revived
+
+
+def trainer_of(settings=TOPK, n_steps=100, d=32, **changes):
+    settings = read(settings, **changes)
+    sae = saes.build(settings.model_dump(), d, torch.Generator().manual_seed(0))
+    return Trainer(sae, settings, n_steps=n_steps, mean=np.zeros(d))
+
+
+@pytest.mark.parametrize("settings", [TOPK, RELU], ids=["topk", "relu"])
+def test_a_long_gradient_is_shortened_and_a_short_one_left_alone(settings):
+    vectors, _ = planted(64, 32, 128, 6, 0.05)
+    free, loose, tight = (trainer_of(settings, clip_norm=limit) for limit in (None, 1e6, 1e-3))
+    for trainer in (free, loose, tight):
+        trainer.train(vectors)
+    gradients = [[p.grad for p in t.sae.parameters()] for t in (free, loose, tight)]
+    norm = float(torch.cat([g.double().flatten() for g in gradients[0]]).norm())
+    for trainer in (loose, tight):
+        assert float(trainer.grad_norm) == pytest.approx(norm, rel=1e-5)
+    assert all(map(torch.equal, gradients[0], gradients[1]))
+    for full, short in zip(gradients[0], gradients[2], strict=True):
+        torch.testing.assert_close(short, full * (1e-3 / norm))
+    along = (tight.sae.W_dec.grad * trainer_of(settings).sae.W_dec).sum(dim=1)
+    assert along.abs().max() < 1e-7
+
+
+def test_the_clipped_norm_does_not_depend_on_threads():
+    generator = torch.Generator().manual_seed(0)
+    parameters = [torch.empty(shape) for shape in ((208, 4112), (4112,), (4112, 208), (208,))]
+    gradients = [torch.randn(p.shape, generator=generator) for p in parameters]
+    gradients[0] = gradients[0].T.contiguous().T  # as an encoder's gradient may lie
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        for p, g in zip(parameters, gradients, strict=True):
+            p.grad = g.clone(memory_format=torch.preserve_format)
+        found.append((clip_gradients(parameters, 1.0), [p.grad for p in parameters]))
+    torch.set_num_threads(1)
+    for norm, clipped in found[1:]:
+        assert torch.equal(norm, found[0][0])
+        assert all(map(torch.equal, clipped, found[0][1]))
+
+
+def test_which_latents_are_dead_is_looked_at_before_every_tenth_step(monkeypatch):
+    vectors, _ = planted(64, 32, 128, 6, 0.05)
+    trainer = trainer_of(dead_after=3 * 64, batch_size=64)
+    given, exact = [], []
+    original = trainer.sae.loss
+
+    def recording(u, step, dead):
+        given.append(None if dead is None else dead.clone())
+        return original(u, step, dead)
+
+    monkeypatch.setattr(trainer.sae, "loss", recording)
+    for _ in range(25):
+        exact.append(trainer.dead())
+        trainer.train(vectors)
+    assert int(exact[4].sum()) > 0
+    assert given[:10] == [None] * 10
+    for step in range(10, 25):
+        assert torch.equal(given[step], exact[step // 10 * 10])
+
+
+def test_the_dead_of_the_last_look_are_part_of_the_state():
+    vectors, _ = planted(64, 32, 128, 6, 0.05)
+    first, second = trainer_of(dead_after=64), trainer_of(dead_after=64)
+    for _ in range(13):
+        first.train(vectors)
+    first.silent.zero_()  # as if all had fired since
+    second.restore({k: v.clone() for k, v in first.tensors().items()}, first.step)
+    assert second.any_dead
+    assert torch.equal(second.dead_now, first.dead_now)
+    for trainer in (first, second):
+        trainer.train(vectors)
+    assert all(map(torch.equal, first.sae.parameters(), second.sae.parameters()))
+
+
+def test_a_line_of_progress_has_everything_and_fits_a_terminal():
+    progress = Progress(123_456_789, "rows", "layer-11.patches")
+    progress.done = 45_678_901
+    line = {"loss": 0.001234, "nmse": 0.23456, "l0": 32.125, "dead": 12345}
+    text = progress.line(progress.started + 3600, in_short(line))
+    assert text == (
+        "layer-11.patches: 37 % · 12,689 rows/s · 1:42:10 left · "
+        "loss 0.00123 nmse 0.235 L0 32.1 dead 12345"
+    )
+    assert len(text) <= 100
+    assert "nmse" not in in_short(line | {"nmse": None})
+    assert "37 % of 123,456,789 rows" in progress.line(progress.started + 3600)

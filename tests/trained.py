@@ -45,6 +45,20 @@ JUMPRELU = {k: v for k, v in TOPK.items() if k != "k"} | {
     "initial_threshold": 0.05,
 }
 EVERY = {"topk": TOPK, "relu": RELU, "jumprelu": JUMPRELU, **SELECTING}
+EVERYTHING = {
+    "schedule": "cosine",
+    "decay_from": 0.3,
+    "lr_end": 0.1,
+    "clip_norm": 0.02,
+    "b_dec_init": "geometric_median",
+    "init": "data",
+    "resample_every": 640,
+    "resample_until": 0.8,
+    "patience": 2,
+    "min_improvement": 0.2,
+    "eval_every": 9,
+}
+"""Every option of the trainer that is off otherwise; with these, both trainings stop early."""
 
 
 def arguments(settings, activations, out, threads=1):

@@ -88,6 +88,7 @@ def geometric_median(sae: Sae, vectors: Vectors, chosen: np.ndarray) -> np.ndarr
     return point
 
 
+@torch.no_grad()
 def directions_from(sae: Sae, vectors: Vectors, key: list[int]) -> None:
     """Point the latents at training vectors, seen from ``b_dec``; the encoder reads the same directions.
 

@@ -121,8 +121,8 @@ class Trainer:
         return metrics.block_sums(x, xh, l0, np.zeros(len(l0)), self.centre)
 
     def finite(self) -> bool:
-        """Whether all weights are finite."""
-        return all(bool(p.isfinite().all()) for p in self.sae.parameters())
+        """Whether all weights are finite, and small enough that the next loss, of their squares, can be."""
+        return all(bool(p.square().sum().isfinite()) for p in self.sae.parameters())
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the next step depends on, but for ``step``."""
@@ -152,6 +152,13 @@ class Trainer:
         self.any_dead = bool(self.dead_now.any())
         self.resampled = int(tensors["resampled"])
         self.step = step
+
+
+def in_short(line: Mapping[str, Any]) -> str:
+    """The figures of a line of `train.jsonl` that fit beside the progress: ``loss 0.12 nmse 0.2 L0 32 dead 7``."""
+    shown = {"loss": line["loss"], "nmse": line["nmse"], "L0": line["l0"]}
+    figures = [f"{name} {value:.3g}" for name, value in shown.items() if value is not None]
+    return " ".join([*figures, f"dead {line['dead']}"])
 
 
 def _quality(sums: metrics.Sums) -> dict[str, float | None]:

@@ -32,6 +32,9 @@ def test_threads_change_no_byte_at_sizes_where_work_is_split(settings, tmp_path)
     vectors, _ = planted(3000, 208, 100, 3, 0.05)
     folder = write_activations(tmp_path / "a", {"layer-01.cls": vectors})
     large = settings | {"n_latents": 784, "batch_size": 1111, "dead_after": 3000}
+    large |= {"clip_norm": 0.01, "normalisation": "none", "b_dec_init": "geometric_median"}
+    if large["architecture"] != "archetypal":
+        large |= {"resample_every": 2500, "init": "data"}
     if "widths" in large:
         large["widths"] = [100, 784]
     found = [run(large, folder, tmp_path / str(t) / "s", t) for t in (1, 2, 4)]
@@ -168,6 +171,29 @@ def test_every_knob_changes_the_weights(settings, key, value, activations, truth
         before[name].shape != after[name].shape or not torch.equal(before[name], after[name])
         for name in ("W_enc", "W_dec")
     )
+
+
+DEPENDENT = [
+    ({"schedule": "linear"}, "schedule", "cosine"),
+    ({"schedule": "linear"}, "decay_from", 0.5),
+    ({"schedule": "linear"}, "lr_end", 0.5),
+    ({"clip_norm": 0.01}, "clip_norm", 0.02),
+    ({"resample_every": 640}, "resample_every", 960),
+    ({"resample_every": 640}, "resample_until", 0.9),
+    ({"patience": 1, "min_improvement": 0.3, "eval_every": 5}, "patience", 2),
+    ({"patience": 1, "min_improvement": 0.3, "eval_every": 5}, "min_improvement", 0.0),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("others", "key", "value"), DEPENDENT)
+def test_every_knob_that_needs_another_changes_the_weights(
+    others, key, value, activations, tmp_path
+):
+    run(TOPK | others, activations, tmp_path / "a")
+    run(TOPK | others | {key: value}, activations, tmp_path / "b")
+    before, after = (saes.load(tmp_path / name) for name in "ab")
+    assert not torch.equal(before.W_dec, after.W_dec)
 
 
 @pytest.mark.parametrize(("key", "value"), [("log_every", 3), ("eval_every", 9)])

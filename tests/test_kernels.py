@@ -89,13 +89,57 @@ def test_each_compiled_loop_equals_the_plain_one(b, n, d, threads):
         for fast, slow in (
             (cpu.decode(*codes, weight), plain.decode(*codes, weight)),
             (
-                cpu.products(*codes[:2], weight, rows),
-                plain.products(*codes[:2], weight, rows),
-            ),
-            (
                 cpu.sum_by_latent(order, codes[2], rows),
                 plain.sum_by_latent(order, codes[2], rows),
             ),
         ):
             torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
+        given = (*codes, weight, weight[0], rows)
+        for fast, slow in zip(cpu.reconstruct(*given), plain.reconstruct(*given), strict=True):
+            torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-4)
+    for fast, slow in zip(
+        cpu.squared_error(rows, 2 * rows[:, :1] * rows),
+        plain.squared_error(rows, 2 * rows[:, :1] * rows),
+        strict=True,
+    ):
+        torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
     torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_adam_is_the_one_of_pytorch_also_in_the_other_order_of_memory(dtype, transposed):
+    weights = [torch.randn(7, 13, dtype=dtype) for _ in range(3)]
+    weights = [w.T.contiguous().T if transposed else w for w in weights]
+    weights[1:] = [w.copy_(weights[0]) for w in weights[1:]]
+    theirs = torch.nn.Parameter(weights[2])
+    optimizer = torch.optim.Adam([theirs], lr=0.05)
+    moments = [[torch.zeros_like(w) for _ in range(2)] for w in weights[:2]]
+    for step in range(1, 6):
+        grad = torch.randn(7, 13, dtype=dtype)
+        theirs.grad = 0.5 * grad
+        optimizer.step()
+        for kernel, weight, own in zip((cpu, plain), weights, moments, strict=False):
+            given = grad.T.contiguous().T if transposed else grad
+            kernel.adam(weight, given, *own, rate=0.05, step=step, scale=0.5, unit_rows=False)
+            torch.testing.assert_close(weight, theirs.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_rows_that_adam_keeps_at_norm_1_do_not_follow_a_gradient_along_them():
+    start = torch.nn.functional.normalize(torch.randn(5, 9), dim=1)
+    results = []
+    for kernel in (cpu, plain):
+        weight, moments = start.clone(), [torch.zeros(5, 9) for _ in range(2)]
+        grad = torch.randn(5, 9, generator=torch.Generator().manual_seed(1)) + 3 * start
+        kernel.adam(weight, grad, *moments, rate=0.1, step=1, scale=1.0, unit_rows=True)
+        torch.testing.assert_close(weight.norm(dim=1), torch.ones(5))
+        assert float((moments[0] * start).sum(dim=1).abs().max()) < 1e-6
+        assert float(moments[0].norm(dim=1).min()) > 0.1
+        results.append(weight)
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+
+
+def test_moments_that_lie_otherwise_than_their_weight_are_refused():
+    weight, other = torch.zeros(3, 5), torch.zeros(5, 3).T
+    with pytest.raises(ValueError, match="lie in memory alike"):
+        cpu.adam(weight, weight, other, other, rate=0.1, step=1, scale=1.0, unit_rows=False)

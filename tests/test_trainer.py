@@ -8,7 +8,7 @@ from trained import RELU, TOPK, read
 
 from saev import sae as saes
 from saev.progress import Progress
-from saev.training.clip import clip_gradients
+from saev.training.clip import clipping
 from saev.training.trainer import Trainer, in_short
 
 
@@ -19,8 +19,9 @@ def test_no_step_spends_its_decoder_gradient_on_the_length_of_rows():
     trainer = Trainer(sae, settings, n_steps=10, mean=vectors.mean(0))
     before = sae.W_dec.detach().clone()
     trainer.train(vectors)
-    along = (sae.W_dec.grad * before).sum(dim=1)
-    assert along.abs().max() < 1e-5 * sae.W_dec.grad.norm(dim=1).max()
+    taken = trainer.adam.moments["W_dec"][0]
+    along = (taken * before).sum(dim=1)
+    assert along.abs().max() < 1e-5 * taken.norm(dim=1).max()
 
 
 @pytest.mark.slow
@@ -53,18 +54,37 @@ def trainer_of(settings=TOPK, n_steps=100, d=32, **changes):
 @pytest.mark.parametrize("settings", [TOPK, RELU], ids=["topk", "relu"])
 def test_a_long_gradient_is_shortened_and_a_short_one_left_alone(settings):
     vectors, _ = planted(64, 32, 128, 6, 0.05)
-    free, loose, tight = (trainer_of(settings, clip_norm=limit) for limit in (None, 1e6, 1e-3))
-    for trainer in (free, loose, tight):
-        trainer.train(vectors)
-    gradients = [[p.grad for p in t.sae.parameters()] for t in (free, loose, tight)]
-    norm = float(torch.cat([g.double().flatten() for g in gradients[0]]).norm())
+    loose, tight = (trainer_of(settings, clip_norm=limit) for limit in (1e6, 1e-3))
+    given = []
+
+    def recording(number, rate, scale):
+        gradients = [p.grad.double().flatten() for p in trainer.sae.parameters()]
+        given.append((torch.cat(gradients), float(scale)))
+
     for trainer in (loose, tight):
-        assert float(trainer.grad_norm) == pytest.approx(norm, rel=1e-5)
-    assert all(map(torch.equal, gradients[0], gradients[1]))
-    for full, short in zip(gradients[0], gradients[2], strict=True):
-        torch.testing.assert_close(short, full * (1e-3 / norm))
-    along = (tight.sae.W_dec.grad * trainer_of(settings).sae.W_dec).sum(dim=1)
-    assert along.abs().max() < 1e-7
+        trainer.adam.step = recording
+        trainer.train(vectors)
+    (gradient, one), (same, scale) = given
+    assert torch.equal(gradient, same)
+    norm = float(gradient.norm())
+    assert float(loose.grad_norm) == float(tight.grad_norm) == pytest.approx(norm, rel=1e-5)
+    assert one == 1.0
+    assert scale == pytest.approx(1e-3 / norm)
+    along = (trainer.sae.W_dec.grad * trainer.sae.W_dec).sum(dim=1)
+    assert float(along.detach().abs().max()) < 1e-7
+
+
+def test_clipping_changes_the_step_by_the_factor_alone():
+    # Adam's first steps are of the same length for any gradient: the moments tell.
+    vectors, _ = planted(64, 32, 128, 6, 0.05)
+    free, tight = (trainer_of(clip_norm=limit) for limit in (None, 1e-3))
+    for trainer in (free, tight):
+        trainer.train(vectors)
+    factor = 1e-3 / float(tight.grad_norm)
+    assert factor < 0.5
+    for name in ("W_enc", "W_dec", "b_dec"):
+        full, short = (t.adam.moments[name][0] for t in (free, tight))
+        torch.testing.assert_close(short, full * factor, rtol=1e-4, atol=1e-9)
 
 
 def test_the_clipped_norm_does_not_depend_on_threads():
@@ -77,11 +97,10 @@ def test_the_clipped_norm_does_not_depend_on_threads():
         torch.set_num_threads(threads)
         for p, g in zip(parameters, gradients, strict=True):
             p.grad = g.clone(memory_format=torch.preserve_format)
-        found.append((clip_gradients(parameters, 1.0), [p.grad for p in parameters]))
+        found.append(clipping(parameters, 1.0))
     torch.set_num_threads(1)
-    for norm, clipped in found[1:]:
-        assert torch.equal(norm, found[0][0])
-        assert all(map(torch.equal, clipped, found[0][1]))
+    for other in found[1:]:
+        assert all(map(torch.equal, other, found[0]))
 
 
 def test_which_latents_are_dead_is_looked_at_before_every_tenth_step(monkeypatch):

@@ -71,7 +71,7 @@ class Archetypal(TopK):
         """Take the data points ``points`` (p, d), centred, and tie the encoder to the decoder that they give."""
         lengths = points.norm(dim=1, keepdim=True)
         self.points.copy_(torch.where(lengths > 0, unit_rows(points), self.points))
-        self.normalise_decoder()
+        self.finish_step()
         self.W_enc.copy_(self.W_dec.T * self.initial_encoder_scale())
 
     def dictionary(self) -> Tensor:
@@ -79,7 +79,7 @@ class Archetypal(TopK):
         return unit_rows(rows + self.offset if self.relaxation else rows)
 
     @torch.no_grad()
-    def normalise_decoder(self) -> None:
+    def finish_step(self) -> None:
         """Bring Λ back to its bound, and ``W_dec`` to what the mixtures now give."""
         if self.relaxation:
             lengths = self.offset.norm(dim=1, keepdim=True).clamp_min(1e-12)

@@ -6,8 +6,10 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from saev.sae import kernels
+from saev.sae.sums import ordered_sum
 from saev.typing import typed
 
 MIN_ROWS = 8
@@ -19,8 +21,8 @@ class Forward(NamedTuple):
 
     terms: Any
     """A NamedTuple of scalars: ``loss``, which is differentiated, ``mse``, and the architecture's own."""
-    reconstruction: Float[Tensor, "b d"]
-    """Reconstruction in the normalised space, detached."""
+    residual: Float[Tensor, "b d"]
+    """What the reconstruction leaves over of the normalised vectors, u − û, detached."""
     n_active: Int[Tensor, " b"]
     """Active latents of each vector."""
     fired: Bool[Tensor, " n"]
@@ -184,10 +186,8 @@ class Sae(nn.Module):
             along = (grad * self.W_dec).sum(dim=1, keepdim=True)
             grad.addcmul_(along, self.W_dec, value=-1)
 
-    @torch.no_grad()
-    def normalise_decoder(self) -> None:
-        """Give each row of ``W_dec`` norm 1 again."""
-        self.W_dec.copy_(unit_rows(self.W_dec))
+    def finish_step(self) -> None:
+        """Called after each step of training, for architectures that compute the decoder."""
 
 
 def unit_rows(rows: Tensor) -> Tensor:
@@ -195,13 +195,28 @@ def unit_rows(rows: Tensor) -> Tensor:
     return rows / rows.norm(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
 
 
-def ordered_sum(values: Float[Tensor, " b"]) -> Float[Tensor, ""]:
-    """Sum of a vector that doesn't depend on the number of threads (PyTorch splits long flat sums)."""
-    chunk = 1024
-    padded = nn.functional.pad(values, (0, -len(values) % chunk))
-    return padded.view(-1, chunk).sum(dim=1).sum()
+class _MeanSquare(torch.autograd.Function):
+    """The mean square of ``u − reconstruction`` and that residual, with a gradient for the reconstruction."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
+        residual, sums = kernels.of(u).squared_error(u, reconstruction)
+        ctx.mark_non_differentiable(residual)
+        ctx.save_for_backward(residual)
+        return ordered_sum(sums) / residual.numel(), residual
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[None, Tensor]:
+        (residual,) = ctx.saved_tensors
+        return None, residual * (grad * (-2 / residual.numel()))
 
 
-def mean_square(error: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
-    """Mean of squares over vectors and dimensions."""
-    return ordered_sum(error.square().sum(dim=1)) / error.numel()
+def mean_square(
+    u: Float[Tensor, "b d"], reconstruction: Float[Tensor, "b d"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, "b d"]]:
+    """Mean over vectors and dimensions of the squared residual ``u − reconstruction``, and the residual.
+
+    Only the mean has a gradient, and only for the reconstruction.
+    """
+    return _MeanSquare.apply(u, reconstruction)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from saev.sae import kernels
+from saev.sae.sums import ordered_sum
 
 
 class Codes:
@@ -63,9 +64,7 @@ class Codes:
 
     def fired(self) -> Tensor:
         """(n,) bool, latents that are active in any vector."""
-        fired = torch.zeros(self.n_latents, dtype=torch.bool, device=self.latents.device)
-        fired[self.latents] = True
-        return fired
+        return self.order[0].diff() > 0
 
     def below(self, width: int) -> "Codes":
         """The entries of the first ``width`` latents."""
@@ -130,24 +129,37 @@ def attach(codes: Codes, u: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor)
     return codes.with_values(_Attach.apply(codes.values, codes, u, W_enc, b_enc, b_dec))
 
 
-class _Decode(torch.autograd.Function):
-    """``Σ_s values[s] · W_dec[latents[s]]`` of each vector."""
+class _Reconstruct(torch.autograd.Function):
+    """The mean square of ``u − W_decᵀ z − b_dec`` and that residual, with gradients for all but u."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, codes: Codes, W_dec: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, values: Tensor, codes: Codes, u: Tensor, W_dec: Tensor, b_dec: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        found = kernels.of(u).reconstruct(codes.starts, codes.latents, values, W_dec, b_dec, u)
+        residual, sums, products = found
         ctx.codes = codes
-        ctx.save_for_backward(values, W_dec)
-        return kernels.of(values).decode(codes.starts, codes.latents, values, W_dec)
+        ctx.mark_non_differentiable(residual)
+        ctx.save_for_backward(values, residual, products)
+        return ordered_sum(sums) / residual.numel(), residual
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        values, W_dec = ctx.saved_tensors
-        codes, kernel = ctx.codes, kernels.of(grad)
-        grad_values = kernel.products(codes.starts, codes.latents, W_dec, grad)
-        return grad_values, None, kernel.sum_by_latent(codes.order, values, grad)
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        values, residual, products = ctx.saved_tensors
+        factor = grad * (-2 / residual.numel())
+        grad_weight = kernels.of(values).sum_by_latent(ctx.codes.order, factor * values, residual)
+        return factor * products, None, None, grad_weight, factor * residual.sum(dim=0)
 
 
-def decode(codes: Codes, W_dec: Tensor) -> Tensor:
-    """Codes of b vectors and ``W_dec`` (n, d) to (b, d), with gradients for both."""
-    return _Decode.apply(codes.values, codes, W_dec)
+def reconstruct(codes: Codes, u: Tensor, W_dec: Tensor, b_dec: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean over vectors and dimensions of the squared residual ``u − W_decᵀ z − b_dec``, and the residual.
+
+    Args:
+        codes: z of the vectors ``u`` (b, d).
+        W_dec: (n, d); b_dec: (d,).
+
+    Returns:
+        (), with gradients for all but u; and (b, d), without.
+    """
+    return _Reconstruct.apply(codes.values, codes, u, W_dec, b_dec)

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from saev.sae import kernels
-from saev.sae.base import Active, Forward, Sae, mean_square, ordered_sum
+from saev.sae.base import Active, Forward, Sae, mean_square
 from saev.sae.codes import Codes
 from saev.sae.selecting import aux_terms
+from saev.sae.sums import ordered_sum
 from saev.typing import typed
 
 
@@ -140,13 +141,12 @@ class JumpRelu(Sae):
         theta = self.log_threshold.exp()
         z = _Jump.apply(pre, theta, self.bandwidth)
         reconstruction = torch.addmm(self.b_dec, z, self.W_dec)
-        mse = mean_square(u - reconstruction)
+        mse, residual = mean_square(u, reconstruction)
         penalty = ordered_sum(_Count.apply(pre, theta, self.bandwidth)) / len(u)
         if self.l0_target is not None:
             penalty = (penalty / self.l0_target - 1).square()
-        residual = (u - reconstruction).detach()
         aux_loss, aux = aux_terms(self, self.aux_k, pre.detach(), u, residual, dead)
         loss = mse + self.sparsity_at(step) * penalty + self.aux_coefficient * aux_loss
         fires = z.detach() > 0
         terms = JumpReluTerms(loss, mse.detach(), penalty.detach(), aux)
-        return Forward(terms, reconstruction.detach(), fires.sum(dim=1), fires.any(dim=0))
+        return Forward(terms, residual, fires.sum(dim=1), fires.any(dim=0))

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from saev.sae import kernels
-from saev.sae.base import Forward, Sae, mean_square
+from saev.sae.base import Forward, Sae
 from saev.sae.batchtopk import BatchTopK
-from saev.sae.codes import Codes, decode, stacked
+from saev.sae.codes import Codes, reconstruct, stacked
 from saev.sae.selecting import Selecting, aux_terms
+from saev.sae.sums import ordered_sum
 from saev.sae.topk import TopK
 
 
@@ -64,18 +65,19 @@ class Matryoshka(Selecting):
 
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
         with torch.no_grad():
-            pre = torch.addmm(self.folded_bias(), u, self.W_enc)
+            pre = self.preactivations_in_place(u)
             whole = self.select_in_training(pre, step) if self.training else self.select(pre)
             every = stacked(self.nested(pre, whole))
         # Each width's codes as vectors of their own: one pass over the weights for all of them.
-        n_widths, repeated = len(self.widths), u.repeat(len(self.widths), 1)
-        reconstructions = decode(self.attached(every, repeated), self.W_dec) + self.b_dec
-        nested = mean_square(repeated - reconstructions)
-        last = reconstructions[(n_widths - 1) * len(u) :].detach()
-        aux_loss, aux = aux_terms(self, self.aux_k, pre, u, u - last, dead)
+        repeated = u.repeat(len(self.widths), 1)
+        codes = self.attached(every, repeated)
+        nested, residuals = reconstruct(codes, repeated, self.W_dec, self.b_dec)
+        residual = residuals[-len(u) :]
+        mse = ordered_sum(residual.square().sum(dim=1)) / residual.numel()
+        aux_loss, aux = aux_terms(self, self.aux_k, pre, u, residual, dead)
         loss = nested + self.aux_coefficient * aux_loss
-        terms = MatryoshkaTerms(loss, mean_square(u - last), nested.detach(), aux)
-        return Forward(terms, last, whole.n_active, whole.fired())
+        terms = MatryoshkaTerms(loss, mse, nested.detach(), aux)
+        return Forward(terms, residual, whole.n_active, whole.fired())
 
     @torch.no_grad()
     def prefix(self, width: int) -> Selecting:

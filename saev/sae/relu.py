@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saev.sae.base import Active, Forward, Sae, mean_square, ordered_sum
+from saev.sae.base import Active, Forward, Sae, mean_square
 from saev.sae.selecting import aux_terms
+from saev.sae.sums import ordered_sum
 from saev.typing import typed
 
 TINY = 1e-12
@@ -104,19 +105,18 @@ class Relu(Sae):
         pre = torch.addmm(self.folded_bias(), u, self.W_enc)
         z = pre.relu()
         reconstruction = torch.addmm(self.b_dec, z, self.W_dec)
-        residual = u - reconstruction
-        mse = mean_square(residual)
-        error = _over_norm(residual, u) if self.mse_over_norm else mse
+        mse, residual = mean_square(u, reconstruction)
+        error = _over_norm(u - reconstruction, u) if self.mse_over_norm else mse
         l1 = ordered_sum(z.sum(dim=1)) / len(u)
         loss, ghost = error + self.l1_at(step) * l1, torch.zeros_like(mse)
-        aux_loss, aux = aux_terms(self, self.aux_k, pre.detach(), u, residual.detach(), dead)
+        aux_loss, aux = aux_terms(self, self.aux_k, pre.detach(), u, residual, dead)
         loss = loss + self.aux_coefficient * aux_loss
         if self.ghost_gradients and dead is not None and bool(dead.any()):
-            ghost = self._ghost(pre, residual.detach(), dead)
+            ghost = self._ghost(pre, residual, dead)
             loss = loss + (error / ghost.clamp_min(TINY)).detach() * ghost
         fires = z.detach() > 0
         terms = ReluTerms(loss, mse.detach(), l1.detach(), error.detach(), aux, ghost.detach())
-        return Forward(terms, reconstruction.detach(), fires.sum(dim=1), fires.any(dim=0))
+        return Forward(terms, residual, fires.sum(dim=1), fires.any(dim=0))
 
     def _ghost(self, pre: Tensor, residual: Tensor, dead: Tensor) -> Tensor:
         """How far the dead latents alone, scaled to half the residual's length, are from the residual."""

@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saev.sae import kernels
-from saev.sae.base import Active, Forward, Sae, mean_square
-from saev.sae.codes import Codes, attach, decode
+from saev.sae.base import Active, Forward, Sae
+from saev.sae.codes import Codes, attach, reconstruct
+from saev.sae.sums import ordered_sum
 from saev.typing import typed
 
 
@@ -50,6 +51,7 @@ class Selecting(Sae):
     ) -> None:
         self.k, self.aux_k, self.aux_coefficient = k, aux_k, aux_coefficient
         super().__init__(d, n_latents, generator)
+        self.workspace = torch.empty(0)
 
     def initial_encoder_scale(self) -> float:
         # The k largest of normal pre-activations are 2 to 3, and so return up to 8k / d of x.
@@ -75,20 +77,27 @@ class Selecting(Sae):
         codes = self.select(self.preactivations(x).detach())
         return Active(codes.vectors, codes.latents, codes.values)
 
+    def preactivations_in_place(self, u: Tensor) -> Tensor:
+        """Pre-activations (b, n) of ``u`` (b, d), in memory that the next call overwrites."""
+        size, alike = len(u) * self.n_latents, (u.dtype, u.device)
+        if (self.workspace.dtype, self.workspace.device) != alike or len(self.workspace) < size:
+            self.workspace = u.new_empty(size)
+        out = self.workspace[:size].view(len(u), self.n_latents)
+        return torch.addmm(self.folded_bias(), u, self.W_enc, out=out)
+
     def attached(self, codes: Codes, u: Tensor) -> Codes:
         """Codes selected of ``u`` (b, d), with the gradient of their pre-activations."""
         return attach(codes, u, self.W_enc, self.b_enc, self.b_dec)
 
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
         with torch.no_grad():
-            pre = torch.addmm(self.folded_bias(), u, self.W_enc)
+            pre = self.preactivations_in_place(u)
             selected = self.select_in_training(pre, step) if self.training else self.select(pre)
-        codes, W_dec = self.attached(selected, u), self.dictionary()
-        reconstruction = decode(codes, W_dec) + self.b_dec
-        mse = mean_square(u - reconstruction)
-        aux_loss, aux = aux_terms(self, self.aux_k, pre, u, (u - reconstruction).detach(), dead)
+        codes = self.attached(selected, u)
+        mse, residual = reconstruct(codes, u, self.dictionary(), self.b_dec)
+        aux_loss, aux = aux_terms(self, self.aux_k, pre, u, residual, dead)
         terms = SelectingTerms(mse + self.aux_coefficient * aux_loss, mse.detach(), aux)
-        return Forward(terms, reconstruction.detach(), codes.n_active, codes.fired())
+        return Forward(terms, residual, codes.n_active, codes.fired())
 
 
 def aux_terms(
@@ -115,6 +124,6 @@ def aux_terms(
     starts, columns, values = kernels.of(pre).largest(pre[:, latents], min(aux_k, len(latents)))
     codes = Codes(starts, latents[columns], values, sae.n_latents)
     codes = attach(codes, u, sae.W_enc, sae.b_enc, sae.b_dec)
-    aux_mse = mean_square(residual - decode(codes, sae.dictionary()))
-    smallest = torch.finfo(u.dtype).tiny
-    return aux_mse, aux_mse.detach() / mean_square(residual).clamp_min(smallest)
+    aux_mse, _ = reconstruct(codes, residual, sae.dictionary(), torch.zeros_like(sae.b_dec))
+    whole = ordered_sum(residual.square().sum(dim=1)) / residual.numel()
+    return aux_mse, aux_mse.detach() / whole.clamp_min(torch.finfo(u.dtype).tiny)

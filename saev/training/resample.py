@@ -78,12 +78,13 @@ def squared_errors(trainer: Trainer, vectors: Vectors, chosen: np.ndarray) -> np
 
     0 where u is ``b_dec``, which has no direction.
     """
-    sae, found = trainer.sae, []
+    sae, found = trainer.sae.eval(), []
     for start in range(0, len(chosen), EVAL_CHUNK):
         x = torch.from_numpy(vectors.gather(chosen[start : start + EVAL_CHUNK]))
         u = sae.normalise(x.to(trainer.device))
-        error = (u - sae.loss(u, trainer.step, None).reconstruction).square().sum(dim=1)
+        error = sae.loss(u, trainer.step, None).residual.square().sum(dim=1)
         found.append(torch.where((u != sae.b_dec).any(dim=1), error, 0).double().cpu().numpy())
+    sae.train()
     return np.concatenate(found)
 
 
@@ -104,8 +105,6 @@ def _set_rows(trainer: Trainer, latents: Tensor, directions: Tensor, length: flo
     sae.W_dec[latents] = directions
     sae.W_enc[:, latents] = directions.T * length
     sae.b_enc[latents] = 0
-    for parameter, axis in ((sae.W_dec, 0), (sae.W_enc, 1), (sae.b_enc, 0)):
-        moments = trainer.optimizer.state[parameter]
-        for name in ("exp_avg", "exp_avg_sq"):
-            if name in moments:
-                moments[name].index_fill_(axis, latents, 0)
+    for name, axis in (("W_dec", 0), ("W_enc", 1), ("b_enc", 0)):
+        for moment in trainer.adam.moments[name]:
+            moment.index_fill_(axis, latents, 0)

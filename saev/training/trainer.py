@@ -10,7 +10,8 @@ from torch import Tensor
 from saev import metrics
 from saev.sae import Forward, Sae
 from saev.settings.sae import AnySaeSettings
-from saev.training.clip import clip_gradients
+from saev.training.adam import Adam
+from saev.training.clip import clipping
 from saev.training.schedule import learning_rate
 
 EVAL_CHUNK = 1024
@@ -36,7 +37,7 @@ class Trainer:
     ) -> None:
         self.sae, self.settings, self.n_steps = sae, settings, n_steps
         self.device = sae.b_dec.device
-        self.optimizer = torch.optim.Adam(sae.parameters(), lr=settings.lr, fused=True)
+        self.adam = Adam(sae)
         self.step = 0
         self.silent = torch.zeros(sae.n_latents, dtype=torch.int64, device=self.device)
         """Vectors seen since each latent fired."""
@@ -68,15 +69,13 @@ class Trainer:
             self.dead_now = self.dead()
             self.any_dead = bool(self.dead_now.any())
         forward = self.sae.loss(u, self.step, self.dead_now if self.any_dead else None)
-        self.optimizer.zero_grad(set_to_none=True)
         forward.terms.loss.backward()
-        self.sae.remove_parallel_gradient()
+        scale: float | Tensor = 1.0
         if self.settings.clip_norm is not None:
-            self.grad_norm = clip_gradients(self.sae.parameters(), self.settings.clip_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step)
-        self.optimizer.step()
-        self.sae.normalise_decoder()
+            self.sae.remove_parallel_gradient()
+            self.grad_norm, scale = clipping(self.sae.parameters(), self.settings.clip_norm)
+        self.adam.step(self.step + 1, self.learning_rate(self.step), scale)
+        self.sae.finish_step()
         self.silent = torch.where(forward.fired, 0, self.silent + len(x))
         self.step += 1
         bad = ~forward.terms.loss.detach().isfinite() & (self.first_bad < 0)
@@ -117,7 +116,7 @@ class Trainer:
 
     def _sums(self, u: Tensor, forward: Forward) -> metrics.Sums:
         l0 = forward.n_active.cpu().numpy()
-        x, xh = (t.detach().cpu().numpy() for t in (u, forward.reconstruction))
+        x, xh = (t.detach().cpu().numpy() for t in (u, u - forward.residual))
         return metrics.block_sums(x, xh, l0, np.zeros(len(l0)), self.centre)
 
     def finite(self) -> bool:
@@ -127,9 +126,7 @@ class Trainer:
     def tensors(self) -> dict[str, Tensor]:
         """All that the next step depends on, but for ``step``."""
         state = {f"sae.{name}": tensor for name, tensor in self.sae.state_dict().items()}
-        for name, parameter in self.sae.named_parameters():
-            for key, value in self.optimizer.state[parameter].items():
-                state[f"adam.{name}.{key}"] = value
+        state |= self.adam.tensors()
         resampled = torch.tensor(self.resampled)
         return {**state, "silent": self.silent, "dead_now": self.dead_now, "resampled": resampled}
 
@@ -138,15 +135,8 @@ class Trainer:
         self.sae.load_state_dict(
             {k.removeprefix("sae."): v for k, v in tensors.items() if k.startswith("sae.")}
         )
-        state: dict[Any, dict[str, Tensor]] = {}
-        for name, parameter in self.sae.named_parameters():
-            prefix = f"adam.{name}."
-            state[parameter] = {
-                k.removeprefix(prefix): _laid_out_like(parameter, v)
-                for k, v in tensors.items()
-                if k.startswith(prefix)
-            }
-        self.optimizer.state.update(state)
+        for name, moment in self.adam.tensors().items():
+            moment.copy_(tensors[name])
         self.silent = tensors["silent"].to(self.device)
         self.dead_now = tensors["dead_now"].to(self.device)
         self.any_dead = bool(self.dead_now.any())
@@ -163,10 +153,3 @@ def in_short(line: Mapping[str, Any]) -> str:
 
 def _quality(sums: metrics.Sums) -> dict[str, float | None]:
     return {"nmse": metrics.nmse_about_shift(sums), "l0": metrics.l0(sums)}
-
-
-def _laid_out_like(parameter: Tensor, values: Tensor) -> Tensor:
-    """``values`` on the parameter's device, and in its order of memory: the fused Adam walks through both."""
-    if values.shape != parameter.shape:
-        return values.to(parameter.device)
-    return torch.empty_like(parameter).copy_(values)

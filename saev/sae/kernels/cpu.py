@@ -1,6 +1,8 @@
 """Fast on a CPU: compiled loops over the same arrays, with the same results for any number of threads.
 
 Each output row is made by one thread, in the order of its entries; see `plain` for what the functions do.
+The loops run in threads of their own that sleep in between: those of OpenMP spin, and would take the cores
+from PyTorch's.
 """
 
 import numba
@@ -9,48 +11,38 @@ import torch
 from torch import Tensor, from_numpy
 
 from saev.sae.kernels import plain, select
+from saev.sae.kernels.threads import spread
 
 where = plain.where
 
-MAX_THREADS = numba.get_num_threads()
-"""All that there are, before anything lowers it."""
-
+# Without a check for division by zero, which no vector instruction has.
 compiled = numba.njit(
-    nogil=True, cache=True, parallel=True, fastmath={"reassoc", "contract", "nsz"}
+    nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
 )
 
 
-def threads() -> None:
-    """Let compiled loops use as many threads as PyTorch does here."""
-    numba.set_num_threads(max(1, min(torch.get_num_threads(), MAX_THREADS)))
-
-
 def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    if pre.dtype != torch.float32:
-        return plain.largest(pre, k)
-    threads()
-    return select.largest(pre, k)
+    return (select if pre.dtype == torch.float32 else plain).largest(pre, k)
 
 
 def largest_of_all(pre: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
-    if pre.dtype != torch.float32:
-        return plain.largest_of_all(pre, m)
-    threads()
-    return select.largest_of_all(pre, m)
+    return (select if pre.dtype == torch.float32 else plain).largest_of_all(pre, m)
 
 
 def decode(starts: Tensor, latents: Tensor, values: Tensor, weight: Tensor) -> Tensor:
     out = torch.empty(len(starts) - 1, weight.shape[1], dtype=weight.dtype)
-    threads()
-    _decode(*_arrays(starts, latents, values, weight, out))
+    spread(_decode, len(out), *_arrays(starts, latents, values, weight, out))
     return out
 
 
-def products(starts: Tensor, latents: Tensor, weight: Tensor, rows: Tensor) -> Tensor:
-    out = torch.empty(len(latents), dtype=weight.dtype)
-    threads()
-    _products(*_arrays(starts, latents, weight, rows, out))
-    return out
+def reconstruct(
+    starts: Tensor, latents: Tensor, values: Tensor, weight: Tensor, bias: Tensor, u: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    residual = torch.empty_like(u, memory_format=torch.contiguous_format)
+    sums, products = torch.empty(len(u), dtype=u.dtype), torch.empty_like(values)
+    arrays = _arrays(starts, latents, values, weight, bias, u, residual, sums, products)
+    spread(_reconstruct, len(u), *arrays)
+    return residual, sums, products
 
 
 def by_latent(starts: Tensor, latents: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,9 +53,42 @@ def by_latent(starts: Tensor, latents: Tensor, n: int) -> tuple[Tensor, Tensor, 
 
 def sum_by_latent(order: tuple[Tensor, Tensor, Tensor], weights: Tensor, rows: Tensor) -> Tensor:
     out = torch.empty(len(order[0]) - 1, rows.shape[1], dtype=rows.dtype)
-    threads()
-    _sum_by_latent(*_arrays(*order, weights, rows, out))
+    spread(_sum_by_latent, len(out), *_arrays(*order, weights, rows, out))
     return out
+
+
+def squared_error(u: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
+    residual, sums = torch.empty_like(u), torch.empty(len(u), dtype=u.dtype)
+    spread(_squared_error, len(u), *_arrays(u, reconstruction, residual, sums))
+    return residual, sums
+
+
+def adam(
+    weight: Tensor,
+    grad: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    *,
+    rate: float,
+    step: int,
+    scale: float | Tensor,
+    unit_rows: bool,
+) -> None:
+    if weight.dim() != 2:
+        return plain.adam(
+            weight, grad, mean, square, rate=rate, step=step, scale=scale, unit_rows=unit_rows
+        )
+    arrays = [t.detach() for t in (weight, grad, mean, square)]
+    if arrays[0].stride(0) < arrays[0].stride(1):
+        arrays = [t.T for t in arrays]
+    if not all(t.is_contiguous() for t in (arrays[0], *arrays[2:])):
+        raise ValueError("a weight and its moments must lie in memory alike, row by row")
+    kind = weight.detach().numpy().dtype.type
+    first, second = 1 - plain.BETAS[0] ** step, 1 - plain.BETAS[1] ** step
+    betas = (1 - plain.BETAS[0], plain.BETAS[1], 1 - plain.BETAS[1])
+    # Of the weights' own type: one number of another makes the whole loop one of doubles.
+    numbers = [kind(v) for v in (*betas, plain.EPSILON, rate / first, second**-0.5, scale)]
+    spread(_adam, len(arrays[0]), *_arrays(*arrays), *numbers, unit_rows)
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:
@@ -71,8 +96,8 @@ def _arrays(*tensors: Tensor) -> list[np.ndarray]:
 
 
 @compiled
-def _decode(starts, latents, values, weight, out):
-    for i in numba.prange(len(out)):
+def _decode(start, stop, starts, latents, values, weight, out):
+    for i in range(start, stop):
         row = out[i]
         row[:] = 0
         for s in range(starts[i], starts[i + 1]):
@@ -82,14 +107,25 @@ def _decode(starts, latents, values, weight, out):
 
 
 @compiled
-def _products(starts, latents, weight, rows, out):
-    for i in numba.prange(len(rows)):
-        row = rows[i]
+def _reconstruct(start, stop, starts, latents, values, weight, bias, u, residual, sums, products):
+    for i in range(start, stop):
+        row, left = u[i], residual[i]
+        for q in range(len(row)):
+            left[q] = row[q] - bias[q]
         for s in range(starts[i], starts[i + 1]):
-            other, total = weight[latents[s]], row[0] * 0
+            source, value = weight[latents[s]], values[s]
             for q in range(len(row)):
-                total += row[q] * other[q]
-            out[s] = total
+                left[q] -= value * source[q]
+        total = row[0] - row[0]
+        for q in range(len(row)):
+            total += left[q] * left[q]
+        sums[i] = total
+        # While the vector's rows of the weight are still near the core.
+        for s in range(starts[i], starts[i + 1]):
+            source, product = weight[latents[s]], row[0] - row[0]
+            for q in range(len(row)):
+                product += left[q] * source[q]
+            products[s] = product
 
 
 @numba.njit(nogil=True, cache=True)
@@ -110,11 +146,58 @@ def _by_latent(starts, latents, n):
 
 
 @compiled
-def _sum_by_latent(firsts, entries, vectors, weights, rows, out):
-    for j in numba.prange(len(out)):
+def _sum_by_latent(start, stop, firsts, entries, vectors, weights, rows, out):
+    for j in range(start, stop):
         total = out[j]
         total[:] = 0
         for p in range(firsts[j], firsts[j + 1]):
             row, weight = rows[vectors[p]], weights[entries[p]]
             for q in range(len(total)):
                 total[q] += weight * row[q]
+
+
+@compiled
+def _squared_error(start, stop, u, reconstruction, residual, sums):
+    for i in range(start, stop):
+        row, other, out = u[i], reconstruction[i], residual[i]
+        total = row[0] - row[0]
+        for q in range(len(row)):
+            out[q] = row[q] - other[q]
+            total += out[q] * out[q]
+        sums[i] = total
+
+
+@compiled
+def _adam(
+    start,
+    stop,
+    weight,
+    grad,
+    mean,
+    square,
+    new_1,
+    keep_2,
+    new_2,
+    epsilon,
+    rate,
+    correction,
+    scale,
+    unit_rows,
+):
+    zero = rate - rate
+    for j in range(start, stop):
+        w, g, m, v = weight[j], grad[j], mean[j], square[j]
+        along, total = zero, zero
+        if unit_rows:
+            for q in range(len(w)):
+                along += w[q] * g[q]
+        for q in range(len(w)):
+            part = (g[q] - along * w[q]) * scale
+            m[q] += (part - m[q]) * new_1
+            v[q] = v[q] * keep_2 + part * part * new_2
+            w[q] -= rate * m[q] / (np.sqrt(v[q]) * correction + epsilon)
+            total += w[q] * w[q]
+        if unit_rows and total > zero:
+            length = np.sqrt(total)
+            for q in range(len(w)):
+                w[q] /= length

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""Of Adam."""
+
 
 def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """The k largest elements of each row that are positive.
@@ -49,9 +52,21 @@ def decode(starts: Tensor, latents: Tensor, values: Tensor, weight: Tensor) -> T
     return out.index_add_(0, rows, values[:, None] * weight[latents])
 
 
-def products(starts: Tensor, latents: Tensor, weight: Tensor, rows: Tensor) -> Tensor:
-    """``⟨rows[i], weight[latents[s]]⟩`` of each entry s of each vector i: (m,)."""
-    return (rows[_rows(starts)] * weight[latents]).sum(dim=1)
+def reconstruct(
+    starts: Tensor, latents: Tensor, values: Tensor, weight: Tensor, bias: Tensor, u: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What codes leave over of ``u`` (b, d), and what its gradient needs of the weight.
+
+    Args:
+        starts, latents, values: codes of the b vectors; weight: (n, d); bias: (d,).
+
+    Returns:
+        ``u − decode(…) − bias`` (b, d); its rows' sums of squares (b,); and ``⟨residual[i],
+        weight[latents[s]]⟩`` of each entry s of each vector i (m,).
+    """
+    residual = u - bias - decode(starts, latents, values, weight)
+    products = (residual[_rows(starts)] * weight[latents]).sum(dim=1)
+    return residual, residual.square().sum(dim=1), products
 
 
 def by_latent(starts: Tensor, latents: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,6 +93,45 @@ def sum_by_latent(order: tuple[Tensor, Tensor, Tensor], weights: Tensor, rows: T
     starts, entries, vectors = order
     out = rows.new_zeros(len(starts) - 1, rows.shape[1])
     return out.index_add_(0, _rows(starts), weights[entries, None] * rows[vectors])
+
+
+def squared_error(u: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
+    """``u − reconstruction`` (b, d), and each row's sum of squares (b,)."""
+    residual = u - reconstruction
+    return residual, residual.square().sum(dim=1)
+
+
+def adam(
+    weight: Tensor,
+    grad: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    *,
+    rate: float,
+    step: int,
+    scale: float | Tensor,
+    unit_rows: bool,
+) -> None:
+    """A step of Adam (Kingma and Ba 2014, arXiv 1412.6980, algorithm 1), in place.
+
+    Args:
+        weight: changed; grad: its gradient.
+        mean, square: Adam's moments, changed.
+        rate: learning rate.
+        step: number of this step, from 1.
+        scale: the gradient is multiplied by it.
+        unit_rows: take out of the gradient what lies along each row of ``weight`` (n, d), and give the
+            rows norm 1 afterwards.
+    """
+    if unit_rows:
+        grad = grad - (grad * weight).sum(dim=1, keepdim=True) * weight
+    grad = grad * scale
+    mean.lerp_(grad, 1 - BETAS[0])
+    square.mul_(BETAS[1]).addcmul_(grad, grad, value=1 - BETAS[1])
+    first, second = 1 - BETAS[0] ** step, 1 - BETAS[1] ** step
+    weight.addcdiv_(mean, (square.sqrt() * second**-0.5).add_(EPSILON), value=-rate / first)
+    if unit_rows:
+        weight.div_(weight.norm(dim=1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny))
 
 
 def _rows(starts: Tensor) -> Tensor:

@@ -1,8 +1,12 @@
 """The largest elements of rows, or of a whole matrix, without sorting, on a CPU."""
 
+from threading import Lock
+
 import numba
 import numpy as np
 from torch import Tensor, from_numpy
+
+from saev.sae.kernels.threads import spread
 
 GROUPS = 128
 """Groups that a row's elements are dealt to."""
@@ -10,10 +14,10 @@ BLOCK = 64
 """Elements that are compared at once before any of them is looked at."""
 
 
-CHUNK = 64
-"""Rows that a thread takes at once."""
 BINS, LOW_BITS = 1 << 16, 15
 """Positive floats are counted by their upper bits."""
+
+compiled = numba.njit(nogil=True, cache=True)
 
 
 def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -32,7 +36,7 @@ def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """
     array = np.ascontiguousarray(pre.detach().numpy())
     columns, counts = np.empty((len(array), k), np.int64), np.empty(len(array), np.int64)
-    _select(array.view(np.int32), k, columns, counts)
+    spread(_select, len(array), array.view(np.int32), k, columns, counts)
     if (counts == k).all():
         return _with_values(array, np.arange(len(array) + 1) * k, columns.reshape(-1))
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -51,9 +55,7 @@ def largest_of_all(pre: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
     """
     array = np.ascontiguousarray(pre.detach().numpy())
     bits = array.view(np.int32)
-    per_bin = np.zeros((-(-len(bits) // CHUNK), BINS), np.int64)
-    _histogram(bits, per_bin)
-    at_least = np.cumsum(per_bin.sum(0)[::-1])[::-1]
+    at_least = np.cumsum(_histogram(bits)[::-1])[::-1]
     if at_least[0] <= m:
         bound, room = 1, at_least[0]  # all that is positive
     else:
@@ -64,12 +66,12 @@ def largest_of_all(pre: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
         bound = int(np.partition(inside, -(m - above))[-(m - above)])
         room = m - above - (inside > bound).sum()  # of those that equal the bound
     counts, ties = np.empty(len(bits), np.int64), np.empty(len(bits), np.int64)
-    _count(bits, bound, counts, ties)
+    spread(_count, len(bits), bits, bound, counts, ties)
     before = np.concatenate([[0], np.cumsum(ties)])[:-1]
     kept = np.clip(room - before, 0, ties)
     starts = np.concatenate([[0], np.cumsum(counts + kept)])
     columns = np.empty(starts[-1], np.int64)
-    _collect(bits, bound, kept, starts, columns)
+    spread(_collect, len(bits), bits, bound, kept, starts, columns)
     return _with_values(array, starts, columns)
 
 
@@ -77,30 +79,42 @@ def _with_values(
     array: np.ndarray, starts: np.ndarray, columns: np.ndarray
 ) -> tuple[Tensor, Tensor, Tensor]:
     values = np.empty(len(columns), array.dtype)
-    _gather(array, starts, columns, values)
+    spread(_gather, len(array), array, starts, columns, values)
     return from_numpy(starts), from_numpy(columns), from_numpy(values)
 
 
-@numba.njit(nogil=True, cache=True, parallel=True)
-def _gather(array, starts, columns, values):
-    for r in numba.prange(len(array)):
+def _histogram(bits: np.ndarray) -> np.ndarray:
+    """How many positive floats there are by their upper bits: (BINS,) int64."""
+    total, lock = np.zeros(BINS, np.int64), Lock()
+
+    def part(start: int, stop: int) -> None:
+        counts = np.zeros(BINS, np.int64)
+        _add_to_histogram(start, stop, bits, counts)
+        with lock:
+            np.add(total, counts, out=total)
+
+    spread(part, len(bits))
+    return total
+
+
+@compiled
+def _add_to_histogram(start, stop, bits, counts):
+    for r in range(start, stop):
+        for bit in bits[r]:
+            if bit > 0:
+                counts[bit >> LOW_BITS] += 1
+
+
+@compiled
+def _gather(start, stop, array, starts, columns, values):
+    for r in range(start, stop):
         for s in range(starts[r], starts[r + 1]):
             values[s] = array[r, columns[s]]
 
 
-@numba.njit(nogil=True, cache=True, parallel=True)
-def _histogram(bits, per_bin):
-    for c in numba.prange(len(per_bin)):
-        counts = per_bin[c]
-        for r in range(c * CHUNK, min((c + 1) * CHUNK, len(bits))):
-            for bit in bits[r]:
-                if bit > 0:
-                    counts[bit >> LOW_BITS] += 1
-
-
-@numba.njit(nogil=True, cache=True, parallel=True)
-def _count(bits, bound, counts, ties):
-    for r in numba.prange(len(bits)):
+@compiled
+def _count(start, stop, bits, bound, counts, ties):
+    for r in range(start, stop):
         above, equal = 0, 0
         for bit in bits[r]:
             above += int(bit > bound)
@@ -108,9 +122,9 @@ def _count(bits, bound, counts, ties):
         counts[r], ties[r] = above, equal
 
 
-@numba.njit(nogil=True, cache=True, parallel=True)
-def _collect(bits, bound, kept, starts, columns):
-    for r in numba.prange(len(bits)):
+@compiled
+def _collect(start, stop, bits, bound, kept, starts, columns):
+    for r in range(start, stop):
         written, room = starts[r], kept[r]
         if written == starts[r + 1]:
             continue
@@ -124,17 +138,16 @@ def _collect(bits, bound, kept, starts, columns):
 
 # Positive floats are in the order of their bits, and negative floats' bits are negative integers; integer
 # maxima and counts become vector instructions, those of floats, which must heed NaN, don't.
-@numba.njit(nogil=True, cache=True, parallel=True)
-def _select(bits, k, columns, counts):
-    for c in numba.prange(-(-len(bits) // CHUNK)):
-        maxima = np.empty(GROUPS, np.int32)
-        found = np.empty(bits.shape[1], np.int32)
-        found_at = np.empty(bits.shape[1], np.int32)
-        for r in range(c * CHUNK, min((c + 1) * CHUNK, len(bits))):
-            counts[r] = _select_row(bits[r], k, columns[r], maxima, found, found_at)
+@compiled
+def _select(start, stop, bits, k, columns, counts):
+    maxima = np.empty(GROUPS, np.int32)
+    found = np.empty(bits.shape[1], np.int32)
+    found_at = np.empty(bits.shape[1], np.int32)
+    for r in range(start, stop):
+        counts[r] = _select_row(bits[r], k, columns[r], maxima, found, found_at)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _select_row(row, k, columns, maxima, found, found_at):
     """Write the columns of the k largest positive elements of a row; return how many there are."""
     n = len(row)
@@ -173,7 +186,7 @@ def _select_row(row, k, columns, maxima, found, found_at):
     return written
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _kth_largest(values: np.ndarray, m: int, k: int, last_bit: int) -> np.int32:
     """The k-th largest of ``values[:m]``, at least 0, with its bits below ``last_bit`` cleared."""
     largest = np.int32(0)

@@ -1,0 +1,57 @@
+"""The optimiser: Adam, with the decoder's rows kept at norm 1 in the same pass."""
+
+import torch
+from torch import Tensor, nn
+
+from saev.sae import Sae, kernels
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Adam:
+    """Adam (Kingma and Ba 2014, arXiv 1412.6980) with β = 0.9 and 0.999, ε = 1e-8, on one dictionary.
+
+    Rows of ``W_dec`` have norm 1 before and after: their gradient loses what would only change that.
+
+    Args:
+        sae: the dictionary, on its device.
+
+    Attributes:
+        moments: (mean, mean of squares) of each parameter's gradient, laid out in memory as it is.
+    """
+
+    def __init__(self, sae: Sae) -> None:
+        self.parameters: dict[str, nn.Parameter] = dict(sae.named_parameters())
+        self.moments: dict[str, tuple[Tensor, Tensor]] = {
+            name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in self.parameters.items()
+        }
+
+    @torch.no_grad()
+    def step(self, number: int, rate: float, scale: float | Tensor = 1.0) -> None:
+        """Change the weights by their gradients, and forget these.
+
+        Args:
+            number: of this step, from 1.
+            rate: learning rate.
+            scale: factor of all gradients.
+        """
+        for name, parameter in self.parameters.items():
+            if parameter.grad is not None:
+                kernels.of(parameter).adam(
+                    parameter,
+                    parameter.grad,
+                    *self.moments[name],
+                    rate=rate,
+                    step=number,
+                    scale=scale,
+                    unit_rows=name == "W_dec",
+                )
+                parameter.grad = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The moments by name."""
+        return {
+            f"adam.{name}.{kind}": moment
+            for name, moments in self.moments.items()
+            for kind, moment in zip(MOMENTS, moments, strict=True)
+        }

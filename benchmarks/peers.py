@@ -35,8 +35,10 @@ def _optimised(parameters: Any, loss_of: Callable[[torch.Tensor], torch.Tensor])
 
 def sparsify(d: int, n: int, k: int) -> tuple[str, Step]:
     """EleutherAI's sparsify with its eager decoder (its kernels need a GPU)."""
+    import os
     from importlib.metadata import version
 
+    os.environ["SPARSIFY_DISABLE_TRITON"] = "1"
     from sparsify import SparseCoder, SparseCoderConfig
 
     sae = SparseCoder(d, SparseCoderConfig(num_latents=n, k=k, normalize_decoder=True))
@@ -75,7 +77,13 @@ def sae_lens(d: int, n: int, k: int) -> tuple[str, Step]:
     dead = torch.zeros(n, dtype=torch.bool)
 
     def loss_of(x: torch.Tensor) -> torch.Tensor:
-        given = TrainStepInput(sae_in=x, coefficients={}, dead_neuron_mask=dead, n_training_steps=0)
+        given = TrainStepInput(
+            sae_in=x,
+            coefficients={},
+            dead_neuron_mask=dead,
+            n_training_steps=0,
+            is_logging_step=False,
+        )
         return sae.training_forward_pass(given).loss
 
     return f"sae-lens {version('sae-lens')}", _optimised(sae.parameters(), loss_of)

@@ -103,6 +103,15 @@ def test_each_compiled_loop_equals_the_plain_one(b, n, d, threads):
         strict=True,
     ):
         torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
+    z, other = pre.clone(), pre.clone()
+    found = (cpu.rectify(z), plain.rectify(other))
+    assert torch.equal(z, other)
+    assert all(map(torch.equal, found[0][1:], found[1][1:]))
+    torch.testing.assert_close(found[0][0], found[1][0])
+    assert torch.equal(
+        cpu.rectify_backward(z, pre, pre[:, 0].contiguous()),
+        plain.rectify_backward(z, pre, pre[:, 0].contiguous()),
+    )
     torch.set_num_threads(before)
 
 

@@ -4,12 +4,14 @@ With the two options of the first dictionaries of vision models (2024): the erro
 gradients (Jermyn and Templeton, "Ghost Grads", Transformer Circuits, January 2024).
 """
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from saev.sae import kernels
 from saev.sae.base import Active, Forward, Sae, mean_square
 from saev.sae.selecting import aux_terms
 from saev.sae.sums import ordered_sum
@@ -35,6 +37,24 @@ class ReluTerms(NamedTuple):
     """Σ‖e − ê‖² / Σ‖e‖² of the residual e = u − û, modelled by dead latents alone; 0 if none is dead."""
     ghost: Tensor
     """Mean of (g − e)² / ‖e − ē‖, unscaled, of the residual e and what dead latents make of it; 0 if none is."""
+
+
+class _Rectify(torch.autograd.Function):
+    """``max(pre, 0)`` in place, each row's sum, and what fires."""
+
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        sums, counts, fired = kernels.of(pre).rectify(pre)
+        ctx.mark_dirty(pre)
+        ctx.mark_non_differentiable(counts, fired)
+        ctx.save_for_backward(pre)
+        return pre, sums, counts, fired
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, grad_sums: Tensor, *_: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        return kernels.of(z).rectify_backward(z, grad, grad_sums)
 
 
 class Relu(Sae):
@@ -103,24 +123,24 @@ class Relu(Sae):
 
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
         pre = torch.addmm(self.folded_bias(), u, self.W_enc)
-        z = pre.relu()
+        unborn = pre[:, dead] if self.ghost_gradients and dead is not None else None
+        z, sums, n_active, fired = _Rectify.apply(pre)
         reconstruction = torch.addmm(self.b_dec, z, self.W_dec)
         mse, residual = mean_square(u, reconstruction)
         error = _over_norm(u - reconstruction, u) if self.mse_over_norm else mse
-        l1 = ordered_sum(z.sum(dim=1)) / len(u)
+        l1 = ordered_sum(sums) / len(u)
         loss, ghost = error + self.l1_at(step) * l1, torch.zeros_like(mse)
-        aux_loss, aux = aux_terms(self, self.aux_k, pre.detach(), u, residual, dead)
+        aux_loss, aux = aux_terms(self, self.aux_k, z.detach(), u, residual, dead)
         loss = loss + self.aux_coefficient * aux_loss
-        if self.ghost_gradients and dead is not None and bool(dead.any()):
-            ghost = self._ghost(pre, residual, dead)
+        if unborn is not None and unborn.shape[1]:
+            ghost = self._ghost(unborn, residual, dead)
             loss = loss + (error / ghost.clamp_min(TINY)).detach() * ghost
-        fires = z.detach() > 0
         terms = ReluTerms(loss, mse.detach(), l1.detach(), error.detach(), aux, ghost.detach())
-        return Forward(terms, residual, fires.sum(dim=1), fires.any(dim=0))
+        return Forward(terms, residual, n_active, fired)
 
-    def _ghost(self, pre: Tensor, residual: Tensor, dead: Tensor) -> Tensor:
+    def _ghost(self, pre: Tensor, residual: Tensor, dead: Tensor | None) -> Tensor:
         """How far the dead latents alone, scaled to half the residual's length, are from the residual."""
-        ghost = pre[:, dead].exp() @ self.W_dec[dead]
+        ghost = pre.exp() @ self.W_dec[dead]
         lengths = ghost.detach().norm(dim=1, keepdim=True)
         scale = residual.norm(dim=1, keepdim=True) / (2 * lengths).clamp_min(TINY)
         return _over_norm(ghost * scale - residual, residual - residual.mean(dim=0))

@@ -63,6 +63,22 @@ def squared_error(u: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
     return residual, sums
 
 
+def rectify(pre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    b, n = pre.shape
+    sums, counts = torch.empty(b, dtype=pre.dtype), torch.empty(b, dtype=torch.int64)
+    fired = torch.zeros(n, dtype=torch.bool)
+    if not pre.is_contiguous():
+        raise ValueError("what is rectified in place must lie row by row in memory")
+    spread(_rectify, b, *_arrays(pre, sums, counts, fired))
+    return sums, counts, fired
+
+
+def rectify_backward(z: Tensor, grad: Tensor, more: Tensor) -> Tensor:
+    out = torch.empty_like(z)
+    spread(_rectify_backward, len(z), *_arrays(z, grad, more, out))
+    return out
+
+
 def adam(
     weight: Tensor,
     grad: Tensor,
@@ -165,6 +181,27 @@ def _squared_error(start, stop, u, reconstruction, residual, sums):
             out[q] = row[q] - other[q]
             total += out[q] * out[q]
         sums[i] = total
+
+
+@compiled
+def _rectify(start, stop, pre, sums, counts, fired):
+    for i in range(start, stop):
+        row = pre[i]
+        total, count = row[0] - row[0], 0
+        for q in range(len(row)):
+            row[q] = max(row[q], total * 0)
+        for q in range(len(row)):
+            total += row[q]
+            count += int(row[q] > 0)
+            fired[q] |= row[q] > 0
+        sums[i], counts[i] = total, count
+
+
+@compiled
+def _rectify_backward(start, stop, z, grad, more, out):
+    for i in range(start, stop):
+        for q in range(z.shape[1]):
+            out[i, q] = (grad[i, q] + more[i]) if z[i, q] > 0 else more[i] - more[i]
 
 
 @compiled

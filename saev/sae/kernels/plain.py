@@ -101,6 +101,23 @@ def squared_error(u: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
     return residual, residual.square().sum(dim=1)
 
 
+def rectify(pre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Set what isn't positive of ``pre`` (b, n) to 0, in place.
+
+    Returns:
+        sum (b,) and number (b,) int64 of what is positive in each row; and in which columns there is any
+        (n,) bool.
+    """
+    pre.relu_()
+    fires = pre > 0
+    return pre.sum(dim=1), fires.sum(dim=1), fires.any(dim=0)
+
+
+def rectify_backward(z: Tensor, grad: Tensor, more: Tensor) -> Tensor:
+    """``grad + more[:, None]`` where ``z`` is positive, else 0: all (b, n) but ``more`` (b,)."""
+    return torch.where(z > 0, grad + more[:, None], 0)
+
+
 def adam(
     weight: Tensor,
     grad: Tensor,

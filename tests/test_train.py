@@ -20,7 +20,7 @@ from saev.artifacts.activations import Activations
 from saev.blocks import held_out_mask
 from saev.errors import UserError
 from saev.stage import Stopped
-from saev.training import data
+from saev.training import data, fit
 from saev.training.curves import draw
 from saev.training.initial import initialise, normalisation_of
 
@@ -277,13 +277,13 @@ def test_every_training_vector_comes_once_an_epoch_and_no_held_out_one_ever(kind
 def test_the_trainer_is_given_no_held_out_image(activations, tmp_path, monkeypatch):
     folder = encoded(tmp_path)
     seen = []
-    original = train.Trainer.train
+    original = fit.Trainer.train
 
     def recording(self, x):
         seen.append(x.copy())
         return original(self, x)
 
-    monkeypatch.setattr(train.Trainer, "train", recording)
+    monkeypatch.setattr(fit.Trainer, "train", recording)
     run(TOPK | {"layer": 0, "tokens": "patches", "epochs": 2.0}, folder, tmp_path / "s")
     rows = np.unique(np.concatenate(seen)[:, 0].astype(int))
     assert np.array_equal(rows, np.flatnonzero(~held_out_mask(np.arange(600), 0.2, 0)))
@@ -377,8 +377,8 @@ class Halt(Exception):
 def test_going_on_from_any_state_gives_the_bytes_of_the_undisturbed_run(
     settings, saves, activations, truth, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train, "STATE_SECONDS", 0.0)
-    original, count = train.State.save, []
+    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
+    original, count = fit.State.save, []
 
     def save_then_halt(self, tensors, step):
         original(self, tensors, step)
@@ -387,15 +387,15 @@ def test_going_on_from_any_state_gives_the_bytes_of_the_undisturbed_run(
             self.append({"step": "of a later, lost part of the run"})
             raise Halt
 
-    monkeypatch.setattr(train.State, "save", save_then_halt)
+    monkeypatch.setattr(fit.State, "save", save_then_halt)
     with pytest.raises(Halt):
         run(settings, activations, tmp_path / "s")
     assert not any((tmp_path / "s" / name).exists() for name in RESULTS)
-    monkeypatch.setattr(train.State, "save", original)
+    monkeypatch.setattr(fit.State, "save", original)
     steps = []
-    original_train = train.Trainer.train
+    original_train = fit.Trainer.train
     monkeypatch.setattr(
-        train.Trainer,
+        fit.Trainer,
         "train",
         lambda self, x: (steps.append(self.step), original_train(self, x))[1],
     )
@@ -404,9 +404,9 @@ def test_going_on_from_any_state_gives_the_bytes_of_the_undisturbed_run(
 
 
 def test_a_damaged_state_is_left_aside(activations, truth, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "STATE_SECONDS", 0.0)
+    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
     monkeypatch.setattr(
-        train.Trainer, "finite", lambda self: self.step < 9 or (_ for _ in ()).throw(Halt)
+        fit.Trainer, "finite", lambda self: self.step < 9 or (_ for _ in ()).throw(Halt)
     )
     with pytest.raises(Halt):
         run(TOPK, activations, tmp_path / "s")
@@ -421,9 +421,10 @@ def program(settings, activations, out, step_seconds):
     code = (
         "import sys, time\n"
         "from saev import stage, train\n"
-        "train.STATE_SECONDS = 0.0\n"
-        "step = train.Trainer.train\n"
-        f"train.Trainer.train = lambda self, x: (time.sleep({step_seconds}), step(self, x))[1]\n"
+        "from saev.training import fit\n"
+        "fit.STATE_SECONDS = 0.0\n"
+        "step = fit.Trainer.train\n"
+        f"fit.Trainer.train = lambda self, x: (time.sleep({step_seconds}), step(self, x))[1]\n"
         "stage.run(train.main)\n"
     )
     return subprocess.Popen(
@@ -469,23 +470,23 @@ def test_asked_to_stop_it_saves_its_state_and_goes_on_from_there(
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 128 + signal.SIGTERM
     first = []
-    original = train.Trainer.train
+    original = fit.Trainer.train
     monkeypatch.setattr(
-        train.Trainer, "train", lambda self, x: (first.append(self.step), original(self, x))[1]
+        fit.Trainer, "train", lambda self, x: (first.append(self.step), original(self, x))[1]
     )
     assert run(TOPK, activations, out) == truth["topk"]
     assert first[0] > 0
 
 
 def test_a_stop_in_the_middle_of_a_step_is_noticed_after_it(activations, tmp_path, monkeypatch):
-    original = train.Trainer.train
+    original = fit.Trainer.train
 
     def stop_at_five(self, x):
         if self.step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, x)
 
-    monkeypatch.setattr(train.Trainer, "train", stop_at_five)
+    monkeypatch.setattr(fit.Trainer, "train", stop_at_five)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Stopped):
         run(TOPK, activations, tmp_path / "s")
@@ -498,7 +499,7 @@ def test_a_stop_in_the_middle_of_a_step_is_noticed_after_it(activations, tmp_pat
 def test_a_rate_that_is_too_high_stops_with_the_step_and_the_last_good_state(
     activations, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train, "STATE_SECONDS", 0.0)
+    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
     with pytest.raises(
         UserError, match=r"at step \d+ of .*lr: 1e\+30 is probably too high"
     ) as error:
@@ -603,7 +604,7 @@ def test_a_planted_dictionary_is_recovered(tmp_path):
 def test_no_step_spends_its_decoder_gradient_on_the_length_of_rows():
     vectors, _ = planted(64, 32, 128, 6, 0.05)
     sae = saes.build(TOPK, 32)
-    trainer = train.Trainer(sae, lr=0.001, warmup_steps=0, dead_after=64, mean=vectors.mean(0))
+    trainer = fit.Trainer(sae, lr=0.001, warmup_steps=0, dead_after=64, mean=vectors.mean(0))
     before = sae.W_dec.detach().clone()
     trainer.train(vectors)
     along = (sae.W_dec.grad * before).sum(dim=1)
@@ -623,7 +624,7 @@ def test_latents_that_start_too_weak_to_be_selected_live_by_the_auxiliary_loss(a
     sae = saes.build(TOPK | settings, 32, torch.Generator().manual_seed(0))
     with torch.no_grad():
         sae.W_enc[:, :128] *= 0.05
-    trainer = train.Trainer(sae, lr=0.001, warmup_steps=5, dead_after=10_000, mean=vectors.mean(0))
+    trainer = fit.Trainer(sae, lr=0.001, warmup_steps=5, dead_after=10_000, mean=vectors.mean(0))
     order = np.random.default_rng(0)
     for _ in range(400):
         trainer.train(vectors[order.integers(0, 8000, 256)] - vectors.mean(0))

@@ -269,7 +269,12 @@ def _specs(config: Config, components: dict[str, Any]) -> dict[str, Any]:
         )
         for directory, known in components["images"].items()
     }
-    specs["gallery"] = canonical_json({"code": page, "settings": {}})
+    sweeps = {
+        entry: [d for d, known in components["sae"].items() if known["entry"] in points]
+        for entry, points in config.sweeps.items()
+    }
+    compared = {"sweeps": sweeps} if sweeps else {}
+    specs["gallery"] = canonical_json({"code": page, "settings": compared})
     return specs
 
 

@@ -17,6 +17,7 @@ from saev.artifacts.images import manifest_summary, write_manifest
 from saev.code import code_digest
 from saev.errors import UserError
 from saev.files import canonical_json, read_json, sha256_file, to_json, write_bytes
+from saev.groups import groups
 from saev.settings.base import digest
 from saev.settings.config import Config, RunSettings, parse
 from saev.settings.vit import WEIGHT_FILES, VitSettings
@@ -119,7 +120,7 @@ def resolve(raw: dict[str, Any], results: str = "results") -> Plan:
         "components": components,
         "runs": unique,
         "specs": _specs(config, components),
-        "compute": _compute(config, components),
+        "compute": _compute(config, components) | {"together": groups(config, unique, components)},
     }
     return Plan(data, results)
 
@@ -268,7 +269,12 @@ def _specs(config: Config, components: dict[str, Any]) -> dict[str, Any]:
         )
         for directory, known in components["images"].items()
     }
-    specs["gallery"] = canonical_json({"code": page, "settings": {}})
+    sweeps = {
+        entry: [d for d, known in components["sae"].items() if known["entry"] in points]
+        for entry, points in config.sweeps.items()
+    }
+    compared = {"sweeps": sweeps} if sweeps else {}
+    specs["gallery"] = canonical_json({"code": page, "settings": compared})
     return specs
 
 

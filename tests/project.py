@@ -111,7 +111,7 @@ class Project:
             else:
                 shutil.copy(source, folder / name)
         # A training of a second has states to resume from too.
-        trainer = folder / "saev/train.py"
+        trainer = folder / "saev/training/fit.py"
         text = trainer.read_text()
         assert "STATE_SECONDS = 20.0" in text
         trainer.write_text(text.replace("STATE_SECONDS = 20.0", "STATE_SECONDS = 0.05"))

@@ -124,6 +124,34 @@ def test_the_learning_rate_reruns_training_and_after_in_a_new_directory(project,
     assert project.planned() == {}
 
 
+def test_a_point_added_to_a_sweep_plans_that_point_alone(project, configure):
+    one = project.settings()["sae"]["cls"]
+    configure("train", {"together": True})
+    assert project.planned() == {}
+    swept = {k: v for k, v in one.items() if k not in ("k", "lr")}
+    configure("sae/cls", {**swept, "sweep": {"k": [4], "lr": [0.003]}})
+    point = {
+        "train_sae": 1,
+        "label_images": 1,
+        "analyze_shards": 1,
+        "merge_analysis": 1,
+        "build_dashboard": 1,
+        **GALLERY,
+    }
+    assert project.planned() == point
+    project.snakemake("--cores", "1")
+    assert project.planned() == {}
+    text = (project.folder / "results/index.html").read_text()
+    assert '"frontiers":[{' in text.replace(" ", "")
+    assert "Recommended: the knee" in text
+    configure("sae/cls", {**swept, "sweep": {"k": [4, 8], "lr": [0.003]}})
+    assert project.planned() == point
+    # The page of all runs shows those of the other tests again.
+    configure("sae/cls", one)
+    project.snakemake("--cores", "1")
+    assert project.planned() == {}
+
+
 def test_a_statement_of_the_analysis_reruns_analysis_and_after(project, edit):
     edit("saev/analyze.py", "def main(", "CHANGED = 1\n\n\ndef main(")
     assert project.planned() == AFTER_ANALYSIS

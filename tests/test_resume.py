@@ -11,8 +11,8 @@ import pytest
 import torch
 from trained import EVERY, EVERYTHING, RELU, RESULTS, ROOT, TOPK, arguments, lines, run
 
-from saev import train
 from saev.stage import Stopped
+from saev.training import fit
 
 
 class Halt(Exception):
@@ -24,8 +24,8 @@ class Halt(Exception):
 def test_going_on_from_any_state_gives_the_bytes_of_the_undisturbed_run(
     name, saves, activations, truth, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train, "STATE_SECONDS", 0.0)
-    original, count = train.State.save, []
+    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
+    original, count = fit.State.save, []
 
     def save_then_halt(self, tensors, step):
         original(self, tensors, step)
@@ -34,15 +34,15 @@ def test_going_on_from_any_state_gives_the_bytes_of_the_undisturbed_run(
             self.append({"step": "of a later, lost part of the run"})
             raise Halt
 
-    monkeypatch.setattr(train.State, "save", save_then_halt)
+    monkeypatch.setattr(fit.State, "save", save_then_halt)
     with pytest.raises(Halt):
         run(EVERY[name], activations, tmp_path / "s")
     assert not any((tmp_path / "s" / name).exists() for name in RESULTS)
-    monkeypatch.setattr(train.State, "save", original)
+    monkeypatch.setattr(fit.State, "save", original)
     steps = []
-    original_train = train.Trainer.train
+    original_train = fit.Trainer.train
     monkeypatch.setattr(
-        train.Trainer,
+        fit.Trainer,
         "train",
         lambda self, x: (steps.append(self.step), original_train(self, x))[1],
     )
@@ -65,8 +65,8 @@ def test_with_every_option_on_it_goes_on_from_every_state_and_threads_change_no_
     last = lines(tmp_path / "t1" / "s")[-1]
     assert last["resampled"] > 0
     assert json.loads(whole["meta.json"])["summary"]["stopped_early"]
-    monkeypatch.setattr(train, "STATE_SECONDS", 0.0)
-    original, halted = train.State.save, []
+    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
+    original, halted = fit.State.save, []
 
     def save_then_halt(self, tensors, step):
         original(self, tensors, step)
@@ -74,7 +74,7 @@ def test_with_every_option_on_it_goes_on_from_every_state_and_threads_change_no_
         raise Halt
 
     # Each try does one step, saves, and is lost: all states are gone through.
-    monkeypatch.setattr(train.State, "save", save_then_halt)
+    monkeypatch.setattr(fit.State, "save", save_then_halt)
     out = tmp_path / "s"
     while True:
         try:
@@ -87,9 +87,9 @@ def test_with_every_option_on_it_goes_on_from_every_state_and_threads_change_no_
 
 
 def test_a_damaged_state_is_left_aside(activations, truth, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "STATE_SECONDS", 0.0)
+    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
     monkeypatch.setattr(
-        train.Trainer, "finite", lambda self: self.step < 9 or (_ for _ in ()).throw(Halt)
+        fit.Trainer, "finite", lambda self: self.step < 9 or (_ for _ in ()).throw(Halt)
     )
     with pytest.raises(Halt):
         run(TOPK, activations, tmp_path / "s")
@@ -104,9 +104,10 @@ def program(settings, activations, out, step_seconds):
     code = (
         "import sys, time\n"
         "from saev import stage, train\n"
-        "train.STATE_SECONDS = 0.0\n"
-        "step = train.Trainer.train\n"
-        f"train.Trainer.train = lambda self, x: (time.sleep({step_seconds}), step(self, x))[1]\n"
+        "from saev.training import fit\n"
+        "fit.STATE_SECONDS = 0.0\n"
+        "step = fit.Trainer.train\n"
+        f"fit.Trainer.train = lambda self, x: (time.sleep({step_seconds}), step(self, x))[1]\n"
         "stage.run(train.main)\n"
     )
     return subprocess.Popen(
@@ -152,23 +153,23 @@ def test_asked_to_stop_it_saves_its_state_and_goes_on_from_there(
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 128 + signal.SIGTERM
     first = []
-    original = train.Trainer.train
+    original = fit.Trainer.train
     monkeypatch.setattr(
-        train.Trainer, "train", lambda self, x: (first.append(self.step), original(self, x))[1]
+        fit.Trainer, "train", lambda self, x: (first.append(self.step), original(self, x))[1]
     )
     assert run(TOPK, activations, out) == truth["topk"]
     assert first[0] > 0
 
 
 def test_a_stop_in_the_middle_of_a_step_is_noticed_after_it(activations, tmp_path, monkeypatch):
-    original = train.Trainer.train
+    original = fit.Trainer.train
 
     def stop_at_five(self, x):
         if self.step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, x)
 
-    monkeypatch.setattr(train.Trainer, "train", stop_at_five)
+    monkeypatch.setattr(fit.Trainer, "train", stop_at_five)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Stopped):
         run(TOPK, activations, tmp_path / "s")

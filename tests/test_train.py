@@ -9,9 +9,9 @@ from synthetic import encoded, planted, write_activations
 from trained import EVERY, JUMPRELU, RELU, RESULTS, SELECTING, TOPK, lines, run
 
 from saev import sae as saes
-from saev import train
 from saev.artifacts.activations import Activations
 from saev.blocks import held_out_mask
+from saev.training import fit
 from saev.training.curves import draw
 from saev.training.stopping import is_spent
 
@@ -249,13 +249,13 @@ def test_latents_die_after_as_many_vectors_as_the_setting_says(activations, tmp_
 def test_the_trainer_is_given_no_held_out_image(activations, tmp_path, monkeypatch):
     folder = encoded(tmp_path / "e")
     seen = []
-    original = train.Trainer.train
+    original = fit.Trainer.train
 
     def recording(self, x):
         seen.append(x.copy())
         return original(self, x)
 
-    monkeypatch.setattr(train.Trainer, "train", recording)
+    monkeypatch.setattr(fit.Trainer, "train", recording)
     run(TOPK | {"layer": 0, "tokens": "patches", "epochs": 2.0}, folder, tmp_path / "s")
     rows = np.unique(np.concatenate(seen)[:, 0].astype(int))
     assert np.array_equal(rows, np.flatnonzero(~held_out_mask(np.arange(600), 0.2, 0)))

@@ -11,15 +11,14 @@ from synthetic import planted, write_activations
 from trained import RELU, ROOT, TOPK, D, arguments, lines, run
 
 from saev import sae as saes
-from saev import train
 from saev.errors import UserError
-from saev.training import trainer
+from saev.training import fit, trainer
 
 
 def test_a_rate_that_is_too_high_stops_with_the_step_and_the_last_good_state(
     activations, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train, "STATE_SECONDS", 0.0)
+    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
     with pytest.raises(
         UserError, match=r"at step \d+ of .*lr: 1e\+30 is probably too high"
     ) as error:
@@ -37,14 +36,14 @@ def test_the_last_good_state_is_kept_and_the_next_try_fails_in_the_same_way(
     monkeypatch.setattr(
         trainer, "learning_rate", lambda s, step, n: 1e30 if step == 11 else rate(s, step, n)
     )
-    monkeypatch.setattr(train, "STATE_SECONDS", seconds)
-    original = train.Trainer.train
+    monkeypatch.setattr(fit, "STATE_SECONDS", seconds)
+    original = fit.Trainer.train
 
     def recording(self, x):
         first.append(self.step)
         return original(self, x)
 
-    monkeypatch.setattr(train.Trainer, "train", recording)
+    monkeypatch.setattr(fit.Trainer, "train", recording)
     said = []
     for _ in range(2):
         first.clear()

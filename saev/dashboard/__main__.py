@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
     if args.what == "gallery":
         if not args.runs:
             parser.error("gallery needs --runs")
-        build_gallery(args.out, args.runs)
+        build_gallery(args.out, args.runs, spec.settings.get("sweeps", {}))
         return
     if None in (args.analysis, args.sae, args.activations, args.images):
         parser.error("run needs --analysis, --sae, --activations and --images")

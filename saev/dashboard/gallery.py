@@ -12,6 +12,7 @@ from saev.artifacts import dashboard as names
 from saev.artifacts.analysis import Analysis
 from saev.artifacts.meta import read_meta
 from saev.dashboard.build import page
+from saev.dashboard.frontier import frontiers
 from saev.errors import UserError
 from saev.files import read_json, write_bytes
 
@@ -21,8 +22,13 @@ MIN_IMAGES = 16
 CURVE_POINTS = 200
 
 
-def build_gallery(out: Path, runs: list[Path]) -> None:
+def build_gallery(out: Path, runs: list[Path], sweeps: dict[str, list[str]]) -> None:
     """Write `index.html` into ``out``, which lists the analyses ``runs``, then all others under ``out``.
+
+    Args:
+        out: the folder of results.
+        runs: directories of analyses.
+        sweeps: directory names of the points of each swept entry; they are compared at the top.
 
     Raises:
         UserError: one of ``runs`` isn't complete.
@@ -34,7 +40,8 @@ def build_gallery(out: Path, runs: list[Path]) -> None:
         if other.resolve() not in known:
             with suppress(UserError):  # made by other code, or being made anew
                 listed.append(_run(out, other) | {"current": False})
-    write_bytes(out / names.PAGE, page("gallery", {"runs": listed}))
+    content = {"runs": listed, "frontiers": frontiers(listed, sweeps)}
+    write_bytes(out / names.PAGE, page("gallery", content))
 
 
 def _run(out: Path, run: Path) -> dict[str, Any]:
@@ -51,6 +58,7 @@ def _run(out: Path, run: Path) -> dict[str, Any]:
         "credit": summary["settings"]["credit"],
         "architecture": train["settings"]["architecture"],
         "settings": train["settings"],
+        "final": train["summary"].get("final"),
         "curve": _curve(run.parent / "train.jsonl"),
         "examples": _examples(analysis),
     }

@@ -19,7 +19,8 @@ class Codes:
 
     Args:
         starts: (b + 1,) int64; the entries of vector i lie from ``starts[i]`` to ``starts[i + 1]``.
-        latents: (m,) int64, ascending in each vector.
+        latents: (m,) int64, ascending in each vector. On a GPU there may be more than ``starts[-1]``,
+            so that the host needn't wait for it: what lies behind is ``n_latents``, with the value 0.
         values: (m,) activations, with or without a gradient.
         n_latents: size of the dictionary.
     """
@@ -66,6 +67,10 @@ class Codes:
         """(n,) bool, latents that are active in any vector."""
         return self.order[0].diff() > 0
 
+    def compact(self) -> "Codes":
+        """Without room behind the last entry; waits for a GPU."""
+        return self.below(self.n_latents) if self.latents.is_cuda else self
+
     def below(self, width: int) -> "Codes":
         """The entries of the first ``width`` latents."""
         kept = self.latents < width
@@ -76,6 +81,7 @@ class Codes:
 
 def stacked(parts: list[Codes]) -> Codes:
     """The vectors of several codes of the same dictionary, one after the other."""
+    parts = [part.compact() for part in parts]
     ends = torch.tensor([0] + [len(part.latents) for part in parts]).cumsum(0).tolist()
     starts = [part.starts[:-1] + end for part, end in zip(parts, ends, strict=False)]
     last = parts[-1].starts[-1:] + ends[-2]

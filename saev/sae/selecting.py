@@ -67,14 +67,14 @@ class Selecting(Sae):
 
     @typed
     def activate(self, pre: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
-        codes = self.select(pre.detach())
+        codes = self.select(pre.detach()).compact()
         z = torch.zeros_like(pre)
         z[codes.vectors, codes.latents] = pre[codes.vectors, codes.latents]
         return z
 
     @typed
     def active(self, x: Float[Tensor, "b d"]) -> Active:
-        codes = self.select(self.preactivations(x).detach())
+        codes = self.select(self.preactivations(x).detach()).compact()
         return Active(codes.vectors, codes.latents, codes.values)
 
     def preactivations_in_place(self, u: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class Selecting(Sae):
         if (self.workspace.dtype, self.workspace.device) != alike or len(self.workspace) < size:
             self.workspace = u.new_empty(size)
         out = self.workspace[:size].view(len(u), self.n_latents)
-        return torch.addmm(self.folded_bias(), u, self.W_enc, out=out)
+        return kernels.of(u).encode(u, self.W_enc, self.folded_bias(), out)
 
     def attached(self, codes: Codes, u: Tensor) -> Codes:
         """Codes selected of ``u`` (b, d), with the gradient of their pre-activations."""
@@ -122,7 +122,9 @@ def aux_terms(
     if not len(latents):
         return zero, zero
     starts, columns, values = kernels.of(pre).largest(pre[:, latents], min(aux_k, len(latents)))
-    codes = Codes(starts, latents[columns], values, sae.n_latents)
+    # On a GPU there may be room behind the last entry, whose column is one past the end.
+    known = torch.cat([latents, latents.new_full((1,), sae.n_latents)])
+    codes = Codes(starts, known[columns], values, sae.n_latents)
     codes = attach(codes, u, sae.W_enc, sae.b_enc, sae.b_dec)
     aux_mse, _ = reconstruct(codes, residual, sae.dictionary(), torch.zeros_like(sae.b_dec))
     whole = ordered_sum(residual.square().sum(dim=1)) / residual.numel()

@@ -1,22 +1,24 @@
 """The whole of `config.yaml`: named components, and the runs that combine them."""
 
-import difflib
 import json
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, PrivateAttr, StringConstraints, ValidationError
 
 from saev.errors import UserError, listed
 from saev.settings.analysis import AnalysisSettings
-from saev.settings.base import Settings
+from saev.settings.base import Settings, digest
 from saev.settings.compute import ComputeSettings
 from saev.settings.images import ImagesSettings
+from saev.settings.near import did_you_mean, nearest
 from saev.settings.presets import expanded
 from saev.settings.references import ReferenceSettings
 from saev.settings.sae import SAE_SETTINGS, AnySaeSettings
+from saev.settings.sweep import NAME_PATTERN, expand
+from saev.settings.train import TrainSettings
 from saev.settings.vit import VitSettings
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 
 class RunSettings(Settings):
@@ -48,6 +50,15 @@ class Config(Settings):
     compute: ComputeSettings = Field(
         ComputeSettings(), description="The machine; changes no result."
     )
+    train: TrainSettings = Field(
+        TrainSettings(), description="How trainings are run; changes no result."
+    )
+    _sweeps: dict[str, list[str]] = PrivateAttr(default_factory=dict)
+
+    @property
+    def sweeps(self) -> dict[str, list[str]]:
+        """Names of the points of each swept entry of `sae`."""
+        return self._sweeps
 
 
 def parse(raw: dict[str, Any]) -> Config:
@@ -56,7 +67,8 @@ def parse(raw: dict[str, Any]) -> Config:
     Raises:
         UserError: names every problem at once: key, value, what is allowed.
     """
-    raw = expanded(_with_on(raw))
+    raw, sweeps = expand(_with_on(raw))
+    raw = expanded(raw)
     try:
         text = json.dumps(raw, allow_nan=True)
     except TypeError as error:
@@ -68,8 +80,33 @@ def parse(raw: dict[str, Any]) -> Config:
     except ValidationError as error:
         problems = [_explain(e, raw) for e in error.errors(include_url=False)]
         raise UserError(listed(problems, "the settings have problems:")) from None
-    _check_references(config)
+    _check_points(config, sweeps)
+    _check_references(config, sweeps)
+    runs = tuple(one for run in config.runs for one in _stands_for(run, sweeps))
+    # The copy isn't validated again, and needn't be: only names were put in place of names.
+    config = config.model_copy(update={"runs": runs})
+    config._sweeps = sweeps
     return config
+
+
+def _stands_for(run: RunSettings, sweeps: dict[str, list[str]]) -> list[RunSettings]:
+    """The runs that one with a swept entry stands for: one for each point."""
+    return [run.model_copy(update={"sae": name}) for name in sweeps.get(run.sae, [run.sae])]
+
+
+def _check_points(config: Config, sweeps: dict[str, list[str]]) -> None:
+    """Refuse points of a sweep that are one dictionary under two names."""
+    problems = []
+    for entry, names in sweeps.items():
+        seen: dict[str, str] = {}
+        for name in names:
+            first = seen.setdefault(digest(config.sae[name].essential()), name)
+            if first != name:
+                problems.append(
+                    f"sae.{entry}.sweep: {first!r} and {name!r} have equal settings: remove one"
+                )
+    if problems:
+        raise UserError(listed(problems, "the settings have problems:"))
 
 
 def _with_on(raw: dict[str, Any]) -> dict[str, Any]:
@@ -86,47 +123,45 @@ def _with_on(raw: dict[str, Any]) -> dict[str, Any]:
     return {**raw, "analysis": named}
 
 
-def _check_references(config: Config) -> None:
+def _check_references(config: Config, sweeps: dict[str, list[str]]) -> None:
     problems = []
     for number, run in enumerate(config.runs):
         for kind in ("images", "vit", "sae", "analysis"):
-            name, known = getattr(run, kind), getattr(config, kind)
+            name, known = getattr(run, kind), list(getattr(config, kind))
+            known += list(sweeps) if kind == "sae" else []
             if name not in known:
                 problems.append(
                     f"runs[{number}].{kind}: there is no {name!r} under {kind}"
-                    + _nearest(name, list(known))
+                    + nearest(name, known)
                 )
         if run.reference is not None and run.reference not in config.references:
             problems.append(
                 f"runs[{number}].reference: there is no {run.reference!r} under references"
-                + _nearest(run.reference, list(config.references))
+                + nearest(run.reference, list(config.references))
             )
         if problems:
             continue
-        vit, sae = config.vit[run.vit], config.sae[run.sae]
-        where = f"runs[{number}] (vit {run.vit!r}, sae {run.sae!r})"
-        if sae.tokens not in vit.tokens:
-            problems.append(
-                f"{where}: the dictionary trains on {sae.tokens}, but the recording keeps "
-                f"{list(vit.tokens)}"
-            )
-        if sae.layer is not None and sae.layer not in vit.layers:
-            problems.append(
-                f"{where}: the dictionary trains on layer {sae.layer}, but the recording keeps "
-                f"layers {list(vit.layers)}"
-            )
+        for one in _stands_for(run, sweeps):
+            vit, sae = config.vit[one.vit], config.sae[one.sae]
+            where = f"runs[{number}] (vit {one.vit!r}, sae {one.sae!r})"
+            if sae.tokens not in vit.tokens:
+                problems.append(
+                    f"{where}: the dictionary trains on {sae.tokens}, but the recording keeps "
+                    f"{list(vit.tokens)}"
+                )
+            if sae.layer is not None and sae.layer not in vit.layers:
+                problems.append(
+                    f"{where}: the dictionary trains on layer {sae.layer}, but the recording keeps "
+                    f"layers {list(vit.layers)}"
+                )
         on = config.analysis[run.analysis].on
         if on is not None and on not in config.images:
             problems.append(
                 f"analysis.{run.analysis}.on: there is no {on!r} under images"
-                + _nearest(on, list(config.images))
+                + nearest(on, list(config.images))
             )
     if problems:
         raise UserError(listed(problems, "the settings have problems:"))
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    return _did_you_mean(name, known) or f"; allowed: {', '.join(known) or 'none'}"
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
@@ -136,6 +171,7 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
         "vit": VitSettings,
         "analysis": AnalysisSettings,
         "compute": ComputeSettings,
+        "train": TrainSettings,
         "runs": RunSettings,
         "references": ReferenceSettings,
         **SAE_SETTINGS,
@@ -158,7 +194,7 @@ def _explain(error: Any, raw: dict[str, Any]) -> str:
     where = ".".join(str(p) for p in shown if p != "[key]") or "the settings"
     if kind == "extra_forbidden":
         key = str(location[-1])
-        text = f"{where}: unknown key" + _nearest(key, _fields_at(location))
+        text = f"{where}: unknown key" + nearest(key, _fields_at(location))
         if location[0] == "sae" and len(location) > 2:
             text += f" (architecture {location[2]})"
         return text
@@ -166,10 +202,9 @@ def _explain(error: Any, raw: dict[str, Any]) -> str:
         return f"{where}: is missing"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         found = value.get("architecture") if isinstance(value, dict) else value
-        return (
-            f"{where}.architecture: {found!r}; allowed: {', '.join(SAE_SETTINGS)}"
-            + _did_you_mean(str(found), list(SAE_SETTINGS))
-        )
+        known = list(SAE_SETTINGS)
+        near = did_you_mean(str(found), known)
+        return f"{where}.architecture: {found!r}; allowed: {', '.join(known)}{near}"
     if kind == "value_error":
         return f"{where}: {error['ctx']['error']}"
     message = error["msg"].removeprefix("Input ")
@@ -183,16 +218,11 @@ def _explain(error: Any, raw: dict[str, Any]) -> str:
             hint = ""
     elif kind == "literal_error" and isinstance(value, str):
         allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        hint = _did_you_mean(value, allowed)
+        hint = did_you_mean(value, allowed)
     shown_value = (
         repr(value) if not isinstance(value, (dict, list)) else f"a {type(value).__name__}"
     )
     return f"{where}: {shown_value}: {message}{hint}"
-
-
-def _did_you_mean(value: str, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(value, allowed, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def schema() -> dict[str, Any]:

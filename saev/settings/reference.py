@@ -21,6 +21,9 @@ YAML takes `1e-4` for text; write `0.0001` or `1.0e-4`.
 
 `preset: NAME` in an entry of `sae` or `analysis` stands for settings that go together; other keys of the entry win.
 There is `relu_2024`: see [relu_2024.md](relu_2024.md).
+
+`sweep:` in an entry of `sae` makes many of it, in which the keys under `sweep` take one of a list of values each:
+see [sweeps.md](sweeps.md).
 """
 
 TITLES = {
@@ -32,6 +35,7 @@ TITLES = {
     "ReferenceSettings": "references: curves that trainings should follow",
     "RunSettings": "runs: what to make",
     "ComputeSettings": "compute: the machine",
+    "TrainSettings": "train: how trainings are run",
 }
 
 

@@ -65,12 +65,13 @@ class Sink:
             settings=settings,
         )
 
-    def log(self, line: dict[str, Any], silent: Tensor) -> None:
+    def log(self, line: dict[str, Any], silent: Tensor | None) -> None:
         """Mirror a line of `train.jsonl`.
 
         Args:
             line: figures by name, with ``step``; null ones are left out.
-            silent: (n,) int64, vectors since each latent fired; shown as a histogram with evaluations.
+            silent: (n,) int64, vectors since each latent fired; shown as a histogram with evaluations;
+                None of a training that is over.
         """
         if self._run is None:
             return
@@ -79,7 +80,7 @@ class Sink:
             import wandb
 
             values = {key: value for key, value in line.items() if value is not None}
-            if any(key.startswith("eval_") for key in values):
+            if silent is not None and any(key.startswith("eval_") for key in values):
                 thousands = (silent.double() / 1000).clamp_max(IDLE).tolist()
                 values["thousands_of_vectors_since_fired"] = wandb.Histogram(thousands)
             self._run.log(values, step=line["step"])

@@ -47,13 +47,48 @@ function article(run) {
     make("div", { class: "parts" }, figuresTable(summary), purityTable(summary), curve(run.curve, baseline)));
 }
 
+// L0 against error of a sweep's points, both on log scales. Shape tells as much as colour.
+function frontier(sweep) {
+  const width = 640, height = 300, left = 52, right = 110, points = sweep.points, error = sweep.held_out ? "held-out error (nmse)" : "error (nmse)";
+  const positive = points.filter((p) => p.l0 > 0 && p.nmse > 0);
+  const scale = (values, from, to) => {
+    const low = Math.log(Math.min(...values)), high = Math.log(Math.max(...values)), room = Math.max(0.08 * (high - low), 0.02);
+    return (v) => from + ((to - from) * (Math.log(v) - low + room)) / (high - low + 2 * room);
+  };
+  const plot = draw("svg", { viewBox: `0 0 ${width} ${height + 42}`, role: "img", "aria-label": `L0 and ${error} of the points of ${sweep.entry}` });
+  if (positive.length) {
+    const l0 = positive.map((p) => p.l0), nmse = positive.map((p) => p.nmse), x = scale(l0, left, width - right), y = scale(nmse, height, 12);
+    plot.append(draw("line", { x1: left, x2: width - right, y1: height, y2: height, class: "axis" }), draw("line", { x1: left, x2: left, y1: 12, y2: height, class: "axis" }));
+    for (const v of new Set([Math.min(...l0), Math.max(...l0)])) plot.append(draw("text", { x: x(v), y: height + 16, "text-anchor": "middle" }, number(v)));
+    for (const v of new Set([Math.min(...nmse), Math.max(...nmse)])) plot.append(draw("text", { x: left - 6, y: y(v) + 4, "text-anchor": "end" }, number(v)));
+    plot.append(draw("text", { x: (left + width - right) / 2, y: height + 36, "text-anchor": "middle" }, "L0: latents active at once (log)"), draw("text", { x: left + 6, y: 14 }, `${error} (log)`));
+    const line = positive.filter((p) => p.pareto).map((p) => `${x(p.l0).toFixed(1)},${y(p.nmse).toFixed(1)}`).join(" ");
+    plot.append(draw("polyline", { points: line, fill: "none", stroke: "var(--accent)", "stroke-width": 1.5 }));
+    for (const p of positive) {
+      const at = { cx: x(p.l0), cy: y(p.nmse) }, best = p.name === sweep.recommended;
+      const link = draw("a", { href: p.link }, draw("title", {}, `${p.name}: L0 ${number(p.l0)}, ${error} ${share3(p.nmse)}, ${percent(p.dead)} dead`));
+      link.append(draw("circle", { ...at, r: 5, stroke: "var(--accent)", "stroke-width": 1.5, fill: p.pareto ? "var(--accent)" : "var(--card)" }));
+      if (best) link.append(draw("circle", { ...at, r: 10, fill: "none", stroke: "var(--held)", "stroke-width": 2.5 }));
+      if (p.pareto) link.append(draw("text", { x: at.cx + 13, y: at.cy - 6 }, p.label));
+      plot.append(link);
+    }
+  }
+  const mark = (p) => (p.name === sweep.recommended ? "recommended" : p.pareto ? "Pareto-optimal" : "");
+  return make("article", { class: "run frontier" }, make("h2", {}, `Sweep of ${sweep.entry}`), make("p", { class: "soft" }, sweep.where),
+    make("div", { class: "parts" }, make("div", { class: "curve wide" }, make("h3", {}, "Sparsity against error"), plot,
+      make("p", { class: "soft" }, "Filled: Pareto-optimal. Ringed: recommended.")),
+    table("Points", [["", null], ["L0", null], ["error", null], ["dead", null], ["", null]],
+      points.map((p) => [make("a", { href: p.link }, p.label), number(p.l0), share3(p.nmse), percent(p.dead), mark(p)]))),
+    make("p", { class: "soft" }, absent(sweep.recommended) ? `No point is recommended. ${sweep.rule}` : sweep.rule));
+}
+
 function gallery(content) {
   const n = content.runs.length;
   document.getElementById("count").textContent =
     `${n} ${n === 1 ? "run" : "runs"}. Each is a dictionary of latents: directions in what a model computes, shown by the pictures on which they are strongest.`;
   const others = content.runs.filter((run) => !run.current);
   const note = "Made with other settings than the last command's; still whole.";
-  document.getElementById("runs").append(...content.runs.filter((run) => run.current).map(article),
+  document.getElementById("runs").append(...(content.frontiers ?? []).map(frontier), ...content.runs.filter((run) => run.current).map(article),
     ...(others.length ? [make("h2", { class: "others" }, "Other runs"), make("p", { class: "soft" }, note), ...others.map(article)] : []));
   const credits = new Set(content.runs.map((run) => run.credit).filter(Boolean));
   document.getElementById("footer").append(...[...credits].map((text) => make("p", {}, text)));

@@ -5,6 +5,7 @@ codes of b vectors are ``starts`` (b + 1,), ``latents`` (m,) and ``values`` (m,)
 ``starts[i]`` to ``starts[i + 1]``.
 """
 
+from importlib.util import find_spec
 from types import ModuleType
 
 import torch
@@ -19,4 +20,8 @@ def of(tensor: Tensor) -> ModuleType:
     """The implementation for tensors like this one."""
     if tensor.device.type == "cpu" and tensor.dtype in FAST_DTYPES:
         return cpu
+    if tensor.device.type == "cuda" and tensor.dtype == torch.float32 and find_spec("triton"):
+        from saev.sae.kernels import gpu
+
+        return gpu
     return plain

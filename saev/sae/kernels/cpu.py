@@ -13,7 +13,7 @@ from torch import Tensor, from_numpy
 from saev.sae.kernels import plain, select
 from saev.sae.kernels.threads import spread
 
-where = plain.where
+encode, where = plain.encode, plain.where
 
 # Without a check for division by zero, which no vector instruction has.
 compiled = numba.njit(

@@ -7,6 +7,11 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Of Adam."""
 
 
+def encode(u: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+    """``u @ weight + bias`` into ``out``: (b, d), (d, n), (n,) and (b, n), without a gradient."""
+    return torch.addmm(bias, u, weight, out=out)
+
+
 def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """The k largest elements of each row that are positive.
 

@@ -1,0 +1,113 @@
+"""The frontier of a sweep: which points are worth having, and which one to start with."""
+
+import math
+from typing import Any, NamedTuple
+
+MOST_DEAD = 0.1
+RULE = (
+    "Pareto-optimal: no other point is at least as good in both L0 and error, and better in one. "
+    "Recommended: the knee, the Pareto-optimal point farthest below the straight line between the "
+    "first and the last of them, in log L0 and log error; of equally far ones that with the smaller "
+    "L0. With fewer than three Pareto-optimal points, or no knee: the one with the lowest error. A "
+    "point with more than 10 % dead latents is not recommended."
+)
+
+
+class Point(NamedTuple):
+    """A dictionary of a sweep."""
+
+    name: str
+    l0: float
+    """Latents active at once, on average."""
+    nmse: float
+    """Normalised squared error, on held-out images if there are any."""
+    dead: float
+    """Share of the latents that are dead, 0 to 1."""
+
+
+def pareto(points: list[Point]) -> list[Point]:
+    """Those that no other beats, by rising L0; points with equal figures are all kept."""
+
+    def beaten(point: Point) -> bool:
+        return any(
+            (other.l0 <= point.l0 and other.nmse <= point.nmse)
+            and (other.l0, other.nmse) != (point.l0, point.nmse)
+            for other in points
+        )
+
+    return sorted((p for p in points if not beaten(p)), key=lambda p: (p.l0, p.nmse, p.name))
+
+
+def recommended(points: list[Point]) -> Point | None:
+    """The point to start with, by `RULE`; None if too many latents of every Pareto point are dead."""
+    front = pareto(points)
+    fit = [point for point in front if point.dead <= MOST_DEAD]
+    if not fit:
+        return None
+    if len(front) >= 3 and all(p.l0 > 0 and p.nmse > 0 for p in front):
+        depth = {point: _below(point, front[0], front[-1]) for point in fit}
+        deepest = max(depth.values())
+        if deepest > 1e-9:
+            return min((p for p in fit if depth[p] >= deepest - 1e-9), key=lambda p: (p.l0, p.name))
+    return min(fit, key=lambda point: (point.nmse, point.l0, point.name))
+
+
+def _below(point: Point, first: Point, last: Point) -> float:
+    """How far a point lies below the line from ``first`` to ``last``, in natural logarithms."""
+    x, y = math.log(last.l0 / first.l0), math.log(last.nmse / first.nmse)
+    px, py = math.log(point.l0 / first.l0), math.log(point.nmse / first.nmse)
+    length = math.hypot(x, y)
+    return (px * y - py * x) / length if length else 0.0
+
+
+def frontiers(runs: list[dict[str, Any]], sweeps: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """The frontier of each sweep on the same images, tower and analysis, as the gallery shows it.
+
+    Args:
+        runs: as the gallery lists them.
+        sweeps: directory names of the points of each swept entry.
+    """
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for run in runs:
+        for entry, members in sweeps.items():
+            if run["run"]["sae"] in members:
+                place = tuple(run["run"][kind] for kind in ("trained_on", "images", "vit"))
+                found.setdefault((entry, *place, run["run"]["analysis"]), []).append(run)
+    return [
+        made
+        for (entry, *where), those in found.items()
+        if (made := _frontier(entry, where, those)) is not None
+    ]
+
+
+def _frontier(entry: str, where: list[str], runs: list[dict[str, Any]]) -> dict[str, Any] | None:
+    points, links = [], {}
+    held_out = all((run["final"] or {}).get("eval_nmse") is not None for run in runs)
+    prefix = "eval_" if held_out else ""
+    for run in runs:
+        final = run["final"] or {}
+        l0, nmse = (final.get(f"{prefix}{name}") for name in ("l0", "nmse"))
+        if l0 is None or nmse is None:
+            continue
+        dead = run["summary"]["all"]["n_dead"] / run["summary"]["n_latents"]
+        points.append(Point(run["run"]["sae"], l0, nmse, dead))
+        links[run["run"]["sae"]] = run["link"]
+    if not points:
+        return None
+    front, best = {point.name for point in pareto(points)}, recommended(points)
+    return {
+        "entry": entry,
+        "where": " / ".join(dict.fromkeys(where)),
+        "held_out": held_out,
+        "rule": RULE,
+        "recommended": best.name if best else None,
+        "points": [
+            {
+                **point._asdict(),
+                "label": point.name.removeprefix(f"{entry}.").rpartition("-")[0],
+                "link": links[point.name],
+                "pareto": point.name in front,
+            }
+            for point in sorted(points, key=lambda p: (p.l0, p.nmse, p.name))
+        ],
+    }

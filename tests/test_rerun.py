@@ -1,5 +1,6 @@
 """Each edit reruns exactly what it affects: the tree is edited, and a dry run is read."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -129,7 +130,7 @@ def test_a_point_added_to_a_sweep_plans_that_point_alone(project, configure):
     configure("train", {"together": True})
     assert project.planned() == {}
     swept = {k: v for k, v in one.items() if k not in ("k", "lr")}
-    configure("sae/cls", {**swept, "sweep": {"k": [4], "lr": [0.003]}})
+    configure("sae/cls", {**swept, "sweep": {"k": [4, 6], "lr": [0.003]}})
     point = {
         "train_sae": 1,
         "label_images": 1,
@@ -138,13 +139,16 @@ def test_a_point_added_to_a_sweep_plans_that_point_alone(project, configure):
         "build_dashboard": 1,
         **GALLERY,
     }
-    assert project.planned() == point
+    assert project.planned() == {name: 2 * n for name, n in point.items()} | GALLERY
     project.snakemake("--cores", "1")
+    made = sorted(project.folder.glob("results/*/*/cls.k-*/run.json"))
+    by = {json.loads(path.read_text())["trained_by"] for path in made}
+    assert (len(made), len(by)) == (2, 1)  # one job has trained both
     assert project.planned() == {}
     text = (project.folder / "results/index.html").read_text()
     assert '"frontiers":[{' in text.replace(" ", "")
     assert "Recommended: the knee" in text
-    configure("sae/cls", {**swept, "sweep": {"k": [4, 8], "lr": [0.003]}})
+    configure("sae/cls", {**swept, "sweep": {"k": [4, 6, 8], "lr": [0.003]}})
     assert project.planned() == point
     # The page of all runs shows those of the other tests again.
     configure("sae/cls", one)

@@ -49,7 +49,7 @@ function article(run) {
 
 // L0 against error of a sweep's points, both on log scales. Shape tells as much as colour.
 function frontier(sweep) {
-  const width = 640, height = 300, left = 52, right = 110, points = sweep.points, error = sweep.held_out ? "held-out error (nmse)" : "error (nmse)";
+  const width = 640, height = 300, left = 52, right = 150, points = sweep.points, error = sweep.held_out ? "held-out error (nmse)" : "error (nmse)";
   const positive = points.filter((p) => p.l0 > 0 && p.nmse > 0);
   const scale = (values, from, to) => {
     const low = Math.log(Math.min(...values)), high = Math.log(Math.max(...values)), room = Math.max(0.08 * (high - low), 0.02);
@@ -57,7 +57,7 @@ function frontier(sweep) {
   };
   const plot = draw("svg", { viewBox: `0 0 ${width} ${height + 42}`, role: "img", "aria-label": `L0 and ${error} of the points of ${sweep.entry}` });
   if (positive.length) {
-    const l0 = positive.map((p) => p.l0), nmse = positive.map((p) => p.nmse), x = scale(l0, left, width - right), y = scale(nmse, height, 12);
+    const l0 = positive.map((p) => p.l0), nmse = positive.map((p) => p.nmse), x = scale(l0, left, width - right), y = scale(nmse, height, 36);
     plot.append(draw("line", { x1: left, x2: width - right, y1: height, y2: height, class: "axis" }), draw("line", { x1: left, x2: left, y1: 12, y2: height, class: "axis" }));
     for (const v of new Set([Math.min(...l0), Math.max(...l0)])) plot.append(draw("text", { x: x(v), y: height + 16, "text-anchor": "middle" }, number(v)));
     for (const v of new Set([Math.min(...nmse), Math.max(...nmse)])) plot.append(draw("text", { x: left - 6, y: y(v) + 4, "text-anchor": "end" }, number(v)));

@@ -6,17 +6,20 @@ Writes float16 class tokens of width 1,024 in shards (once; they stay in ``--fol
 held out, and prints, of batches of 4,096 as float32:
 
 - in memory: rows a second of ``data.batches``, the load at the start not counted;
-- streamed: rows a second over an epoch, first window included, and bytes a second beside those of a plain
-  sequential read of the same files in the same cache state.
+- streamed: rows a second over ``--epochs``, first window included, and bytes a second beside those of a
+  plain sequential read of the same files in the same cache state;
+- windows only read, in the order of an epoch, into a buffer: bytes a second, those of held-out images
+  included.
 
-Cold: before each measurement ``posix_fadvise(DONTNEED)`` drops the files' pages from the system's cache;
-what lies beneath (a host's cache, a disk's own) can't be dropped. Plain read: ``readinto`` of 16 MiB from
+Cold: before each measurement, and before each window of a stream, ``posix_fadvise(DONTNEED)`` drops the
+files' pages from the system's cache; what lies beneath (a host's cache, a disk's own) can't be dropped. Plain read: ``readinto`` of 16 MiB from
 front to back. Plain reads and streams take turns; medians of ``--repeat``.
 """
 
 import argparse
 import os
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +28,8 @@ import numpy as np
 
 from saev.artifacts.activations import Stream, shard_array
 from saev.training import data, order
+from saev.training.files import Reader
+from saev.training.stream import read_window
 
 D, BATCH, SHARD, HELD_OUT = 1024, 4096, 65_536, 0.05
 STREAM = Stream("layer-00.cls", D, 1, "cls", 0)
@@ -67,6 +72,18 @@ def drop(paths: list[Path]) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+class ColdWindows(data.Streamed):
+    """Vectors whose files are dropped from the cache before each window."""
+
+    def opened(self, windows: Iterator[order.Window]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        def dropping() -> Iterator[order.Window]:
+            for window in windows:
+                drop([part.path for part in self.files.parts])
+                yield window
+
+        return super().opened(dropping())
+
+
 def plain(paths: list[Path]) -> float:
     """Bytes a second of reading all files from front to back."""
     buffer, total, started = bytearray(16 << 20), 0, time.perf_counter()
@@ -85,6 +102,17 @@ def rows_a_second(batches: Iterator[np.ndarray]) -> float:
     return n / (time.perf_counter() - started)
 
 
+def window_bytes_a_second(streamed: data.Streamed) -> float:
+    """Bytes a second, skipped ones included, of reading an epoch's windows and using none of them."""
+    buffer, stop = streamed.files.empty(order.WINDOW_VECTORS), threading.Event()
+    buffer.fill(0)
+    started = time.perf_counter()
+    with Reader(streamed.files) as reader:
+        for window in order.epoch_windows(streamed.n, 0, 0):
+            read_window(reader, window, buffer[: window.size], stop)
+        return reader.bytes_read / (time.perf_counter() - started)
+
+
 def in_turns(repeat: int, *measures: Callable[[], float]) -> list[float]:
     """Medians of measures that take turns."""
     found = [[measure() for measure in measures] for _ in range(repeat)]
@@ -98,6 +126,7 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, required=True, help="for the files, kept")
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
     activations = make(args.folder / str(args.rows), args.rows)
@@ -119,16 +148,22 @@ def main() -> None:
             ready()
             return plain(paths)
 
-        def streaming(ready: Callable[[], None] = ready) -> float:
+        def streaming(ready: Callable[[], None] = ready, state: str = state) -> float:
             ready()
-            return rows_a_second(data.batches(streamed, BATCH, 0, 0, n_steps))
+            vectors = ColdWindows(activations, STREAM, training) if state == "cold" else streamed
+            return rows_a_second(data.batches(vectors, BATCH, 0, 0, args.epochs * n_steps))
+
+        def reading_windows(ready: Callable[[], None] = ready) -> float:
+            ready()
+            return window_bytes_a_second(streamed)
 
         plain(paths)
-        bytes_a_second, rate = in_turns(args.repeat, reading, streaming)
+        bytes_a_second, read, rate = in_turns(args.repeat, reading, reading_windows, streaming)
         ratio = rate * D * 2 / bytes_a_second
         print(
             f"streamed, {state}: {rate:,.0f} rows/s, {rate * D * 2 / 1e9:.2f} GB/s of training vectors; "
-            f"plain read {bytes_a_second / 1e9:.2f} GB/s; ratio {ratio:.2f}"
+            f"plain read {bytes_a_second / 1e9:.2f} GB/s; ratio {ratio:.2f}\n"
+            f"windows only read, {state}: {read / 1e9:.2f} GB/s; ratio {read / bytes_a_second:.2f}"
         )
     memory = data.InMemory(activations, STREAM, training)
     rows_a_second(data.batches(memory, BATCH, 0, 0, 2))

@@ -1,18 +1,18 @@
 """Speed of the training loader: gathering in memory, and streaming beside a plain read of the same files.
 
-    python benchmarks/loader.py --rows 1000000 --folder /tmp/loader
+    python benchmarks/loader.py --rows 4000000 --folder /tmp/loader
 
 Writes float16 class tokens of width 1,024 in shards (once; they stay in ``--folder``), 5 % of the images
 held out, and prints, of batches of 4,096 as float32:
 
-- in memory: rows a second of ``data.batches``, the load at the start not counted;
-- streamed: rows a second over ``--epochs``, first window included, and bytes a second beside those of a
+- in memory: rows a second of ``data.batches`` over the first ``--memory-rows``, without the load;
+- streamed: rows a second over an epoch, first window included, and bytes a second beside those of a
   plain sequential read of the same files in the same cache state;
 - windows only read, in the order of an epoch, into a buffer: bytes a second, those of held-out images
   included.
 
-Cold: before each measurement, and before each window of a stream, ``posix_fadvise(DONTNEED)`` drops the
-files' pages from the system's cache; what lies beneath (a host's cache, a disk's own) can't be dropped. Plain read: ``readinto`` of 16 MiB from
+Cold: before each measurement ``posix_fadvise(DONTNEED)`` drops the files' pages from the system's cache,
+and an epoch reads each block once; what lies beneath (a host's cache, a disk's own) can't be dropped. Plain read: ``readinto`` of 16 MiB from
 front to back. Plain reads and streams take turns; medians of ``--repeat``.
 """
 
@@ -54,13 +54,15 @@ class Recorded:
 
 def make(folder: Path, n: int) -> Recorded:
     """Files of ``n`` images with one vector each, unless they are there already."""
-    rng = np.random.default_rng(0)
+    values = np.empty((0, D), np.float16)
     for shard, start in enumerate(range(0, n, SHARD)):
         path = folder / shard_array(STREAM.name, shard)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            size = min(SHARD, n - start)
-            np.save(path, rng.standard_normal((size, D), np.float32).astype(np.float16))
+            if not len(values):
+                rng = np.random.default_rng(0)
+                values = rng.standard_normal((SHARD, D), np.float32).astype(np.float16)
+            np.save(path, values[: n - start])
     return Recorded(folder, n)
 
 
@@ -70,18 +72,6 @@ def drop(paths: list[Path]) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-class ColdWindows(data.Streamed):
-    """Vectors whose files are dropped from the cache before each window."""
-
-    def opened(self, windows: Iterator[order.Window]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        def dropping() -> Iterator[order.Window]:
-            for window in windows:
-                drop([part.path for part in self.files.parts])
-                yield window
-
-        return super().opened(dropping())
 
 
 def plain(paths: list[Path]) -> float:
@@ -124,9 +114,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--folder", type=Path, required=True, help="for the files, kept")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--memory-rows", type=int, default=1_000_000)
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
     activations = make(args.folder / str(args.rows), args.rows)
@@ -148,10 +138,9 @@ def main() -> None:
             ready()
             return plain(paths)
 
-        def streaming(ready: Callable[[], None] = ready, state: str = state) -> float:
+        def streaming(ready: Callable[[], None] = ready) -> float:
             ready()
-            vectors = ColdWindows(activations, STREAM, training) if state == "cold" else streamed
-            return rows_a_second(data.batches(vectors, BATCH, 0, 0, args.epochs * n_steps))
+            return rows_a_second(data.batches(streamed, BATCH, 0, 0, n_steps))
 
         def reading_windows(ready: Callable[[], None] = ready) -> float:
             ready()
@@ -165,7 +154,8 @@ def main() -> None:
             f"plain read {bytes_a_second / 1e9:.2f} GB/s; ratio {ratio:.2f}\n"
             f"windows only read, {state}: {read / 1e9:.2f} GB/s; ratio {read / bytes_a_second:.2f}"
         )
-    memory = data.InMemory(activations, STREAM, training)
+    memory = data.InMemory(activations, STREAM, training[: args.memory_rows])
+    n_steps = memory.n // BATCH
     rows_a_second(data.batches(memory, BATCH, 0, 0, 2))
     (rate,) = in_turns(
         args.repeat, lambda: rows_a_second(data.batches(memory, BATCH, 0, 0, n_steps))

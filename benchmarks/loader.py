@@ -1,22 +1,25 @@
 """Speed of the training loader: gathering in memory, and streaming beside a plain read of the same files.
 
-    python benchmarks/loader.py --rows 1000000 --folder /tmp/loader
+    python benchmarks/loader.py --rows 4000000 --folder /tmp/loader
 
 Writes float16 class tokens of width 1,024 in shards (once; they stay in ``--folder``), 5 % of the images
 held out, and prints, of batches of 4,096 as float32:
 
-- in memory: rows a second of ``data.batches``, the load at the start not counted;
-- streamed: rows a second over an epoch, first window included, and bytes a second beside those of a plain
-  sequential read of the same files in the same cache state.
+- in memory: rows a second of ``data.batches`` over the first ``--memory-rows``, without the load;
+- streamed: rows a second over an epoch, first window included, and bytes a second beside those of a
+  plain sequential read of the same files in the same cache state;
+- windows only read, in the order of an epoch, into a buffer: bytes a second, those of held-out images
+  included.
 
-Cold: before each measurement ``posix_fadvise(DONTNEED)`` drops the files' pages from the system's cache;
-what lies beneath (a host's cache, a disk's own) can't be dropped. Plain read: ``readinto`` of 16 MiB from
+Cold: before each measurement ``posix_fadvise(DONTNEED)`` drops the files' pages from the system's cache,
+and an epoch reads each block once; what lies beneath (a host's cache, a disk's own) can't be dropped. Plain read: ``readinto`` of 16 MiB from
 front to back. Plain reads and streams take turns; medians of ``--repeat``.
 """
 
 import argparse
 import os
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +28,8 @@ import numpy as np
 
 from saev.artifacts.activations import Stream, shard_array
 from saev.training import data, order
+from saev.training.files import Reader
+from saev.training.stream import read_window
 
 D, BATCH, SHARD, HELD_OUT = 1024, 4096, 65_536, 0.05
 STREAM = Stream("layer-00.cls", D, 1, "cls", 0)
@@ -49,13 +54,15 @@ class Recorded:
 
 def make(folder: Path, n: int) -> Recorded:
     """Files of ``n`` images with one vector each, unless they are there already."""
-    rng = np.random.default_rng(0)
+    values = np.empty((0, D), np.float16)
     for shard, start in enumerate(range(0, n, SHARD)):
         path = folder / shard_array(STREAM.name, shard)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            size = min(SHARD, n - start)
-            np.save(path, rng.standard_normal((size, D), np.float32).astype(np.float16))
+            if not len(values):
+                rng = np.random.default_rng(0)
+                values = rng.standard_normal((SHARD, D), np.float32).astype(np.float16)
+            np.save(path, values[: n - start])
     return Recorded(folder, n)
 
 
@@ -85,6 +92,17 @@ def rows_a_second(batches: Iterator[np.ndarray]) -> float:
     return n / (time.perf_counter() - started)
 
 
+def window_bytes_a_second(streamed: data.Streamed) -> float:
+    """Bytes a second, skipped ones included, of reading an epoch's windows and using none of them."""
+    buffer, stop = streamed.files.empty(order.WINDOW_VECTORS), threading.Event()
+    buffer.fill(0)
+    started = time.perf_counter()
+    with Reader(streamed.files) as reader:
+        for window in order.epoch_windows(streamed.n, 0, 0):
+            read_window(reader, window, buffer[: window.size], stop)
+        return reader.bytes_read / (time.perf_counter() - started)
+
+
 def in_turns(repeat: int, *measures: Callable[[], float]) -> list[float]:
     """Medians of measures that take turns."""
     found = [[measure() for measure in measures] for _ in range(repeat)]
@@ -96,8 +114,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--folder", type=Path, required=True, help="for the files, kept")
+    parser.add_argument("--memory-rows", type=int, default=1_000_000)
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
     activations = make(args.folder / str(args.rows), args.rows)
@@ -123,14 +142,20 @@ def main() -> None:
             ready()
             return rows_a_second(data.batches(streamed, BATCH, 0, 0, n_steps))
 
+        def reading_windows(ready: Callable[[], None] = ready) -> float:
+            ready()
+            return window_bytes_a_second(streamed)
+
         plain(paths)
-        bytes_a_second, rate = in_turns(args.repeat, reading, streaming)
+        bytes_a_second, read, rate = in_turns(args.repeat, reading, reading_windows, streaming)
         ratio = rate * D * 2 / bytes_a_second
         print(
             f"streamed, {state}: {rate:,.0f} rows/s, {rate * D * 2 / 1e9:.2f} GB/s of training vectors; "
-            f"plain read {bytes_a_second / 1e9:.2f} GB/s; ratio {ratio:.2f}"
+            f"plain read {bytes_a_second / 1e9:.2f} GB/s; ratio {ratio:.2f}\n"
+            f"windows only read, {state}: {read / 1e9:.2f} GB/s; ratio {read / bytes_a_second:.2f}"
         )
-    memory = data.InMemory(activations, STREAM, training)
+    memory = data.InMemory(activations, STREAM, training[: args.memory_rows])
+    n_steps = memory.n // BATCH
     rows_a_second(data.batches(memory, BATCH, 0, 0, 2))
     (rate,) = in_turns(
         args.repeat, lambda: rows_a_second(data.batches(memory, BATCH, 0, 0, n_steps))

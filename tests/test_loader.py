@@ -176,6 +176,10 @@ def test_an_index_beyond_the_vectors_is_an_error():
 def test_many_runs_of_images_are_read_in_several_reads(folder, small, monkeypatch):
     monkeypatch.setattr(files, "MAX_PIECES", 4)
     monkeypatch.setattr(files, "SKIPPED_BYTES", 48)
+    original, sizes = files.os.preadv, []
+    monkeypatch.setattr(
+        files.os, "preadv", lambda d, p, at: (sizes.append(len(p)), original(d, p, at))[1]
+    )
     vectors, _ = opened(data.Streamed, folder, 0.6)
     whole = opened(data.InMemory, folder, 0.6)[0]
     for batch, expected in zip(
@@ -184,6 +188,14 @@ def test_many_runs_of_images_are_read_in_several_reads(folder, small, monkeypatc
         assert np.array_equal(batch, expected)
     everything = np.arange(vectors.n)
     assert np.array_equal(whole.gather(everything), vectors.gather(everything))
+    assert max(sizes) == 3
+
+
+def test_runs_of_images_are_ranges_of_vectors_that_start_and_end_within_an_image():
+    positions = np.array([0, 1, 4, 5, 9])
+    assert list(files._runs(positions, 3, 0, 15)) == [(0, 6), (12, 18), (27, 30)]
+    assert list(files._runs(positions, 3, 2, 10)) == [(2, 6), (12, 16)]
+    assert list(files._runs(positions, 3, 4, 5)) == [(4, 5)]
 
 
 def test_a_read_that_returns_less_than_asked_is_continued(folder, small, monkeypatch):

@@ -11,6 +11,7 @@ from saev.artifacts.activations import Activations, Stream, shard_array
 
 SKIPPED_BYTES = 1 << 20
 """Held-out vectors up to this size are read and dropped, rather than read around."""
+OPEN_FILES = 8
 MAX_PIECES = 1000
 """Pieces of memory that one read may fill; systems allow 1,024."""
 
@@ -40,6 +41,7 @@ class Files:
         self.n_patches, self.d, self.dtype = stream.n_patches, stream.d, activations.dtype
         self.n = len(rows) * stream.n_patches
         self.stored = activations.read(stream, 0, 0)[1].dtype
+        self.vector_bytes = self.d * self.stored.itemsize
         self.parts = list(_parts(activations, stream, rows))
         self.firsts = np.array([part.first for part in self.parts], np.int64)
 
@@ -49,7 +51,7 @@ class Files:
 
 
 class Reader:
-    """Reads ranges of vectors; for one thread. A context manager, which closes its file.
+    """Reads ranges of vectors; for one thread. A context manager, which closes its files.
 
     Attributes:
         bytes_read: with what was skipped by reading it.
@@ -58,32 +60,48 @@ class Reader:
     def __init__(self, files: Files) -> None:
         self.files, self.bytes_read = files, 0
         self._dropped = memoryview(bytearray(SKIPPED_BYTES))
-        self._open: tuple[Path, int] | None = None
+        self._open: dict[Path, int] = {}
 
     def __enter__(self) -> "Reader":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._open:
-            os.close(self._open[1])
-            self._open = None
+        while self._open:
+            os.close(self._open.popitem()[1])
 
     def read(self, start: int, stop: int, out: np.ndarray) -> None:
         """Read the vectors ``[start, stop)`` into ``out`` (stop - start, d) of the stored type."""
-        files, n_patches = self.files, self.files.n_patches
         left = memoryview(out.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
-        i = int(np.searchsorted(files.firsts, start // n_patches, "right")) - 1
+        for part, low, high in self._spans(start, stop):
+            size = (high - low) * self.files.vector_bytes
+            self._read_part(part, low, high, left[:size])
+            left = left[size:]
+
+    def announce(self, start: int, stop: int) -> None:
+        """Ask the system to fetch the vectors ``[start, stop)`` soon, so that `read` needn't wait."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        for part, low, high in self._spans(start, stop):
+            first = part.positions[low // self.files.n_patches]
+            last = part.positions[(high - 1) // self.files.n_patches]
+            image = self.files.n_patches * self.files.vector_bytes
+            begin, size = part.offset + int(first) * image, int(last + 1 - first) * image
+            os.posix_fadvise(self._descriptor(part.path), begin, size, os.POSIX_FADV_WILLNEED)
+
+    def _spans(self, start: int, stop: int) -> Iterator[tuple[Part, int, int]]:
+        """Yield each part that holds some of the vectors ``[start, stop)``, and which of its own they are."""
+        files = self.files
+        i = int(np.searchsorted(files.firsts, start // files.n_patches, "right")) - 1
         while start < stop:
             part = files.parts[i]
-            base = part.first * n_patches
-            end = min(stop, base + len(part.positions) * n_patches)
-            size = (end - start) * files.d * files.stored.itemsize
-            self._read_part(part, start - base, end - base, left[:size])
-            left, start, i = left[size:], end, i + 1
+            base = part.first * files.n_patches
+            end = min(stop, base + len(part.positions) * files.n_patches)
+            yield part, start - base, end - base
+            start, i = end, i + 1
 
     def _read_part(self, part: Part, start: int, stop: int, out: memoryview) -> None:
         """Read the vectors ``[start, stop)``, counted from the part's first."""
-        descriptor, vector = self._descriptor(part.path), self.files.d * self.files.stored.itemsize
+        descriptor, vector = self._descriptor(part.path), self.files.vector_bytes
         pieces: list[memoryview] = []
         begin = end = -1
         for low, high in _runs(part.positions, self.files.n_patches, start, stop):
@@ -112,10 +130,12 @@ class Reader:
                 pieces[0] = pieces[0][got:]
 
     def _descriptor(self, path: Path) -> int:
-        if self._open is None or self._open[0] != path:
-            self.__exit__()
-            self._open = path, os.open(path, os.O_RDONLY)
-        return self._open[1]
+        if path not in self._open:
+            # Reading goes forwards, announcements a little ahead of it: the oldest isn't needed again.
+            while len(self._open) >= OPEN_FILES:
+                os.close(self._open.pop(next(iter(self._open))))
+            self._open[path] = os.open(path, os.O_RDONLY)
+        return self._open[path]
 
 
 def _parts(activations: Activations, stream: Stream, rows: np.ndarray) -> Iterator[Part]:

@@ -9,13 +9,19 @@ import numpy as np
 from saev.training.files import Files, Reader
 from saev.training.order import Window
 
+ANNOUNCED = 4
+"""Blocks that the system is asked to fetch ahead of the one that is read: a disk always has work."""
+
 
 def read_window(reader: Reader, window: Window, out: np.ndarray, stop: threading.Event) -> None:
     """Fill ``out`` (window.size, d) with the window's blocks; the files are read forwards."""
     ends = np.cumsum(window.stops - window.starts)
-    for i in np.argsort(window.starts):
+    forwards = np.argsort(window.starts)
+    for at, i in enumerate(forwards):
         if stop.is_set():
             return
+        for j in forwards[at + ANNOUNCED if at else 0 : at + ANNOUNCED + 1]:
+            reader.announce(int(window.starts[j]), int(window.stops[j]))
         start, end = int(window.starts[i]), int(window.stops[i])
         reader.read(start, end, out[ends[i] - (end - start) : ends[i]])
 

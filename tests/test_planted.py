@@ -48,7 +48,7 @@ class Planted:
 
     def batch(self, b: int = BATCH) -> np.ndarray:
         """(b, D) float32."""
-        chosen = np.stack([self.rng.choice(N, ACTIVE, replace=False) for _ in range(b)])
+        chosen = self.rng.integers(N, size=(b, ACTIVE))  # rarely one twice
         codes = 1 + self.rng.random((b, ACTIVE), dtype=np.float32)
         noise = 0.05 * self.rng.standard_normal((b, D), dtype=np.float32)
         return np.einsum("bk,bkd->bd", codes, self.directions[chosen]) + self.bias + noise

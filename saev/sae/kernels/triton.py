@@ -86,14 +86,8 @@ def by_latent(starts: Tensor, latents: Tensor, n: int) -> tuple[Tensor, Tensor, 
 def sum_by_latent(offsets: Tensor, vectors: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
     """``out[j] = Σ_s weights[s] · rows[vectors[s]]`` over the entries s of latent j, in their order.
 
-    Equivalent to ``sparse_csr_tensor(offsets, vectors, weights) @ rows``.
-
-    Args:
-        offsets, vectors, weights: (n + 1,) int64, (m,) int64 and (m,) float32.
-        rows: (b, d) float32 or bfloat16.
-
-    Returns:
-        (n, d) float32.
+    Equivalent to ``sparse_csr_tensor(offsets, vectors, weights) @ rows``, and so to `decode` with offsets
+    (n + 1,), vectors (m,), weights (m,) and rows (b, d) as its arguments; returns (n, d) float32.
     """
     return decode(offsets, vectors, weights, rows)
 

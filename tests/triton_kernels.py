@@ -160,6 +160,15 @@ def test_the_selection_is_exact_where_just_k_elements_reach_the_bound_but_do_not
     check_topk(pre, 16, groups=16, capacity=8)
 
 
+def test_candidates_that_do_not_fit_are_counted_but_not_written_into_the_next_row():
+    pre = torch.ones(2, 40, device=DEVICE)
+    found = torch.full((3, 8), -1, dtype=torch.int32, device=DEVICE)
+    counts = found.new_empty(2)
+    kernels._find[(2,)](pre, found, counts, 40, 3, 16, 8)
+    assert found.tolist() == [list(range(8))] * 2 + [[-1] * 8]
+    assert counts.tolist() == [40, 40]
+
+
 def test_the_selection_counts_nan_and_infinity_as_large():
     pre = draw(2, 40)
     pre[0, 7], pre[0, 20], pre[1, 3], pre[1, 5] = torch.nan, torch.inf, torch.inf, -torch.inf

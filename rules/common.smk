@@ -79,6 +79,12 @@ def n_gpus(wildcards):
     return int(PLAN.data["compute"]["device"] == "cuda")
 
 
+def training_gpus(wildcards):
+    """GPUs that a training asks for: one for each of its processes."""
+    settings = PLAN.component("sae", wildcards.sae)["settings"]
+    return n_gpus(wildcards) * settings.get("processes", 1)
+
+
 def when_made(kind):
     """Completion file of a source that a rule makes; its content is in the digest already."""
 

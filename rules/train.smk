@@ -23,7 +23,7 @@ rule train_sae:
     resources:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=lambda wildcards, attempt: 720 * attempt,
-        gpu=n_gpus,
+        gpu=training_gpus,
     params:
         spec=spec("sae"),
     shell:

@@ -22,6 +22,8 @@ def groups(
     for run in runs if config.train.together else []:
         known = components["sae"][run["sae"]]
         full = config.sae[known["entry"]]
+        if full.processes > 1:
+            continue
         key = digest({name: getattr(full, name) for name in SEES})
         here = found.setdefault(f"{run['images']}/{run['vit']}", {})
         here.setdefault(key, {})[run["sae"]] = known["settings"]

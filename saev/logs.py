@@ -6,6 +6,7 @@ from pathlib import Path
 
 _log_file: Path | None = None
 _prefix = ""
+_muted = False
 
 
 def open_log(path: str | Path | None, prefix: str = "") -> None:
@@ -17,6 +18,12 @@ def open_log(path: str | Path | None, prefix: str = "") -> None:
         _log_file.parent.mkdir(parents=True, exist_ok=True)
 
 
+def mute() -> None:
+    """Say nothing more on the terminal: another process speaks for this one."""
+    global _muted
+    _muted = True
+
+
 def note(text: str) -> None:
     """Write ``text`` to the log file alone."""
     if _log_file:
@@ -26,5 +33,6 @@ def note(text: str) -> None:
 
 def say(text: str) -> None:
     """Write ``text`` to the terminal and to the log file."""
-    print(f"{_prefix}{text}", file=sys.stderr, flush=True)
-    note(text)
+    if not _muted:
+        print(f"{_prefix}{text}", file=sys.stderr, flush=True)
+        note(text)

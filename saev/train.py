@@ -10,14 +10,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from saev import stage
+import torch
+
+from saev import logs, stage
 from saev.artifacts.activations import Activations
 from saev.artifacts.meta import write_meta
 from saev.artifacts.sae import FIGURE, STAGE
 from saev.errors import UserError
 from saev.files import canonical_json, sha256_bytes
-from saev.training import finished, together
+from saev.settings.sae import AnySaeSettings
+from saev.training import finished, parallel, together
 from saev.training.fit import Point, fit, prepare, read_settings
+from saev.training.parallel import Processes
 from saev.training.sink import Sink
 from saev.training.state import State
 
@@ -34,7 +38,12 @@ def main(arguments: list[str]) -> None:
     record = stage.Record(STAGE, spec, args.threads)
     activations = Activations(args.activations, verify="sha256")
     inputs = {"activations": activations.digest}
+    if settings.processes > 1 and not parallel.started():
+        parallel.launch(settings.processes, "saev.train", arguments, device)
+    processes = parallel.join(settings.processes, device)
     out = Path(args.out)
+    if not processes.first:
+        return follow(settings, activations, device, args.threads, processes)
     group = together.group_of(out)
     with (
         together.turn(out, group),
@@ -42,7 +51,8 @@ def main(arguments: list[str]) -> None:
     ):
         full = settings.model_dump(mode="json")
         mirrored = None
-        if not finished.there(folder):
+        needed = processes.agree(not finished.there(folder), device)
+        if needed:
             try:
                 job = prepare(settings, activations, stage.compute()["data_in_memory"])
             except UserError:
@@ -51,7 +61,7 @@ def main(arguments: list[str]) -> None:
                 raise
             mirrored = open_sink(out, full, inputs)
             given = (device, args.threads)
-            own = Point(job, State(folder), *given, out.name, mirrored)
+            own = Point(job, State(folder), *given, out.name, mirrored, processes)
             with together.partners(out, group, job, spec.code, inputs, *given) as others:
                 trained, rate = fit([own, *others])
                 for point in trained:
@@ -75,6 +85,20 @@ def main(arguments: list[str]) -> None:
             files=list(finished.FILES),
         )
         stage.discard(folder)
+
+
+def follow(
+    settings: AnySaeSettings,
+    activations: Activations,
+    device: torch.device,
+    threads: int,
+    processes: Processes,
+) -> None:
+    """Take the steps of a training whose results the first process writes."""
+    logs.mute()
+    if processes.agree(False, device):
+        job = prepare(settings, activations, stage.compute()["data_in_memory"])
+        fit([Point(job, None, device, threads, processes=processes)])
 
 
 def replayed(out: Path, settings: dict[str, Any], inputs: dict[str, str], state: Path) -> Sink:

@@ -184,6 +184,7 @@ def test_neutral_values_never_change():
         "resample_until": 0.5,
         "patience": None,
         "min_improvement": 0.0,
+        "processes": 1,
     }
     jumprelu = {
         "sparsity_warmup_steps": 0,

@@ -1,7 +1,7 @@
 """What every architecture shares: parameters, input normalisation, decoding, and the contract of a loss."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -40,6 +40,21 @@ class Active(NamedTuple):
     """Activation, positive, float32."""
 
 
+class Across(Protocol):
+    """What a loss needs to know of the rest of a batch that is shared out over processes."""
+
+    size: int
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """Average over the processes, in place."""
+
+    def least(self, number: Tensor) -> Tensor:
+        """The smallest over the processes."""
+
+    def bound(self, values: Tensor, m: int) -> Tensor:
+        """The m-th largest of the positive numbers (v,) of all processes; 0 if there are fewer."""
+
+
 class Sae(nn.Module):
     """A sparse autoencoder of activations.
 
@@ -68,6 +83,7 @@ class Sae(nn.Module):
         super().__init__()
         self.d, self.n_latents = d, n_latents
         self.stream: str | None = None
+        self.across: Across | None = None
         self.metadata: Mapping[str, Any] = {}
         if generator is None:
             generator = torch.Generator().manual_seed(0)

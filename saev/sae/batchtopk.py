@@ -49,7 +49,12 @@ class BatchTopK(Selecting):
         return torch.where(pre > self.threshold, pre, 0)
 
     def select_in_training(self, pre: Tensor, step: int) -> Codes:
-        codes = Codes.of(kernels.of(pre).largest_of_all(pre, self.k * len(pre)), self.n_latents)
+        m = self.k * len(pre) * (self.across.size if self.across else 1)
+        found = kernels.of(pre).largest_of_all(pre, min(m, pre.numel()))
+        codes = Codes.of(found, self.n_latents)
+        if self.across:
+            codes = codes.where(codes.values >= self.across.bound(codes.values, m))
         least = codes.values.amin() if len(codes.values) else self.threshold
+        least = self.across.least(least) if self.across else least
         self.threshold.copy_(least if step == 0 else torch.lerp(least, self.threshold, MOMENTUM))
         return codes

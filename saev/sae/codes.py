@@ -73,7 +73,10 @@ class Codes:
 
     def below(self, width: int) -> "Codes":
         """The entries of the first ``width`` latents."""
-        kept = self.latents < width
+        return self.where(self.latents < width)
+
+    def where(self, kept: Tensor) -> "Codes":
+        """The entries at which ``kept`` (m,) is true."""
         before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
         starts = before[self.starts]
         return Codes(starts, self.latents[kept], self.values[kept], self.n_latents)

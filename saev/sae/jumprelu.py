@@ -143,6 +143,9 @@ class JumpRelu(Sae):
         reconstruction = torch.addmm(self.b_dec, z, self.W_dec)
         mse, residual = mean_square(u, reconstruction)
         penalty = ordered_sum(_Count.apply(pre, theta, self.bandwidth)) / len(u)
+        if self.across and self.training:
+            # The value of the whole batch, with the gradient of this share.
+            penalty = penalty + (self.across.mean(penalty.detach().clone()) - penalty.detach())
         if self.l0_target is not None:
             penalty = (penalty / self.l0_target - 1).square()
         aux_loss, aux = aux_terms(self, self.aux_k, pre.detach(), u, residual, dead)

@@ -22,6 +22,12 @@ class SaeSettings(Settings):
         "or bring every dimension to mean 0 and standard deviation 1.",
     )
     batch_size: int = Field(gt=0, description="Vectors in a step.")
+    processes: int = Field(
+        1,
+        gt=0,
+        description="Processes that share every batch, each on a GPU of its own where there are GPUs. They change "
+        "the rounding of sums.",
+    )
     epochs: float = Field(gt=0, description="Passes over the training vectors; may be a fraction.")
     lr: float = Field(gt=0, description="Learning rate of Adam.")
     warmup_steps: int = Field(0, ge=0, description="Steps over which the rate rises from 0.")
@@ -87,6 +93,15 @@ class SaeSettings(Settings):
                 "tokens: pooled takes no layer"
                 if self.tokens == "pooled"
                 else f"tokens: {self.tokens} needs a layer"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_equal(self) -> Self:
+        if self.batch_size % self.processes:
+            raise ValueError(
+                f"processes: batch_size: {self.batch_size} can't be shared by {self.processes}; allowed: "
+                f"divisors of it"
             )
         return self
 
@@ -237,6 +252,10 @@ class ReluSettings(AuxSettings):
 
     @model_validator(mode="after")
     def _one_remedy(self) -> Self:
+        if self.ghost_gradients and self.processes > 1:
+            raise ValueError(
+                f"processes: ghost_gradients look at a whole batch, but {self.processes} share it; take aux_k"
+            )
         if self.ghost_gradients and self.aux_k:
             raise ValueError(
                 "ghost_gradients and aux_k are two remedies for dead latents: take one"

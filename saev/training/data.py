@@ -156,14 +156,17 @@ def batches(
     first_step: int,
     n_steps: int,
     pinned: bool = False,
+    share: tuple[int, int] | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield the batches of the steps ``first_step`` (from 0) to ``n_steps``: (batch_size, d) float32.
 
     Epochs follow one another without a gap, so every batch is full, and what a step sees is a function
     of the step alone. A batch stays as it is while somebody holds it; see `gather.Buffers`. ``pinned``
-    puts it into memory that a GPU reads faster.
+    puts it into memory that a GPU reads faster. ``share``, first and last row (exclusive), yields only those
+    of every batch.
     """
-    buffers = Buffers((batch_size, vectors.d), pinned)
+    low, high = share or (0, batch_size)
+    buffers = Buffers((high - low, vectors.d), pinned)
     windows = order.windows(vectors.n, seed, first_step * batch_size, n_steps * batch_size)
     batch, filled = None, 0
     with closing(vectors.opened(windows)) as opened:  # type: ignore[type-var]
@@ -172,8 +175,10 @@ def batches(
             while done < len(indices):
                 batch = buffers.take() if batch is None else batch
                 n = min(batch_size - filled, len(indices) - done)
-                chosen = indices[done : done + n]
-                take_rows(values, chosen, vectors.dtype, batch[filled : filled + n])
+                first, last = max(filled, low), min(filled + n, high)
+                if first < last:
+                    chosen = indices[done + first - filled : done + last - filled]
+                    take_rows(values, chosen, vectors.dtype, batch[first - low : last - low])
                 done, filled = done + n, filled + n
                 if filled == batch_size:
                     yield batch

@@ -32,8 +32,9 @@ def write(point: Point, inputs: dict[str, str], rate: float, trained_by: str) ->
         rate: examples a second.
         trained_by: name of the dictionary whose job this is.
     """
-    job, settings = point.job, point.job.settings
-    folder = point.state.folder / FOLDER
+    job, settings, state = point.job, point.job.settings, point.state
+    assert state is not None, "only the process with a state writes results"
+    folder = state.folder / FOLDER
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir()
@@ -44,8 +45,8 @@ def write(point: Point, inputs: dict[str, str], rate: float, trained_by: str) ->
         inputs=inputs,
         stream=job.stream.name,
     )
-    lines = point.state.lines()
-    write_bytes(folder / CURVE, point.state.curve.read_bytes())
+    lines = state.lines()
+    write_bytes(folder / CURVE, state.curve.read_bytes())
     title = f"{point.name} · {settings.architecture} on {job.stream.name}"
     curves.draw(lines, settings.n_latents, title, folder / FIGURE)
     stopped_early = {}

@@ -22,12 +22,13 @@ from saev.progress import Progress
 from saev.settings.sae import AnySaeSettings
 from saev.training import data
 from saev.training.initial import initialise
+from saev.training.parallel import ALONE, Processes
 from saev.training.resample import resample_if_due
 from saev.training.signals import sigterm
 from saev.training.sink import Sink
 from saev.training.state import State
 from saev.training.stopping import is_spent
-from saev.training.trainer import TRAINING_ONLY, Trainer, in_short
+from saev.training.trainer import DEAD_EVERY, TRAINING_ONLY, Trainer, in_short
 
 STATE_SECONDS = 20.0
 """Time between two states; saving one changes no result."""
@@ -113,6 +114,7 @@ class Point:
         threads: to compute with, if that changes no byte; otherwise one.
         name: of its directory, for messages.
         sink: mirror of the curve.
+        processes: those that share the batches; only the first has a state.
 
     Raises:
         UserError: the activations aren't finite.
@@ -121,18 +123,20 @@ class Point:
     def __init__(
         self,
         job: Job,
-        state: State,
+        state: State | None,
         device: torch.device,
         threads: int,
         name: str = "",
         sink: Sink | None = None,
+        processes: Processes = ALONE,
     ) -> None:
+        self.processes = processes
         self.job, self.state, self.name, self.sink = job, state, name, sink
-        self.threads = threads if even_widths(job) else 1
+        self.threads = max(1, threads // processes.size) if even_widths(job) else 1
         self.note = ""
         """Figures of the last line, for the terminal."""
         stage.set_threads(self.threads)
-        settings, known = job.settings, state.load()
+        settings, known = job.settings, state.load() if state else None
         generator = torch.Generator().manual_seed(settings.seed)
         sae = saes.build(settings.model_dump(), job.stream.d, generator)
         if known:
@@ -140,7 +144,9 @@ class Point:
             sae.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("sae.")})
         else:
             initialise(sae, job.vectors, settings)
-        self.trainer = Trainer(sae.to(device), settings, n_steps=job.n_steps, mean=job.mean)
+        self.trainer = Trainer(
+            sae.to(device), settings, n_steps=job.n_steps, mean=job.mean, processes=processes
+        )
         self.done = False
         """Whether it has taken its last step, planned or because it got no better."""
         self.saved = 0
@@ -148,6 +154,9 @@ class Point:
         if known:
             self.trainer.restore(tensors, step)
             self.saved = step
+        if processes.size > 1:
+            held = self.trainer.tensors()
+            self.trainer.restore(held, processes.spread_state(held, self.trainer.step))
 
     def step(self, batch: np.ndarray, save: Callable[[], bool]) -> None:
         """Take one step on a batch (b, d) float32; if ``save()`` says so after it, keep the state.
@@ -168,6 +177,7 @@ class Point:
             require_finite(trainer, job, self.state)
         if log or evaluation:
             line = trainer.figures(u, forward)
+        if self.state and (log or evaluation):
             if evaluation:
                 line |= evaluate(trainer, job.held_out, line)
             examples = trainer.step * settings.batch_size
@@ -179,6 +189,8 @@ class Point:
             if evaluation and settings.patience is not None:
                 found = [kept.get("eval_nmse") for kept in self.state.lines()]
                 last |= is_spent(found, settings.patience, settings.min_improvement)
+        if evaluation and settings.patience is not None:
+            last = self.processes.agree(last, trainer.device)
         self.done = last
         if keep:
             self.save()
@@ -190,7 +202,7 @@ class Point:
             UserError: a weight isn't finite.
         """
         step = self.trainer.step
-        if step != self.saved and not self.done:
+        if self.state and step != self.saved and not self.done:
             require_finite(self.trainer, self.job, self.state)
             self.state.save(self.trainer.tensors(), step)
             self.saved = step
@@ -235,14 +247,17 @@ def fit(points: list[Point]) -> tuple[list[Point], float]:
     with sigterm() as stopping:
         progress = Progress(job.n_steps * size, "rows", title, done=start * size)
         pinned = first.trainer.device.type == "cuda"
-        batches = data.batches(job.vectors, size, job.settings.seed, start, job.n_steps, pinned)
+        share = first.processes.share(size)
+        batches = data.batches(
+            job.vectors, size, job.settings.seed, start, job.n_steps, pinned, share
+        )
         for step, batch in enumerate(batches, start):
             due = time.monotonic() - saved >= STATE_SECONDS
             saved = time.monotonic() if due else saved
             save = stopping if not due else lambda: True
             for point in [p for p in going if p.trainer.step == step and not p.done]:
                 attempt(point, point.step, batch, save)
-            if stopping():
+            if stop_now(first, step, stopping()):
                 for point in list(going):
                     attempt(point, point.save)
                 raise stage.Stopped(128 + signal.SIGTERM)
@@ -250,6 +265,13 @@ def fit(points: list[Point]) -> tuple[list[Point], float]:
             if all(point.done for point in going):
                 break
     return going, progress.rate()
+
+
+def stop_now(first: Point, step: int, asked: bool) -> bool:
+    """Whether to stop: processes agree on it every tenth step, so that all stop after the same one."""
+    if first.processes.size == 1:
+        return asked
+    return step % DEAD_EVERY == 0 and first.processes.agree(asked, first.trainer.device)
 
 
 def evaluate(trainer: Trainer, held_out: np.ndarray | None, like: dict[str, Any]) -> dict[str, Any]:
@@ -261,7 +283,7 @@ def evaluate(trainer: Trainer, held_out: np.ndarray | None, like: dict[str, Any]
     return {**{f"eval_{k}": v for k, v in found.items()}, "eval_n": len(held_out)}
 
 
-def require_finite(trainer: Trainer, job: Job, state: State) -> None:
+def require_finite(trainer: Trainer, job: Job, state: State | None) -> None:
     """Raise UserError, naming the step and the likely cause, if the loss or a weight isn't finite."""
     step = int(trainer.first_bad)
     if step < 0 and trainer.finite():
@@ -282,5 +304,5 @@ def require_finite(trainer: Trainer, job: Job, state: State) -> None:
         )
     raise UserError(
         f"the loss stopped being finite at step {step} of {job.n_steps}: {cause}. "
-        f"The last good state, if one was saved, is kept in {state.folder}"
+        f"The last good state, if one was saved, is kept in {state.folder if state else '.state'}"
     )

@@ -12,6 +12,7 @@ from saev.sae import Forward, Sae
 from saev.settings.sae import AnySaeSettings
 from saev.training.adam import Adam
 from saev.training.clip import clipping
+from saev.training.parallel import ALONE, Processes
 from saev.training.schedule import learning_rate
 
 EVAL_CHUNK = 1024
@@ -30,12 +31,21 @@ class Trainer:
         settings: how it is trained.
         n_steps: planned steps of the whole training, over which the rate decays.
         mean: (d,) recorded mean of the raw activations, the centre of nmse.
+        processes: those that take the steps together, each on its share of a batch.
     """
 
     def __init__(
-        self, sae: Sae, settings: AnySaeSettings, *, n_steps: int, mean: np.ndarray
+        self,
+        sae: Sae,
+        settings: AnySaeSettings,
+        *,
+        n_steps: int,
+        mean: np.ndarray,
+        processes: Processes = ALONE,
     ) -> None:
         self.sae, self.settings, self.n_steps = sae, settings, n_steps
+        self.processes = processes
+        sae.across = processes if processes.size > 1 else None
         self.device = sae.b_dec.device
         self.adam = Adam(sae)
         self.step = 0
@@ -63,30 +73,45 @@ class Trainer:
         return self.silent >= self.settings.dead_after
 
     def train(self, x: np.ndarray) -> tuple[Tensor, Forward]:
-        """Do one step on raw activations (b, d) float32; return them normalised, and the forward pass."""
+        """Do one step on raw activations, this process' share of a batch.
+
+        Args:
+            x: (b, d) float32.
+
+        Returns:
+            them normalised, and the forward pass.
+        """
         u = self.sae.normalise(torch.from_numpy(x).to(self.device))
         if self.step % DEAD_EVERY == 0:
             self.dead_now = self.dead()
             self.any_dead = bool(self.dead_now.any())
         forward = self.sae.loss(u, self.step, self.dead_now if self.any_dead else None)
         forward.terms.loss.backward()
+        for parameter in self.sae.parameters():
+            if parameter.grad is not None:
+                self.processes.mean(parameter.grad)
         scale: float | Tensor = 1.0
         if self.settings.clip_norm is not None:
             self.sae.remove_parallel_gradient()
             self.grad_norm, scale = clipping(self.sae.parameters(), self.settings.clip_norm)
         self.adam.step(self.step + 1, self.learning_rate(self.step), scale)
         self.sae.finish_step()
-        self.silent = torch.where(forward.fired, 0, self.silent + len(x))
+        lost = ~forward.terms.loss.detach().isfinite()
+        anywhere = self.processes.any(torch.cat([forward.fired, lost[None]]))
+        self.silent = torch.where(anywhere[:-1], 0, self.silent + len(x) * self.processes.size)
         self.step += 1
-        bad = ~forward.terms.loss.detach().isfinite() & (self.first_bad < 0)
+        bad = anywhere[-1] & (self.first_bad < 0)
         self.first_bad = torch.where(bad, self.step, self.first_bad)
         return u, forward
 
     def figures(self, u: Tensor, forward: Forward) -> dict[str, float | int | None]:
         """Figures of the step just done, for `train.jsonl`; this waits for the device."""
         line: dict[str, float | int | None] = {
-            **{name: float(value.detach()) for name, value in forward.terms._asdict().items()},
-            **_quality(self._sums(u, forward)),
+            **{
+                name: float(self.processes.mean(value.detach().clone()))
+                for name, value in forward.terms._asdict().items()
+            },
+            **_quality(self.processes.total(self._sums(u, forward))),
             "dead": int(self.dead().sum()),
             "lr": self.learning_rate(self.step - 1),
         }

@@ -1,0 +1,188 @@
+"""Several processes that share every batch do what one does."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from synthetic import encoded
+from trained import EVERY, RELU, RESULTS, ROOT, TOPK, arguments, lines
+
+from saev.artifacts.activations import Activations
+from saev.errors import UserError
+from saev.train import read_settings
+from saev.training import data, parallel
+from saev.training.parallel import Processes
+
+STEPS = """
+import sys, json, numpy as np, torch
+sys.path.insert(0, "tests")
+from saev import sae as saes
+from saev.train import read_settings
+from saev.training import parallel
+from saev.training.trainer import Trainer
+
+size, out, options = int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+torch.set_num_threads(1)
+processes = parallel.join(size, torch.device("cpu"))
+settings = read_settings(options)
+sae = saes.build(settings.model_dump(), 24, torch.Generator().manual_seed(0)).double()
+trainer = Trainer(sae, settings, n_steps=10, mean=np.zeros(24), processes=processes)
+low, high = processes.share(64)
+lines = []
+for step in range(10):
+    x = np.random.default_rng(step).standard_normal((64, 24)) * (1 + step % 3)
+    line = trainer.figures(*trainer.train(x[low:high]))
+    lines.append(line)
+if processes.first:
+    state = {name: t.detach().numpy() for name, t in trainer.tensors().items()}
+    np.savez(out, **state, lines=json.dumps(lines))
+"""
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def processes(size, *command):
+    """Start ``size`` processes as torchrun does; wait until all have ended well."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(size)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    for process in started:
+        assert process.wait(120) == 0, process.stderr.read()
+
+
+def settings_of(name):
+    """Of an architecture, with options that look at the whole batch."""
+    extra = {"l0_target": 3.0} if name == "jumprelu" else {}
+    return EVERY[name] | extra | {"clip_norm": 0.5, "dead_after": 100, "schedule": "cosine"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVERY)
+def test_ten_steps_of_two_processes_are_those_of_one(name, tmp_path):
+    found = []
+    for size in (1, 2):
+        path = tmp_path / f"{size}.npz"
+        processes(size, "-c", STEPS, str(size), str(path), json.dumps(settings_of(name)))
+        found.append(dict(np.load(path)))
+    one, two = found
+    assert one.keys() == two.keys()
+    assert "relu" in name or one["silent"].max() > 0
+    for key in set(one) - {"lines"}:
+        np.testing.assert_allclose(one[key], two[key], rtol=1e-9, atol=1e-11, err_msg=key)
+    for ours, theirs in zip(*(json.loads(str(f["lines"])) for f in found), strict=True):
+        for key in set(ours) - {"aux"}:  # a share of each process' own error
+            assert ours[key] == pytest.approx(theirs[key], rel=1e-9), key
+
+
+def test_shares_of_a_batch_are_the_batch_and_each_row_comes_once_an_epoch(tmp_path):
+    reader = Activations(encoded(tmp_path / "e", absent=(7,)))
+    vectors = data.InMemory(reader, reader.stream(0, "patches"), reader.rows(0, 600))
+    n_steps = 2 * vectors.n // 48
+    whole = np.concatenate(list(data.batches(vectors, 48, 3, 0, n_steps)))
+    shares = [
+        np.stack(list(data.batches(vectors, 48, 3, 0, n_steps, share=Processes(r, 3).share(48))))
+        for r in range(3)
+    ]
+    assert np.array_equal(np.concatenate(shares, axis=1).reshape(-1, 4), whole)
+    epoch = whole[: vectors.n, :2]
+    assert len(np.unique(epoch, axis=0)) == vectors.n
+
+
+@pytest.mark.slow
+def test_a_training_of_two_processes_ends_with_the_files_of_one_to_rounding(
+    activations, truth, tmp_path
+):
+    shared = TOPK | {"processes": 2}
+    started(shared, activations, tmp_path / "s").wait()
+    two = lines(tmp_path / "s")
+    one = [json.loads(line) for line in truth["topk"]["train.jsonl"].splitlines()]
+    assert [line["step"] for line in two] == [line["step"] for line in one]
+    for name in ("nmse", "eval_nmse", "l0"):
+        assert two[-1][name] == pytest.approx(one[-1][name], rel=0.05)
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == sorted([*RESULTS, "run.json"])
+
+
+def started(settings, activations, out, seconds=0.0):
+    code = (
+        "import sys, time\n"
+        "from saev import stage, train\n"
+        "from saev.training import fit, parallel\n"
+        "fit.STATE_SECONDS = 0.0\n"
+        "step = fit.Trainer.train\n"
+        f"fit.Trainer.train = lambda self, x: (time.sleep({seconds}), step(self, x))[1]\n"
+        "stage.run(train.main)\n"
+    )
+    program = out.parent / "slow_train.py"
+    program.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": f"{out.parent}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    module = "slow_train"
+    launcher = (
+        "import sys, torch\n"
+        "from saev.training import parallel\n"
+        f"parallel.launch(2, {module!r}, sys.argv[1:], torch.device('cpu'))\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", launcher, *arguments(settings, activations, out)],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_asked_to_stop_go_on_from_there_with_the_same_bytes(activations, tmp_path):
+    shared = TOPK | {"processes": 2}
+    undisturbed, disturbed = tmp_path / "a" / "s", tmp_path / "b" / "s"
+    for out in (undisturbed, disturbed):
+        out.parent.mkdir()
+    assert started(shared, activations, undisturbed).wait() == 0
+    process = started(shared, activations, disturbed, seconds=0.05)
+    while not list(disturbed.glob(".state/*/state.safetensors")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert not (disturbed / "meta.json").exists()
+    assert started(shared, activations, disturbed).wait() == 0
+    for name in RESULTS:
+        assert (undisturbed / name).read_bytes() == (disturbed / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_the_stage_starts_its_processes_and_a_mistake_is_one_line(activations, tmp_path):
+    given = arguments(TOPK | {"processes": 2, "layer": 7}, activations, tmp_path / "s")
+    done = subprocess.run(
+        [sys.executable, "-m", "saev.train", *given], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("error:") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_more_gpus_than_there_are_and_unequal_shares_are_refused(activations):
+    with pytest.raises(UserError, match="processes: 3 need 3 GPUs, but PyTorch sees"):
+        parallel.launch(3, "saev.train", [], torch.device("cuda"))
+    with pytest.raises(UserError, match="can't be shared by 3"):
+        read_settings(TOPK | {"processes": 3})
+    with pytest.raises(UserError, match="ghost_gradients look at a whole batch"):
+        read_settings(RELU | {"processes": 2, "ghost_gradients": True})

@@ -1,29 +1,50 @@
-"""Training steps of other libraries, for those that are installed in the benchmark's environment."""
+"""TopK dictionaries of other libraries, for those that are installed in the benchmark's environment.
 
-from collections.abc import Callable
-from typing import Any
+Each is trained as its own trainer does by default, on arrays: sparsify and overcomplete without an auxiliary loss,
+SAELens with its own.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-Step = Callable[[np.ndarray], object]
+
+class Peer(NamedTuple):
+    """A dictionary of another library."""
+
+    name: str
+    step: Callable[[np.ndarray], None]
+    """Take a training step on (b, d) float32."""
+    reconstruct: Callable[[Tensor], tuple[Tensor, Tensor]]
+    """Vectors (b, d) to their reconstructions (b, d) and numbers of active latents (b,)."""
 
 
-def steps(d: int, n: int, k: int) -> dict[str, Step]:
-    """A TopK training step of each peer that can be imported, by name and version."""
-    found: dict[str, Step] = {}
+def installed(d: int, n: int, k: int, lr: float = 1e-4) -> list[Peer]:
+    """The peers that can be imported."""
+    found = []
     for make in (sparsify, overcomplete, sae_lens):
         try:
-            name, step = make(d, n, k)
+            found.append(make(d, n, k, lr))
         except ImportError as error:
             print(f"not installed here: {make.__name__} ({error})")
-            continue
-        found[name] = step
     return found
 
 
-def _optimised(parameters: Any, loss_of: Callable[[torch.Tensor], torch.Tensor]) -> Step:
-    adam = torch.optim.Adam(parameters, lr=1e-4)
+def trained(peer: Peer, batches: Iterable[np.ndarray]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Train a peer; return what reconstructs."""
+    for batch in batches:
+        peer.step(batch)
+    return peer.reconstruct
+
+
+def _optimised(
+    parameters: Any, lr: float, loss_of: Callable[[Tensor], Tensor]
+) -> Callable[[np.ndarray], None]:
+    adam = torch.optim.Adam(parameters, lr=lr)
 
     def step(x: np.ndarray) -> None:
         adam.zero_grad()
@@ -33,57 +54,78 @@ def _optimised(parameters: Any, loss_of: Callable[[torch.Tensor], torch.Tensor])
     return step
 
 
-def sparsify(d: int, n: int, k: int) -> tuple[str, Step]:
+def sparsify(d: int, n: int, k: int, lr: float) -> Peer:
     """EleutherAI's sparsify with its eager decoder (its kernels need a GPU)."""
-    import os
     from importlib.metadata import version
 
     os.environ["SPARSIFY_DISABLE_TRITON"] = "1"
     from sparsify import SparseCoder, SparseCoderConfig
 
+    torch.manual_seed(0)
     sae = SparseCoder(d, SparseCoderConfig(num_latents=n, k=k, normalize_decoder=True))
-    plain = _optimised(sae.parameters(), lambda x: sae(x).fvu)
+    plain = _optimised(sae.parameters(), lr, lambda x: sae(x).fvu)
 
     def step(x: np.ndarray) -> None:
         plain(x)
         sae.set_decoder_norm_to_unit_norm()
 
-    return f"sparsify {version('eai-sparsify')} (eager)", step
+    def reconstruct(x: Tensor) -> tuple[Tensor, Tensor]:
+        out = sae(x)
+        return out.sae_out, (out.latent_acts > 0).sum(dim=1)
+
+    return Peer(f"sparsify {version('eai-sparsify')} (eager)", step, reconstruct)
 
 
-def overcomplete(d: int, n: int, k: int) -> tuple[str, Step]:
+def overcomplete(d: int, n: int, k: int, lr: float) -> Peer:
     """overcomplete's TopKSAE with a mean squared error."""
     from importlib.metadata import version
 
     from overcomplete.sae import TopKSAE
 
+    torch.manual_seed(0)
     sae = TopKSAE(d, n, top_k=k, device="cpu")
 
-    def loss_of(x: torch.Tensor) -> torch.Tensor:
+    def loss_of(x: Tensor) -> Tensor:
         _, codes = sae.encode(x)
         return (sae.decode(codes) - x).square().mean()
 
-    return f"overcomplete {version('overcomplete')}", _optimised(sae.parameters(), loss_of)
+    def reconstruct(x: Tensor) -> tuple[Tensor, Tensor]:
+        _, codes = sae.encode(x)
+        return sae.decode(codes), (codes != 0).sum(dim=1)
+
+    step = _optimised(sae.parameters(), lr, loss_of)
+    return Peer(f"overcomplete {version('overcomplete')}", step, reconstruct)
 
 
-def sae_lens(d: int, n: int, k: int) -> tuple[str, Step]:
+def sae_lens(d: int, n: int, k: int, lr: float) -> Peer:
     """SAELens' TopKTrainingSAE."""
     from importlib.metadata import version
 
     from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
     from sae_lens.saes.sae import TrainStepInput
 
+    torch.manual_seed(0)
     sae = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=d, d_sae=n, k=k, device="cpu"))
-    dead = torch.zeros(n, dtype=torch.bool)
+    silent = torch.zeros(n)
 
-    def loss_of(x: torch.Tensor) -> torch.Tensor:
+    def loss_of(x: Tensor) -> Tensor:
         given = TrainStepInput(
             sae_in=x,
             coefficients={},
-            dead_neuron_mask=dead,
+            dead_neuron_mask=silent >= 1000,  # steps, its default
             n_training_steps=0,
             is_logging_step=False,
         )
-        return sae.training_forward_pass(given).loss
+        out = sae.training_forward_pass(given)
+        acts = out.feature_acts
+        fired = (acts.to_dense() if acts.is_sparse else acts).any(dim=0)
+        silent.add_(1)[fired] = 0
+        return out.loss
 
-    return f"sae-lens {version('sae-lens')}", _optimised(sae.parameters(), loss_of)
+    def reconstruct(x: Tensor) -> tuple[Tensor, Tensor]:
+        codes = sae.encode(x)
+        dense = codes.to_dense() if codes.is_sparse else codes
+        return sae.decode(codes), (dense != 0).sum(dim=1)
+
+    step = _optimised(sae.parameters(), lr, loss_of)
+    return Peer(f"sae-lens {version('sae-lens')}", step, reconstruct)

@@ -109,7 +109,7 @@ def main() -> None:
         steps["plain autograd, topk"] = plain(d, n, k, batch)
         steps["plain autograd, relu, L1"] = plain(d, n, k, batch, l1=1e-3)
     if args.peers:
-        steps |= peers.steps(d, n, k)
+        steps |= {peer.name: peer.step for peer in peers.installed(d, n, k)}
     rates: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(args.turns + 1):
         for name, step in steps.items():

@@ -20,7 +20,8 @@ from saev.errors import UserError
 from saev.files import canonical_json, sha256_bytes
 from saev.settings.sae import AnySaeSettings
 from saev.training import finished, parallel, together
-from saev.training.fit import Point, fit, prepare, read_settings
+from saev.training.fit import Point, fit
+from saev.training.job import prepare, read_settings
 from saev.training.parallel import Processes
 from saev.training.sink import Sink
 from saev.training.state import State

@@ -20,7 +20,8 @@ from saev.errors import UserError
 from saev.files import read_json
 from saev.locks import Lock
 from saev.training import finished
-from saev.training.fit import Job, Point, read_settings
+from saev.training.fit import Point
+from saev.training.job import Job, read_settings
 from saev.training.state import State
 
 

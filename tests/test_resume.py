@@ -99,6 +99,23 @@ def test_a_damaged_state_is_left_aside(activations, truth, tmp_path, monkeypatch
     assert run(TOPK, activations, tmp_path / "s") == truth["topk"]
 
 
+def test_a_state_of_another_training_is_not_taken_up(
+    activations, truth, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
+    monkeypatch.setattr(
+        fit.Trainer, "finite", lambda self: self.step < 9 or (_ for _ in ()).throw(Halt)
+    )
+    for settings, out in ((TOPK | {"lr": 0.002}, "other"), (TOPK, "s")):
+        with pytest.raises(Halt):
+            run(settings, activations, tmp_path / out)
+    monkeypatch.undo()
+    (foreign,), (own,) = ((tmp_path / o).glob(".state/*/state.safetensors") for o in ("other", "s"))
+    own.write_bytes(foreign.read_bytes())
+    assert run(TOPK, activations, tmp_path / "s") == truth["topk"]
+    assert "can't be used: starting from the first step" in capsys.readouterr().err
+
+
 def program(settings, activations, out, step_seconds):
     """The stage as a program of its own, slowed down so that it can be killed in its middle."""
     code = (

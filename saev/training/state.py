@@ -38,11 +38,14 @@ class State:
                 tensors = safetensors.torch.load(data)
                 header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
                 facts = json.loads(header["__metadata__"][KEY])
+                if facts["of"] != self.folder.name:
+                    raise ValueError(f"a state of another training, {facts['of']}")
                 if self.curve.stat().st_size >= facts["curve_bytes"]:
                     os.truncate(self.curve, facts["curve_bytes"])
                     return tensors, facts["step"]
             except (SafetensorError, ValueError, KeyError, OSError) as error:
                 logs.note(f"{path}: {error!r}")
+                path.replace(path.with_suffix(".unusable"))
             logs.say(f"{path} can't be used: starting from the first step")
         self.curve.write_bytes(b"")
         return None
@@ -60,6 +63,7 @@ class State:
         """Keep ``tensors`` after ``step`` steps, atomically."""
         with self.curve.open("rb") as handle:
             os.fsync(handle.fileno())
-        facts = {"step": step, "curve_bytes": self.curve.stat().st_size}
+        # The folder is called by a digest of settings, inputs and code.
+        facts = {"of": self.folder.name, "step": step, "curve_bytes": self.curve.stat().st_size}
         kept = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         write_bytes(self.folder / STATE, safetensors.torch.save(kept, {KEY: canonical_json(facts)}))

@@ -85,6 +85,16 @@ def rate(step: Step, batches: list[np.ndarray], n_steps: int) -> float:
     return n_steps * len(batches[0]) / (time.perf_counter() - start)
 
 
+def print_peak_memory(step: Step, batches: list[np.ndarray], state: int, latents: int) -> None:
+    """The process's peak over some steps, of which nothing but `step` has run yet, against its budget."""
+    rate(step, batches, 3)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(
+        f"peak memory {peak / 2**30:.2f} GiB; weights, gradients, Adam's moments and one batch of latents "
+        f"{(state + latents) / 2**30:.2f} GiB: {peak / (state + latents):.2f}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -102,8 +112,13 @@ def main() -> None:
     topk = {"architecture": "topk", "n_latents": n, "k": k}
     aux = {"aux_k": d // 2, "aux_coefficient": 1 / 32}
     print(f"d={d}, n={n}, k={k}, batch {batch}, float32, {args.threads} threads")
+    ours_topk = ours({**topk, **aux}, d)
+    if args.large:
+        print_peak_memory(
+            ours_topk, batches, state=4 * (2 * d * n + d + n) * 4, latents=batch * n * 4
+        )
     steps: dict[str, Step] = {"encoder product alone": product(d, n)}
-    steps["saev topk, auxiliary loss on, none dead"] = ours({**topk, **aux}, d)
+    steps["saev topk, auxiliary loss on, none dead"] = ours_topk
     if not args.large:
         steps["saev relu, L1"] = ours({"architecture": "relu", "n_latents": n, "l1": 1e-3}, d)
         steps["plain autograd, topk"] = plain(d, n, k, batch)
@@ -120,14 +135,6 @@ def main() -> None:
     for name, found in rates.items():
         share = statistics.median(a / b for a, b in zip(found, limit, strict=True))
         print(f"{name:42} {statistics.median(found):9,.0f} examples/s   {share:.2f} of the product")
-    if args.large:
-        state = 4 * (2 * d * n + d + n) * 4
-        allowed = state + batch * n * 4
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(
-            f"peak memory {peak / 2**30:.2f} GiB, weights + gradients + Adam + one batch of latents "
-            f"{allowed / 2**30:.2f} GiB: {peak / allowed:.2f}"
-        )
 
 
 if __name__ == "__main__":

@@ -34,20 +34,22 @@ N, BATCH, LR, SAMPLE = 2048, 1024, 1e-3, 8192
 LEVELS = (16, 32, 64, 128, 256)
 AUX = {"aux_k": 256, "aux_coefficient": 1 / 32, "dead_after": 50_000}
 # L1 weights that give L0 of about the levels, found by trying.
-L1 = {16: 0.02, 32: 0.012, 64: 0.007, 128: 0.004, 256: 0.002}
+L1 = {16: 0.015, 32: 0.010, 64: 0.007, 128: 0.005, 256: 0.0033}
+# Thresholds change by about the learning rate in a step, in proportion: a short training starts near their end.
+THRESHOLD = {16: 2.0, 32: 1.5, 64: 1.1, 128: 0.85, 256: 0.6}
 Reconstruct = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 def settings_of(level: int) -> dict[str, dict[str, Any]]:
     """Settings of each architecture that aim at ``level`` active latents."""
     k = {"k": level, **AUX}
-    jump = {"sparsity": 0.1, "l0_target": level, "bandwidth": 0.1, "initial_threshold": 0.1}
+    jump = {"sparsity": 0.1, "l0_target": level, "bandwidth": 0.5}
     return {
         "topk": k,
         "batchtopk": k,
         "matryoshka": {**k, "widths": [256, 512, 1024, N]},
         "archetypal": {**k, "n_points": 1024},
-        "jumprelu": {**jump, **AUX},
+        "jumprelu": {**jump, "initial_threshold": THRESHOLD[level], **AUX},
         "relu": {"l1": L1[level], **AUX},
     }
 

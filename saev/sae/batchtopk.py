@@ -37,10 +37,6 @@ class BatchTopK(Selecting):
         super().__init__(d, n_latents, k, **more)
         self.register_buffer("threshold", torch.zeros(()))
 
-    def initial_encoder_scale(self) -> float:
-        # The largest of a batch are larger than those of each vector.
-        return min(1.0, self.d / (10 * self.k))
-
     def select(self, pre: Tensor) -> Codes:
         return Codes.of(kernels.of(pre).where(pre, pre > self.threshold), self.n_latents)
 

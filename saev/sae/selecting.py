@@ -54,8 +54,9 @@ class Selecting(Sae):
         self.workspace = torch.empty(0)
 
     def initial_encoder_scale(self) -> float:
-        # The k largest of normal pre-activations are 2 to 3, and so return up to 8k / d of x.
-        return min(1.0, self.d / (8 * self.k))
+        # The k largest of normal pre-activations are 2 to 3, and return up to 10k / d of x at scale 1. Columns
+        # are shorter still, as Adam's steps don't depend on their length and so turn short ones faster.
+        return min(1.0, self.d / (10 * self.k)) / 5
 
     def select(self, pre: Tensor) -> Codes:
         """σ of pre-activations (b, n), as codes without a gradient; never depends on other vectors."""

@@ -58,6 +58,8 @@ def write_sae(
     needed = {"batch_size": 8, "epochs": 1.0, "lr": 1e-3, "layer": 1, "tokens": "cls"}
     settings = {**needed, **settings}
     sae = saes.build(settings, d)
+    with torch.no_grad():
+        sae.W_enc.copy_(sae.W_dec.T)
     sae.b_enc.data = 0.2 * torch.randn(sae.n_latents, generator=rng)
     sae.b_enc.data[:dead] = -1000
     sae.b_enc.data[sae.n_latents - always :] = 30

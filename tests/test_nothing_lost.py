@@ -89,9 +89,11 @@ def job_of(group: int, rule: str) -> int | None:
 def written_since(project: Project, moment: float) -> bool:
     """Whether any result (state and temporary files too) was written after ``moment``."""
     for path in (project.folder / "results").rglob("*"):
+        if path.name == ".lock" or ".plans" in path.parts:
+            continue
         with contextlib.suppress(OSError):
-            if path.is_file() and ".plans" not in path.parts and path.stat().st_mtime > moment:
-                return path.name != ".lock"
+            if path.is_file() and path.stat().st_mtime > moment:
+                return True
     return False
 
 
@@ -107,6 +109,10 @@ def start(project: Project, target: str = "gallery") -> subprocess.Popen:
     )
 
 
+class Missed(AssertionError):
+    """The run ended before the moment to kill it."""
+
+
 def wait_for(condition, process, seconds=120.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
@@ -114,7 +120,9 @@ def wait_for(condition, process, seconds=120.0):
         if found:
             return found
         time.sleep(0.01)
-    raise AssertionError("the run ended, or took too long, before the moment to kill it")
+    if process.poll() is not None:
+        raise Missed
+    raise AssertionError("the moment to kill the run didn't come in time")
 
 
 def wait_for_end(pid: int) -> None:
@@ -164,13 +172,20 @@ def test_a_killed_job_and_the_same_command_give_the_bytes_of_an_undisturbed_run(
 def test_a_job_that_is_killed_while_it_writes_gives_the_same_bytes_when_run_again(
     project, truth, rule
 ):
-    target = undo(project, rule)
-    process = start(project, target)
-    pid = wait_for(lambda: job_of(process.pid, rule), process)
-    began = time.time()
-    wait_for(lambda: written_since(project, began), process)
-    os.kill(pid, signal.SIGKILL)
-    goes_on(project, truth, process, target)
+    # On a busy machine the job may end between the look at its files and the kill: then once more.
+    for _ in range(5):
+        target = undo(project, rule)
+        process = start(project, target)
+        pid = wait_for(lambda p=process: job_of(p.pid, rule), process)
+        began = time.time()
+        try:
+            wait_for(lambda since=began: written_since(project, since), process, seconds=30)
+            os.kill(pid, signal.SIGKILL)
+        except (Missed, ProcessLookupError):
+            assert process.wait() == 0
+        if process.wait() != 0:
+            return goes_on(project, truth, process, target)
+    raise AssertionError("the job ended before it was killed, five times")
 
 
 @pytest.mark.parametrize("rule", ["list_images", "record_shard", "train_sae", "analyze_shards"])

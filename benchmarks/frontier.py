@@ -34,7 +34,7 @@ N, BATCH, LR, SAMPLE = 2048, 1024, 1e-3, 8192
 LEVELS = (16, 32, 64, 128, 256)
 AUX = {"aux_k": 256, "aux_coefficient": 1 / 32, "dead_after": 50_000}
 # L1 weights that give L0 of about the levels, found by trying.
-L1 = {16: 0.015, 32: 0.010, 64: 0.007, 128: 0.005, 256: 0.0033}
+L1 = {16: 0.0125, 32: 0.0078, 64: 0.0056, 128: 0.0038, 256: 0.0021}
 # Thresholds change by about the learning rate in a step, in proportion: a short training starts near their end.
 THRESHOLD = {16: 2.0, 32: 1.5, 64: 1.1, 128: 0.85, 256: 0.6}
 Reconstruct = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]

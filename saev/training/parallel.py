@@ -8,6 +8,7 @@ the rows of its latents, select among the largest of all (`Processes.bound`), an
 sums gradients. `Sae.across` is where an architecture would ask for it; none does yet.
 """
 
+import atexit
 import os
 import sys
 from typing import Any, NoReturn
@@ -123,6 +124,8 @@ def join(size: int, device: torch.device) -> Processes:
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # Its threads, if they still run when the interpreter is taken down, now and then abort the process.
+    atexit.register(dist.destroy_process_group)
     if dist.get_world_size() != size:
         raise UserError(
             f"processes: {size} are asked for, but {dist.get_world_size()} were started: run the stage "

@@ -8,6 +8,7 @@ from test_settings import GOOD
 from saev.errors import UserError
 from saev.settings.base import digest
 from saev.settings.config import parse
+from saev.settings.sae import SAE_SETTINGS
 from saev.settings.sweep import expand
 
 
@@ -45,6 +46,21 @@ def test_a_run_with_a_swept_entry_stands_for_all_its_points_and_one_with_a_point
     assert [run.sae for run in parse(raw).runs] == ["small.k-2", "small.k-4", "small.k-6"]
     raw["runs"][0]["sae"] = "small.k-4"
     assert [run.sae for run in parse(raw).runs] == ["small.k-4"]
+
+
+def test_any_key_of_any_architecture_can_be_swept():
+    keys = {key for kind in SAE_SETTINGS.values() for key in kind.model_fields}
+    for key in keys:
+        found = expand({"sae": {"a": {"sweep": {key: [1]}}}})[0]["sae"]
+        assert found == {f"a.{key}-1": {key: 1}}
+    jumprelu = {"architecture": "jumprelu", "sparsity": 0.1}
+    found = parse(swept({"l0_target": [2, 4]}, k=None, **jumprelu)).sae
+    assert [sae.l0_target for sae in found.values()] == [2, 4]
+    found = parse(swept({"widths": [[2, 8], [2, 4, 8]]}, architecture="matryoshka")).sae
+    assert {name: sae.widths for name, sae in found.items()} == {
+        "small.widths-2_8": (2, 8),
+        "small.widths-2_4_8": (2, 4, 8),
+    }
 
 
 def test_a_point_added_leaves_the_others_as_they_are():

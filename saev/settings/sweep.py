@@ -10,12 +10,15 @@ from typing import Any
 
 from saev.errors import UserError, listed
 from saev.settings.near import nearest
-from saev.settings.sae import ReluSettings, TopKSettings
+from saev.settings.sae import SAE_SETTINGS
 
 SWEEP = "sweep"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 """What an entry may be called; points of a sweep too."""
-KEYS = ("preset", *dict.fromkeys([*TopKSettings.model_fields, *ReluSettings.model_fields]))
+KEYS = (
+    "preset",
+    *dict.fromkeys(key for kind in SAE_SETTINGS.values() for key in kind.model_fields),
+)
 """What a sweep may vary; which of them an architecture takes is checked of each point."""
 
 

@@ -35,21 +35,19 @@ LEVELS = (16, 32, 64, 128, 256)
 AUX = {"aux_k": 256, "aux_coefficient": 1 / 32, "dead_after": 50_000}
 # L1 weights that give L0 of about the levels, found by trying.
 L1 = {16: 0.0125, 32: 0.0078, 64: 0.0056, 128: 0.0038, 256: 0.0021}
-# Thresholds change by about the learning rate in a step, in proportion: a short training starts near their end.
-THRESHOLD = {16: 2.0, 32: 1.5, 64: 1.1, 128: 0.85, 256: 0.6}
 Reconstruct = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 def settings_of(level: int) -> dict[str, dict[str, Any]]:
     """Settings of each architecture that aim at ``level`` active latents."""
     k = {"k": level, **AUX}
-    jump = {"sparsity": 0.1, "l0_target": level, "bandwidth": 0.5}
+    jump = {"sparsity": 0.1, "l0_target": level, "bandwidth": 0.5, "initial_threshold": "data"}
     return {
         "topk": k,
         "batchtopk": k,
         "matryoshka": {**k, "widths": [256, 512, 1024, N]},
         "archetypal": {**k, "n_points": 1024},
-        "jumprelu": {**jump, "initial_threshold": THRESHOLD[level], **AUX},
+        "jumprelu": {**jump, **AUX},
         "relu": {"l1": L1[level], **AUX},
     }
 
@@ -95,6 +93,8 @@ def ours(name: str, own: dict[str, Any], x: np.ndarray, n_steps: int) -> Reconst
     training = {"tokens": "pooled", "n_latents": N, "batch_size": BATCH, "epochs": 1.0, "lr": LR}
     settings = read_settings({**training, "warmup_steps": 20, "architecture": name, **own})
     sae = saes.build(settings.model_dump(), x.shape[1], torch.Generator().manual_seed(0))
+    if name == "jumprelu":
+        sae.start_thresholds(torch.from_numpy(x[np.random.default_rng(0).choice(len(x), 1024)]))
     if name == "archetypal":
         drawn = np.random.default_rng(0).choice(len(x), sae.n_points, replace=False)
         sae.start_at(torch.from_numpy(x[drawn]))

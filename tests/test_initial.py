@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from trained import TOPK, read
+from trained import JUMPRELU, TOPK, read
 
 from saev import sae as saes
 from saev.training.initial import (
@@ -115,3 +115,23 @@ def test_latents_without_a_vector_of_their_own_keep_a_random_direction():
     kept = (sae.W_dec == before).all(dim=1).nonzero().flatten().tolist()
     assert kept == [4, 7, *range(30, 40)]
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(40))
+
+
+@pytest.mark.parametrize("init", ["tied", "data"])
+@pytest.mark.parametrize("target", [2, 7.5, 30])
+def test_thresholds_start_where_as_many_latents_fire_as_aimed_at(target, init):
+    values = np.random.default_rng(2).normal(5, [1, 2, 3, 4, 5, 60], (3000, 6)).astype(np.float32)
+    plain = JUMPRELU | {
+        "initial_threshold": "data",
+        "l0_target": target,
+        "n_latents": 40,
+        "init": init,
+    }
+    sae = saes.build(plain, 6)
+    initialise(sae, array(values), read(plain))
+    active = (sae.encode(torch.from_numpy(values)) > 0).sum(dim=1).float().mean()
+    # More than half of the latents can't fire: pre-activations are as often negative.
+    assert active == pytest.approx(min(target, 20), rel=0.05)
+    given = saes.build(plain | {"initial_threshold": 0.3}, 6)
+    initialise(given, array(values), read(plain, initial_threshold=0.3))
+    torch.testing.assert_close(given.log_threshold.exp(), torch.full((40,), 0.3))

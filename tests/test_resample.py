@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from synthetic import planted
-from trained import RELU, TOPK, lines, read, run
+from trained import JUMPRELU, RELU, TOPK, lines, read, run
 
 from saev import sae as saes
 from saev.training import resample
@@ -42,7 +42,7 @@ def stepped(settings=TOPK, dead=(3, 7, 40), **changes):
     return trainer, Array(values)
 
 
-@pytest.mark.parametrize("settings", [TOPK, RELU], ids=["topk", "relu"])
+@pytest.mark.parametrize("settings", [TOPK, RELU, JUMPRELU], ids=["topk", "relu", "jumprelu"])
 def test_dead_latents_and_nothing_else_start_again(settings):
     trainer, vectors = stepped(settings)
     before = {name: t.clone() for name, t in trainer.tensors().items()}
@@ -71,6 +71,26 @@ def test_dead_latents_and_nothing_else_start_again(settings):
     assert len(set(cosines.argmax(dim=1).tolist())) == 3
     length = 0.2 * before["sae.W_enc"].norm(dim=0)[~dead].mean()
     torch.testing.assert_close(sae.W_enc[:, dead], sae.W_dec[dead].T * length)
+
+
+def test_a_latent_that_starts_again_has_a_threshold_that_fits_its_column():
+    trainer, vectors = stepped(JUMPRELU)
+    sae, dead = trainer.sae, torch.tensor([3, 7, 40])
+    with torch.no_grad():
+        sae.log_threshold[dead] = 9.0  # why they are dead
+    living = np.delete(sae.log_threshold.detach().exp().numpy(), dead)
+    assert resample.resample(trainer, vectors) == 3
+    theta = sae.log_threshold.detach().exp().numpy()
+    np.testing.assert_allclose(theta[dead], 0.2 * living.mean(), rtol=1e-5)
+    np.testing.assert_array_equal(np.delete(theta, dead), living)
+    for moment in trainer.adam.moments["log_threshold"]:
+        assert not moment[dead].any()
+        assert moment.any()
+    fires = (sae.encode(torch.from_numpy(vectors.values)) > 0).any(dim=0)
+    assert fires[dead].all()
+    trainer, vectors = stepped(JUMPRELU, dead=range(48))  # no living threshold to go by
+    assert resample.resample(trainer, vectors) == 48
+    torch.testing.assert_close(trainer.sae.log_threshold.exp(), torch.full((48,), 0.001))
 
 
 def test_vectors_are_drawn_in_proportion_to_their_squared_error():

@@ -33,6 +33,12 @@ GOOD = {
 }
 
 MATRYOSHKA = {**GOOD["sae"]["small"], "architecture": "matryoshka"}
+JUMPRELU = {k: v for k, v in GOOD["sae"]["small"].items() if k != "k"} | {
+    "architecture": "jumprelu",
+    "sparsity": 0.1,
+}
+
+RELU = {k: v for k, v in JUMPRELU.items() if k != "sparsity"} | {"architecture": "relu", "l1": 0}
 
 
 def with_change(path, value):
@@ -66,6 +72,16 @@ def test_good_settings_are_accepted_and_layers_are_sorted():
         ("sae/small", MATRYOSHKA | {"widths": [4, 6]}, ["the last, 6, must be n_latents: 8"]),
         ("sae/small", MATRYOSHKA | {"widths": [8, 4]}, ["widths: [8, 4] must ascend"]),
         ("sae/small", MATRYOSHKA | {"widths": [1, 8]}, ["the first, 1, is smaller than k: 2"]),
+        ("sae/small", JUMPRELU | {"l0_target": 9}, ["l0_target: 9 is larger than n_latents: 8"]),
+        ("sae/small", JUMPRELU | {"initial_threshold": "data"}, ["data needs l0_target"]),
+        ("sae/small", JUMPRELU | {"initial_threshold": 0}, ["initial_threshold", "greater than 0"]),
+        ("sae/small", JUMPRELU | {"initial_threshold": "dat"}, ["initial_threshold", "'data'"]),
+        (
+            "sae/small",
+            JUMPRELU | {"sparsity": 0, "sparsity_warmup_steps": 9},
+            ["sparsity_warmup_steps: 9 needs a sparsity above 0", "allowed: 0"],
+        ),
+        ("sae/small", RELU | {"l1_warmup_steps": 9}, ["l1_warmup_steps: 9 needs an l1 above 0"]),
         ("sae/small/layer", 3, ["layer 3", "[6, 11]"]),
         ("sae/small/tokens", "patches", ["patches", "['cls']"]),
         ("sae/small/aux_k", 4, ["aux_k and aux_coefficient go together"]),

@@ -15,6 +15,9 @@ from saev.typing import typed
 MIN_ROWS = 8
 """Products of fewer rows take another path in BLAS and round differently; inputs are padded to this."""
 
+RESTART_SHARE = 0.2
+"""Of the mean norm of living latents' encoder columns, that the column of a latent has that starts again."""
+
 
 class Forward(NamedTuple):
     """One training step's forward pass."""
@@ -75,6 +78,8 @@ class Sae(nn.Module):
     equation: ClassVar[str]
     hyperparameters: ClassVar[tuple[str, ...]]
     """Settings that the constructor takes beside ``d`` and ``n_latents``."""
+    latent_axis: ClassVar[dict[str, int]] = {"W_enc": 1, "b_enc": 0, "W_dec": 0}
+    """Which axis of a parameter counts latents, of those that have one."""
 
     norm_mean: Tensor
     norm_scale: Tensor
@@ -201,6 +206,22 @@ class Sae(nn.Module):
         if grad is not None:
             along = (grad * self.W_dec).sum(dim=1, keepdim=True)
             grad.addcmul_(along, self.W_dec, value=-1)
+
+    @torch.no_grad()
+    def restart(self, latents: Tensor, directions: Tensor, alive: Tensor) -> None:
+        """Start dead latents again.
+
+        Args:
+            latents: (m,) int64, those that start.
+            directions: (m, d) norm 1, what they read and write from now on.
+            alive: (n,) bool; the new encoder columns are a share of the mean length of these latents', or
+                as at the start of training if there are none.
+        """
+        norms = self.W_enc.norm(dim=0)[alive].double().cpu().numpy()
+        length = RESTART_SHARE * float(norms.mean()) if len(norms) else self.initial_encoder_scale()
+        self.W_dec[latents] = directions
+        self.W_enc[:, latents] = directions.T * length
+        self.b_enc[latents] = 0
 
     def finish_step(self) -> None:
         """Called after each step of training, for architectures that compute the decoder."""

@@ -9,11 +9,14 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from saev.sae import kernels
-from saev.sae.base import Active, Forward, Sae, mean_square
+from saev.sae.base import RESTART_SHARE, Active, Forward, Sae, mean_square
 from saev.sae.codes import Codes
 from saev.sae.selecting import aux_terms
 from saev.sae.sums import ordered_sum
 from saev.typing import typed
+
+LEAST_START = 0.001
+"""Smallest threshold that data give to start from, and a start for latents that know no other (section 4)."""
 
 
 class JumpReluTerms(NamedTuple):
@@ -76,11 +79,12 @@ class JumpRelu(Sae):
         sparsity_warmup_steps: steps over which c rises linearly from 0.
         l0_target: active latents of a vector that training aims at; None penalises every one.
         bandwidth: ε.
-        initial_threshold: θ at the start.
+        initial_threshold: θ at the start; ``data`` leaves it to `start_thresholds`.
         aux_k, aux_coefficient: AuxK for dead latents, see `Selecting`.
     """
 
     architecture: ClassVar[str] = "jumprelu"
+    latent_axis: ClassVar[dict[str, int]] = {**Sae.latent_axis, "log_threshold": 0}
     equation: ClassVar[str] = (
         "u = (x - norm_mean) / norm_scale; pre = W_enc^T (u - b_dec) + b_enc; "
         "z = pre where pre > exp(log_threshold), else 0; "
@@ -104,7 +108,7 @@ class JumpRelu(Sae):
         sparsity_warmup_steps: int = 0,
         l0_target: float | None = None,
         bandwidth: float = 0.001,
-        initial_threshold: float = 0.001,
+        initial_threshold: float | str = LEAST_START,
         aux_k: int = 0,
         aux_coefficient: float = 0.0,
         generator: torch.Generator | None = None,
@@ -113,7 +117,9 @@ class JumpRelu(Sae):
         self.sparsity, self.sparsity_warmup_steps = sparsity, sparsity_warmup_steps
         self.l0_target, self.bandwidth = l0_target, bandwidth
         self.aux_k, self.aux_coefficient = aux_k, aux_coefficient
-        self.log_threshold = nn.Parameter(torch.full((n_latents,), math.log(initial_threshold)))
+        self.initial_threshold = initial_threshold
+        start = LEAST_START if isinstance(initial_threshold, str) else initial_threshold
+        self.log_threshold = nn.Parameter(torch.full((n_latents,), math.log(start)))
 
     def initial_encoder_scale(self) -> float:
         # Half of n tied latents fire, and together return n / 2d of x.
@@ -124,6 +130,28 @@ class JumpRelu(Sae):
         if step >= self.sparsity_warmup_steps:
             return self.sparsity
         return self.sparsity * step / self.sparsity_warmup_steps
+
+    @torch.no_grad()
+    @typed
+    def start_thresholds(self, x: Float[Tensor, "b d"]) -> None:
+        """If they start from data, let all θ be what the ``b · l0_target`` largest of ``x`` latents exceed.
+
+        θ moves by about the learning rate in a step, in proportion: from a start far off, a short training
+        doesn't come near its target.
+        """
+        if self.initial_threshold != "data" or self.l0_target is None:
+            return
+        pre = self.preactivations(x).flatten()
+        m = min(max(1, round(self.l0_target * len(x))), len(pre))
+        least = pre.kthvalue(len(pre) - m + 1).values
+        self.log_threshold.copy_(least.clamp_min(LEAST_START).log())
+
+    def restart(self, latents: Tensor, directions: Tensor, alive: Tensor) -> None:
+        # Their thresholds shrink as their columns do, so that they fire as living ones would.
+        living = self.log_threshold.exp()[alive].double().cpu().numpy()
+        theta = RESTART_SHARE * float(living.mean()) if len(living) else LEAST_START
+        super().restart(latents, directions, alive)
+        self.log_threshold[latents] = math.log(theta)
 
     @typed
     def activate(self, pre: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:

@@ -234,7 +234,26 @@ class JumpReluSettings(AuxSettings):
     bandwidth: float = Field(
         0.001, gt=0, description="Width of the window from which thresholds learn."
     )
-    initial_threshold: float = Field(0.001, gt=0, description="Threshold at the start.")
+    initial_threshold: Annotated[float, Field(gt=0)] | Literal["data"] = Field(
+        0.001,
+        description="Threshold at the start; `data` is what `l0_target` latents of a vector exceed then.",
+    )
+
+    @model_validator(mode="after")
+    def _target(self) -> Self:
+        if self.l0_target is None and self.initial_threshold == "data":
+            raise ValueError(
+                "initial_threshold: data needs l0_target; allowed: a number above 0, or an l0_target"
+            )
+        if self.l0_target is not None and self.l0_target > self.n_latents:
+            raise ValueError(
+                f"l0_target: {self.l0_target:g} is larger than n_latents: {self.n_latents}"
+            )
+        if self.sparsity_warmup_steps and not self.sparsity:
+            raise ValueError(
+                f"sparsity_warmup_steps: {self.sparsity_warmup_steps} needs a sparsity above 0; allowed: 0"
+            )
+        return self
 
 
 class ReluSettings(AuxSettings):
@@ -249,6 +268,14 @@ class ReluSettings(AuxSettings):
     ghost_gradients: bool = Field(
         False, description="Let dead latents learn from the residual (ghost gradients)."
     )
+
+    @model_validator(mode="after")
+    def _something_to_warm_up(self) -> Self:
+        if self.l1_warmup_steps and not self.l1:
+            raise ValueError(
+                f"l1_warmup_steps: {self.l1_warmup_steps} needs an l1 above 0; allowed: 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_remedy(self) -> Self:

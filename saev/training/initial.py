@@ -9,12 +9,15 @@ from saev.errors import UserError
 from saev.sae import Sae
 from saev.sae.archetypal import Archetypal
 from saev.sae.base import unit_rows
+from saev.sae.jumprelu import JumpRelu
 from saev.settings.sae import SaeSettings
 from saev.training.data import Vectors, sample
 
 SAMPLE = 262_144
 """Training vectors at most from which the normalisation is computed."""
 CHUNK = 4096
+THRESHOLD_ROWS = 1024
+"""Training vectors at most from which thresholds start; all their latents are in memory at once."""
 CONSTANT = 1e-6
 """A standard deviation below this share of the mean is rounding of a constant dimension."""
 MEDIAN_TOLERANCE, MEDIAN_ITERATIONS = 1e-6, 100
@@ -52,6 +55,9 @@ def initialise(sae: Sae, vectors: Vectors, settings: SaeSettings) -> None:
             sae.start_at(points[torch.arange(sae.n_points) % len(points)])
         elif settings.init == "data":
             directions_from(sae, vectors, [seed, 0, 3])
+        if isinstance(sae, JumpRelu):
+            drawn = vectors.gather(sample(vectors.n, THRESHOLD_ROWS, [seed, 0, 5]))
+            sae.start_thresholds(torch.from_numpy(drawn))
 
 
 def geometric_median(sae: Sae, vectors: Vectors, chosen: np.ndarray) -> np.ndarray:

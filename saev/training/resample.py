@@ -7,17 +7,13 @@ examples are drawn from `EXAMPLES` training vectors.
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from saev.sae import Sae
 from saev.sae.base import unit_rows
 from saev.training.data import Vectors, sample
 from saev.training.trainer import EVAL_CHUNK, Trainer
 
 EXAMPLES = 32_768
 """Training vectors whose loss is looked at (more if more latents are dead)."""
-ENCODER_SHARE = 0.2
-"""Of the mean norm of living latents' encoder columns, that a new column has."""
 
 
 def is_due(trainer: Trainer) -> bool:
@@ -65,7 +61,10 @@ def resample(trainer: Trainer, vectors: Vectors) -> int:
     x = torch.from_numpy(vectors.gather(chosen)).to(trainer.device)
     directions = unit_rows(sae.normalise(x) - sae.b_dec)
     latents = latents[:size]
-    _set_rows(trainer, latents, directions, _length(sae, ~dead))
+    sae.restart(latents, directions, ~dead)
+    for name, axis in sae.latent_axis.items():
+        for moment in trainer.adam.moments[name]:
+            moment.index_fill_(axis, latents, 0)
     trainer.silent[latents] = 0
     trainer.dead_now[latents] = False
     trainer.any_dead = bool(trainer.dead_now.any())
@@ -91,20 +90,3 @@ def squared_errors(trainer: Trainer, vectors: Vectors, chosen: np.ndarray) -> np
 def _pool(vectors: Vectors, at_most: int, rng: np.random.Generator) -> np.ndarray:
     """Distinct vectors, ascending; `sample` with a key drawn by ``rng``."""
     return sample(vectors.n, at_most, [int(rng.integers(2**32))])
-
-
-def _length(sae: Sae, alive: Tensor) -> float:
-    """Norm of new encoder columns: a share of the living ones' mean, or the initial scale if none lives."""
-    norms = sae.W_enc.norm(dim=0).double().cpu().numpy()[alive.cpu().numpy()]
-    return ENCODER_SHARE * float(norms.mean()) if len(norms) else sae.initial_encoder_scale()
-
-
-def _set_rows(trainer: Trainer, latents: Tensor, directions: Tensor, length: float) -> None:
-    """Set the weights of ``latents`` (m,) to ``directions`` (m, d), and their moments of Adam to 0."""
-    sae = trainer.sae
-    sae.W_dec[latents] = directions
-    sae.W_enc[:, latents] = directions.T * length
-    sae.b_enc[latents] = 0
-    for name, axis in (("W_dec", 0), ("W_enc", 1), ("b_enc", 0)):
-        for moment in trainer.adam.moments[name]:
-            moment.index_fill_(axis, latents, 0)

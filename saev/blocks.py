@@ -38,9 +38,9 @@ def held_out_mask(rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """
     rows = np.asarray(rows, dtype=np.int64)
     mask = np.zeros(rows.shape, dtype=bool)
-    blocks = rows // BLOCK
-    for block in np.unique(blocks):
-        draws = np.random.default_rng([seed, int(block)]).random(BLOCK)
-        here = blocks == block
+    order = np.argsort(rows, kind="stable")
+    blocks, firsts = np.unique(rows[order] // BLOCK, return_index=True)
+    for block, here in zip(blocks.tolist(), np.split(order, firsts[1:]), strict=False):
+        draws = np.random.default_rng([seed, block]).random(BLOCK)
         mask[here] = draws[rows[here] % BLOCK] < fraction
     return mask

@@ -11,6 +11,7 @@ import pytest
 import torch
 from trained import EVERY, EVERYTHING, RELU, RESULTS, ROOT, TOPK, arguments, lines, run
 
+from saev.errors import UserError
 from saev.stage import Stopped
 from saev.training import fit
 
@@ -86,7 +87,7 @@ def test_with_every_option_on_it_goes_on_from_every_state_and_threads_change_no_
     assert halted == list(range(1, last["step"]))
 
 
-def test_a_damaged_state_is_left_aside(activations, truth, tmp_path, monkeypatch):
+def test_a_damaged_state_is_left_aside(activations, truth, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
     monkeypatch.setattr(
         fit.Trainer, "finite", lambda self: self.step < 9 or (_ for _ in ()).throw(Halt)
@@ -97,11 +98,12 @@ def test_a_damaged_state_is_left_aside(activations, truth, tmp_path, monkeypatch
     (state,) = (tmp_path / "s" / ".state").glob("*/state.safetensors")
     state.write_bytes(state.read_bytes()[:-100])
     assert run(TOPK, activations, tmp_path / "s") == truth["topk"]
+    said = capsys.readouterr().err
+    assert "can't be used (it is damaged, " in said
+    assert ": starting from the first step" in said
 
 
-def test_a_state_of_another_training_is_not_taken_up(
-    activations, truth, tmp_path, monkeypatch, capsys
-):
+def test_a_state_of_another_training_is_not_taken_up(activations, truth, tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
     monkeypatch.setattr(
         fit.Trainer, "finite", lambda self: self.step < 9 or (_ for _ in ()).throw(Halt)
@@ -112,8 +114,11 @@ def test_a_state_of_another_training_is_not_taken_up(
     monkeypatch.undo()
     (foreign,), (own,) = ((tmp_path / o).glob(".state/*/state.safetensors") for o in ("other", "s"))
     own.write_bytes(foreign.read_bytes())
+    with pytest.raises(UserError, match=rf"the state of another training, {foreign.parent.name}, "):
+        run(TOPK, activations, tmp_path / "s")
+    assert own.read_bytes() == foreign.read_bytes()
+    own.unlink()
     assert run(TOPK, activations, tmp_path / "s") == truth["topk"]
-    assert "can't be used: starting from the first step" in capsys.readouterr().err
 
 
 def program(settings, activations, out, step_seconds):

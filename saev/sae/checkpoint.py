@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from saev.artifacts.meta import META, read_meta
 from saev.artifacts.sae import CHECKPOINT, STAGE
 from saev.errors import UserError
-from saev.files import canonical_json, sha256_bytes, write_bytes
+from saev.files import atomic_path, canonical_json, sha256_bytes
 from saev.sae.base import Sae
 from saev.sae.registry import ARCHITECTURES, build
 
@@ -50,7 +50,8 @@ def save(
         "stream": stream,
     }
     tensors = {name: t.detach().cpu().contiguous() for name, t in sae.state_dict().items()}
-    write_bytes(path, safetensors.torch.save(tensors, {KEY: canonical_json(metadata)}))
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, {KEY: canonical_json(metadata)})
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Sae:

@@ -28,7 +28,7 @@ from saev.training.stopping import is_spent
 from saev.training.trainer import DEAD_EVERY, TRAINING_ONLY, Trainer, in_short
 
 STATE_SECONDS = 20.0
-"""Time between two states; saving one changes no result."""
+"""Time between two states, times the seconds that the last ones took if that is more; changes no result."""
 
 
 class Point:
@@ -78,6 +78,8 @@ class Point:
         """Whether it has taken its last step, planned or because it got no better."""
         self.saved = 0
         """Step of the state that is kept; before the first step there is nothing to keep."""
+        self.save_seconds = 0.0
+        """How long the last saving took."""
         if known:
             self.trainer.restore(tensors, step)
             self.saved = step
@@ -131,8 +133,9 @@ class Point:
         step = self.trainer.step
         if self.state and step != self.saved and not self.done:
             require_finite(self.trainer, self.job, self.state)
+            started = time.monotonic()
             self.state.save(self.trainer.tensors(), step)
-            self.saved = step
+            self.saved, self.save_seconds = step, time.monotonic() - started
 
 
 def fit(points: list[Point]) -> tuple[list[Point], float]:
@@ -179,11 +182,12 @@ def fit(points: list[Point]) -> tuple[list[Point], float]:
             job.vectors, size, job.settings.seed, start, job.n_steps, pinned, share
         )
         for step, batch in enumerate(batches, start):
-            due = time.monotonic() - saved >= STATE_SECONDS
-            saved = time.monotonic() if due else saved
+            wait = STATE_SECONDS * max(1.0, sum(point.save_seconds for point in going))
+            due = time.monotonic() - saved >= wait
             save = stopping if not due else lambda: True
             for point in [p for p in going if p.trainer.step == step and not p.done]:
                 attempt(point, point.step, batch, save)
+            saved = time.monotonic() if due else saved
             if stop_now(first, step, stopping()):
                 for point in list(going):
                     attempt(point, point.save)

@@ -18,7 +18,7 @@ BLOCK_VECTORS = 2048
 WINDOW_VECTORS = 262_144
 """Vectors at most that are shuffled together: 128 blocks, 512 MiB of 1,024 float16 values each."""
 WITHIN = 3
-"""Part of the key of the draws within windows, which no other draw of a training has."""
+"""Part of the key of the draws within windows, which sets them apart from those of blocks."""
 
 
 class Window(NamedTuple):

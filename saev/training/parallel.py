@@ -11,6 +11,7 @@ sums gradients. `Sae.across` is where an architecture would ask for it; none doe
 import atexit
 import os
 import sys
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import torch
@@ -18,6 +19,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from saev.errors import UserError
+
+PATIENCE = timedelta(days=30)
 
 
 class Processes:
@@ -123,7 +126,8 @@ def join(size: int, device: torch.device) -> Processes:
     rank = int(os.environ["RANK"])
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # The others wait while the first one waits for a lock or verifies large files; one that is lost is noticed.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     # Its threads, if they still run when the interpreter is taken down, now and then abort the process.
     atexit.register(dist.destroy_process_group)
     if dist.get_world_size() != size:

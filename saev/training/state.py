@@ -5,15 +5,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from saev import logs
-from saev.files import canonical_json, write_bytes
+from saev.errors import UserError
+from saev.files import atomic_path, canonical_json
 
 STATE, CURVE = "state.safetensors", "train.jsonl"
 KEY = "state"
+TRANSPOSED = ".T"
+"""Ends the names of tensors that are kept transposed: as they lie in memory, so that none is copied."""
 
 
 class State:
@@ -30,23 +33,38 @@ class State:
         self.folder, self.curve = folder, folder / CURVE
 
     def load(self) -> tuple[dict[str, Tensor], int] | None:
-        """Read tensors and number of steps done; None if there is nothing to go on from."""
+        """Read tensors and number of steps done; None if there is nothing to go on from.
+
+        Raises:
+            UserError: the state is one of another training, which may be the only copy.
+        """
         path = self.folder / STATE
         if path.is_file():
-            data = path.read_bytes()
             try:
-                tensors = safetensors.torch.load(data)
-                header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-                facts = json.loads(header["__metadata__"][KEY])
-                if facts["of"] != self.folder.name:
-                    raise ValueError(f"a state of another training, {facts['of']}")
-                if self.curve.stat().st_size >= facts["curve_bytes"]:
-                    os.truncate(self.curve, facts["curve_bytes"])
-                    return tensors, facts["step"]
-            except (SafetensorError, ValueError, KeyError, OSError) as error:
-                logs.note(f"{path}: {error!r}")
-                path.replace(path.with_suffix(".unusable"))
-            logs.say(f"{path} can't be used: starting from the first step")
+                with safe_open(path, "pt") as file:
+                    facts = json.loads(file.metadata()[KEY])
+                    tensors = {
+                        name.removesuffix(TRANSPOSED): file.get_tensor(name).T
+                        if name.endswith(TRANSPOSED)
+                        else file.get_tensor(name)
+                        for name in file.keys()  # noqa: SIM118
+                    }
+                of, step, curve_bytes = (facts[key] for key in ("of", "step", "curve_bytes"))
+                short = curve_bytes - self.curve.stat().st_size
+                reason = f"{self.curve.name} is {short:,} bytes too short for it"
+            except (SafetensorError, TypeError, ValueError, KeyError, OSError) as error:
+                reason = f"it is damaged, {error!r}"
+            else:
+                if of != self.folder.name:
+                    raise UserError(
+                        f"{path} is the state of another training, {of}, not of {self.folder.name}: move it back "
+                        f"into the folder of that name, or remove it, and run again"
+                    )
+                if short <= 0:
+                    os.truncate(self.curve, curve_bytes)
+                    return tensors, step
+            path.replace(path.with_suffix(".unusable"))
+            logs.say(f"{path} can't be used ({reason}): starting from the first step")
         self.curve.write_bytes(b"")
         return None
 
@@ -65,5 +83,10 @@ class State:
             os.fsync(handle.fileno())
         # The folder is called by a digest of settings, inputs and code.
         facts = {"of": self.folder.name, "step": step, "curve_bytes": self.curve.stat().st_size}
-        kept = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        write_bytes(self.folder / STATE, safetensors.torch.save(kept, {KEY: canonical_json(facts)}))
+        kept = {}
+        for name, tensor in tensors.items():
+            here = tensor.detach().cpu()
+            turned = here.dim() == 2 and not here.is_contiguous()
+            kept[name + TRANSPOSED * turned] = (here.T if turned else here).contiguous()
+        with atomic_path(self.folder / STATE) as path:
+            save_file(kept, path, {KEY: canonical_json(facts)})

@@ -97,7 +97,7 @@ def topk_positive(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The k largest elements of each row that are positive, exactly; of equal ones the first.
 
-    Equivalent to ``saev.sae.select.largest_positive(pre, k)``, ragged, and by the same method: the k-th
+    Equivalent to ``plain.largest(pre, k)`` beside this, by the method of ``select.largest``: the k-th
     largest of the maxima of groups bounds the k-th largest element from below, and few elements reach
     that bound. Reads each row twice; rows where more than ``capacity`` elements reach it, over and over.
 
@@ -133,8 +133,8 @@ def project_adam_normalise(
 ) -> None:  # fmt: skip
     """One step of Adam in place, each number read and written once; ``grad`` is left as it is.
 
-    Equivalent to ``torch.optim.Adam.step``, with ``remove_parallel_gradient`` before it and
-    ``normalise_decoder`` after it (see `saev.sae.base.Sae`) if ``unit_rows``.
+    Equivalent to ``torch.optim.Adam.step``; if ``unit_rows``, with ``remove_parallel_gradient`` (see
+    `saev.sae.base.Sae`) before it and `unit_rows` of there after it.
 
     Args:
         weight, grad, exp_avg, exp_avg_sq: (n, d) float32, contiguous.

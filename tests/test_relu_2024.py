@@ -39,7 +39,7 @@ def test_loss_terms_and_gradients_are_those_derived_by_hand(n_dead):
     sae, u = dictionary(), vectors(0)
     dead = np.zeros(N, bool)
     dead[N - n_dead :] = True
-    forward = sae.loss(torch.from_numpy(u), 0, torch.from_numpy(dead))
+    forward = sae.loss(torch.from_numpy(u), 0, torch.arange(N - n_dead, N))
     forward.terms.loss.backward()
     expected, gradients, _ = terms_and_gradients(parameters(sae), u, dead)
     for name, value in expected._asdict().items():
@@ -75,7 +75,7 @@ def test_each_option_changes_the_gradient(option):
     gradients = []
     for value in (False, True):
         sae = dictionary(**{option: value})
-        dead = torch.arange(N) >= N - 20
+        dead = torch.arange(N - 20, N)
         sae.loss(torch.from_numpy(vectors(0)), 0, dead).terms.loss.backward()
         gradients.append(sae.W_enc.grad.clone())
     assert not torch.allclose(*gradients)

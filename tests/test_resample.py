@@ -38,7 +38,7 @@ def stepped(settings=TOPK, dead=(3, 7, 40), **changes):
         trainer.train(values[start : start + 64])
     trainer.silent.zero_()
     trainer.silent[list(dead)] = trainer.settings.dead_after
-    trainer.dead_now, trainer.any_dead = trainer.dead(), True
+    trainer.take_for_dead(trainer.dead())
     return trainer, Array(values)
 
 
@@ -62,7 +62,7 @@ def test_dead_latents_and_nothing_else_start_again(settings):
         assert torch.equal(before[key], after[key])
     assert not sae.b_enc[dead].any()
     assert not trainer.silent.any()
-    assert not trainer.any_dead
+    assert trainer.dead_latents is None
     assert trainer.resampled == 3
     # Directions of vectors seen from the bias; columns of a fifth of the living ones' mean norm.
     u = sae.normalise(torch.from_numpy(vectors.values)) - sae.b_dec

@@ -255,7 +255,7 @@ def test_steps_with_them_equal_steps_on_a_cpu(monkeypatch):
         trainer = Trainer(sae.to(DEVICE), settings, n_steps=14, mean=torch.zeros(33).numpy())
         for step in range(14):
             trainer.train(draw(12, 33, seed=step).cpu().numpy())
-        assert trainer.any_dead
+        assert trainer.dead_latents is not None
         weights.append([p.detach().cpu() for p in sae.parameters()])
     for one, other in zip(*weights, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

@@ -121,7 +121,7 @@ class Sae(nn.Module):
         Args:
             u: (b, d) normalised activations.
             step: number of steps done before this one (for warm-ups).
-            dead: (n,) bool, latents that count as dead; None if there are none.
+            dead: (m,) int64, latents that count as dead; None if there are none.
         """
         raise NotImplementedError
 

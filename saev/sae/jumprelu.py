@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from saev.sae import kernels
 from saev.sae.base import RESTART_SHARE, Active, Forward, Sae, mean_square
 from saev.sae.codes import Codes
-from saev.sae.selecting import aux_terms
+from saev.sae.selecting import aux_terms, of_dead
 from saev.sae.sums import ordered_sum
 from saev.typing import typed
 
@@ -176,7 +176,8 @@ class JumpRelu(Sae):
             penalty = penalty + (self.across.mean(penalty.detach().clone()) - penalty.detach())
         if self.l0_target is not None:
             penalty = (penalty / self.l0_target - 1).square()
-        aux_loss, aux = aux_terms(self, self.aux_k, pre.detach(), u, residual, dead)
+        late = of_dead(pre, self.aux_k, dead)
+        aux_loss, aux = aux_terms(self, self.aux_k, late, u, residual, dead)
         loss = mse + self.sparsity_at(step) * penalty + self.aux_coefficient * aux_loss
         fires = z.detach() > 0
         terms = JumpReluTerms(loss, mse.detach(), penalty.detach(), aux)

@@ -10,7 +10,7 @@ from saev.sae import kernels
 from saev.sae.base import Forward, Sae
 from saev.sae.batchtopk import BatchTopK
 from saev.sae.codes import Codes, reconstruct, stacked
-from saev.sae.selecting import Selecting, aux_terms
+from saev.sae.selecting import Selecting, aux_terms, of_dead
 from saev.sae.sums import ordered_sum
 from saev.sae.topk import TopK
 
@@ -74,7 +74,8 @@ class Matryoshka(Selecting):
         nested, residuals = reconstruct(codes, repeated, self.W_dec, self.b_dec)
         residual = residuals[-len(u) :]
         mse = ordered_sum(residual.square().sum(dim=1)) / residual.numel()
-        aux_loss, aux = aux_terms(self, self.aux_k, pre, u, residual, dead)
+        late = of_dead(pre, self.aux_k, dead)
+        aux_loss, aux = aux_terms(self, self.aux_k, late, u, residual, dead)
         loss = nested + self.aux_coefficient * aux_loss
         terms = MatryoshkaTerms(loss, mse, nested.detach(), aux)
         return Forward(terms, residual, whole.n_active, whole.fired())

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from saev.sae import kernels
 from saev.sae.base import Active, Forward, Sae, mean_square
-from saev.sae.selecting import aux_terms
+from saev.sae.selecting import aux_terms, of_dead
 from saev.sae.sums import ordered_sum
 from saev.typing import typed
 
@@ -67,7 +67,8 @@ class Relu(Sae):
         mse_over_norm: divide each vector's squared error by its norm (not squared).
         ghost_gradients: let dead latents learn from the residual, through the exponential of their
             pre-activations.
-        aux_k, aux_coefficient: AuxK for dead latents, see `Selecting`.
+        aux_k, aux_coefficient: AuxK for dead latents, see `Selecting`. As a dead latent's pre-activations are
+            never positive here, they count by ``ELU(pre) + 1``: below 0, by their exponential, as for ghosts.
     """
 
     architecture: ClassVar[str] = "relu"
@@ -124,13 +125,14 @@ class Relu(Sae):
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
         pre = torch.addmm(self.folded_bias(), u, self.W_enc)
         unborn = pre[:, dead] if self.ghost_gradients and dead is not None else None
+        late = of_dead(pre, self.aux_k, dead)
         z, sums, n_active, fired = _Rectify.apply(pre)
         reconstruction = torch.addmm(self.b_dec, z, self.W_dec)
         mse, residual = mean_square(u, reconstruction)
         error = _over_norm(u - reconstruction, u) if self.mse_over_norm else mse
         l1 = ordered_sum(sums) / len(u)
         loss, ghost = error + self.l1_at(step) * l1, torch.zeros_like(mse)
-        aux_loss, aux = aux_terms(self, self.aux_k, z.detach(), u, residual, dead)
+        aux_loss, aux = aux_terms(self, self.aux_k, late, u, residual, dead, lifted=True)
         loss = loss + self.aux_coefficient * aux_loss
         if unborn is not None and unborn.shape[1]:
             ghost = self._ghost(unborn, residual, dead)

@@ -4,7 +4,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from saev.sae import kernels
 from saev.sae.base import Active, Forward, Sae
@@ -96,37 +96,51 @@ class Selecting(Sae):
             selected = self.select_in_training(pre, step) if self.training else self.select(pre)
         codes = self.attached(selected, u)
         mse, residual = reconstruct(codes, u, self.dictionary(), self.b_dec)
-        aux_loss, aux = aux_terms(self, self.aux_k, pre, u, residual, dead)
+        late = of_dead(pre, self.aux_k, dead)
+        aux_loss, aux = aux_terms(self, self.aux_k, late, u, residual, dead)
         terms = SelectingTerms(mse + self.aux_coefficient * aux_loss, mse.detach(), aux)
         return Forward(terms, residual, codes.n_active, codes.fired())
 
 
+def of_dead(pre: Tensor, aux_k: int, dead: Tensor | None) -> Tensor | None:
+    """The columns of ``pre`` (b, n) that AuxK looks at, a copy without gradients; None if it has nothing to do."""
+    return pre.detach()[:, dead] if aux_k and dead is not None and len(dead) else None
+
+
 def aux_terms(
-    sae: Sae, aux_k: int, pre: Tensor, u: Tensor, residual: Tensor, dead: Tensor | None
+    sae: Sae,
+    aux_k: int,
+    pre: Tensor | None,
+    u: Tensor,
+    residual: Tensor,
+    dead: Tensor | None,
+    lifted: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """``mean (e − ê)²`` of the residual e, and the same as a share of ``mean e²``, without a gradient.
 
     Args:
         sae: the dictionary.
         aux_k: dead latents of a vector that make ê.
-        pre: (b, n) pre-activations of ``u`` (b, d), without gradients.
-        residual: (b, d), without gradients.
-        dead: (n,) bool, or None if no latent is dead.
+        pre: (b, m) pre-activations of the dead latents, from `of_dead`.
+        u: (b, d), what was reconstructed; residual: (b, d) e, without gradients.
+        dead: (m,) int64.
+        lifted: let dead latents count by ``ELU(pre) + 1``, which is positive, with a gradient, everywhere.
 
     Returns:
         both 0 if nothing is dead.
     """
-    zero = torch.zeros((), dtype=u.dtype, device=u.device)
-    if not aux_k or dead is None:
+    if pre is None or dead is None:
+        zero = torch.zeros((), dtype=u.dtype, device=u.device)
         return zero, zero
-    latents = dead.nonzero().flatten()
-    if not len(latents):
-        return zero, zero
-    starts, columns, values = kernels.of(pre).largest(pre[:, latents], min(aux_k, len(latents)))
+    taken = nn.functional.elu(pre) + 1 if lifted else pre
+    starts, columns, values = kernels.of(pre).largest(taken, min(aux_k, len(dead)))
     # On a GPU there may be room behind the last entry, whose column is one past the end.
-    known = torch.cat([latents, latents.new_full((1,), sae.n_latents)])
+    known = torch.cat([dead, dead.new_full((1,), sae.n_latents)])
     codes = Codes(starts, known[columns], values, sae.n_latents)
     codes = attach(codes, u, sae.W_enc, sae.b_enc, sae.b_dec)
+    if lifted:
+        slope = values.clamp_max(1)
+        codes = codes.with_values(values + slope * (codes.values - values))
     aux_mse, _ = reconstruct(codes, residual, sae.dictionary(), torch.zeros_like(sae.b_dec))
     whole = ordered_sum(residual.square().sum(dim=1)) / residual.numel()
     return aux_mse, aux_mse.detach() / whole.clamp_min(torch.finfo(u.dtype).tiny)

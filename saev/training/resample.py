@@ -66,8 +66,9 @@ def resample(trainer: Trainer, vectors: Vectors) -> int:
         for moment in trainer.adam.moments[name]:
             moment.index_fill_(axis, latents, 0)
     trainer.silent[latents] = 0
-    trainer.dead_now[latents] = False
-    trainer.any_dead = bool(trainer.dead_now.any())
+    still = trainer.dead_now.clone()
+    still[latents] = False
+    trainer.take_for_dead(still)
     trainer.resampled += size
     return size
 

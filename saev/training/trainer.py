@@ -53,8 +53,8 @@ class Trainer:
         """Vectors seen since each latent fired."""
         self.dead_now = torch.zeros(sae.n_latents, dtype=torch.bool, device=self.device)
         """(n,) the latents that steps take for dead: `dead` at the last of every `DEAD_EVERY` steps."""
-        self.any_dead = False
-        """Whether any of ``dead_now`` is, without waiting for the device."""
+        self.dead_latents: Tensor | None = None
+        """(m,) int64, those of ``dead_now``; None if there are none. Known without waiting for the device."""
         self.resampled = 0
         """Re-initialisations of latents so far."""
         self.grad_norm = torch.zeros((), device=self.device)
@@ -72,6 +72,10 @@ class Trainer:
         """(n,) bool, latents that are dead at this moment."""
         return self.silent >= self.settings.dead_after
 
+    def take_for_dead(self, dead: Tensor) -> None:
+        """Let the next steps take these latents, (n,) bool, for dead; this waits for the device."""
+        self.dead_now, self.dead_latents = dead, _indices(dead)
+
     def train(self, x: np.ndarray) -> tuple[Tensor, Forward]:
         """Do one step on raw activations, this process' share of a batch.
 
@@ -83,9 +87,8 @@ class Trainer:
         """
         u = self.sae.normalise(torch.from_numpy(x).to(self.device))
         if self.step % DEAD_EVERY == 0:
-            self.dead_now = self.dead()
-            self.any_dead = bool(self.dead_now.any())
-        forward = self.sae.loss(u, self.step, self.dead_now if self.any_dead else None)
+            self.take_for_dead(self.dead())
+        forward = self.sae.loss(u, self.step, self.dead_latents)
         forward.terms.loss.backward()
         for parameter in self.sae.parameters():
             if parameter.grad is not None:
@@ -126,8 +129,7 @@ class Trainer:
         """The same figures of the present weights on held-out activations (h, d) float32."""
         totals: dict[str, float] = {}
         accumulated = metrics.ReconstructionMetrics(self.centre)
-        dead = self.dead()
-        given = dead if bool(dead.any()) else None
+        given = _indices(self.dead())
         self.sae.eval()  # as it will be when it is loaded
         for part in np.array_split(x, -(-len(x) // EVAL_CHUNK)):
             u = self.sae.normalise(torch.from_numpy(part).to(self.device))
@@ -163,8 +165,7 @@ class Trainer:
         for name, moment in self.adam.tensors().items():
             moment.copy_(tensors[name])
         self.silent = tensors["silent"].to(self.device)
-        self.dead_now = tensors["dead_now"].to(self.device)
-        self.any_dead = bool(self.dead_now.any())
+        self.take_for_dead(tensors["dead_now"].to(self.device))
         self.resampled = int(tensors["resampled"])
         self.step = step
 
@@ -174,6 +175,11 @@ def in_short(line: Mapping[str, Any]) -> str:
     shown = {"loss": line["loss"], "nmse": line["nmse"], "L0": line["l0"]}
     figures = [f"{name} {value:.3g}" for name, value in shown.items() if value is not None]
     return " ".join([*figures, f"dead {line['dead']}"])
+
+
+def _indices(flags: Tensor) -> Tensor | None:
+    found = flags.nonzero().flatten()
+    return found if len(found) else None
 
 
 def _quality(sums: metrics.Sums) -> dict[str, float | None]:

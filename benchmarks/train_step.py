@@ -41,11 +41,17 @@ def product(d: int, n: int) -> Step:
     return step
 
 
-def ours(settings: dict[str, object], d: int) -> Step:
-    """A step of the trainer as `saev.train` does it, without logging."""
+def ours(settings: dict[str, object], d: int, active: float | None = None) -> Step:
+    """A step of the trainer as `saev.train` does it, without logging; with a share of active latents, if given."""
     training = {"tokens": "pooled", "batch_size": 1, "epochs": 1.0, "lr": 1e-4}
     given = read_settings({**training, "dead_after": 10**9, **settings})
     sae = saes.build(given.model_dump(), d, torch.Generator().manual_seed(0))
+    if active is not None:
+        with torch.no_grad():
+            pre = sae.preactivations(
+                torch.randn(256, d, generator=torch.Generator().manual_seed(0))
+            )
+            sae.b_enc -= float(np.quantile(pre.numpy(), 1 - active))
     return Trainer(sae, given, n_steps=1, mean=np.zeros(d)).train
 
 
@@ -120,7 +126,13 @@ def main() -> None:
     steps: dict[str, Step] = {"encoder product alone": product(d, n)}
     steps["saev topk, auxiliary loss on, none dead"] = ours_topk
     if not args.large:
-        steps["saev relu, L1"] = ours({"architecture": "relu", "n_latents": n, "l1": 1e-3}, d)
+        relu = {"architecture": "relu", "n_latents": n, "l1": 1e-3}
+        jump = {"architecture": "jumprelu", "n_latents": n, "sparsity": 1e-3, "bandwidth": 0.1}
+        steps["saev relu, L1, half active"] = ours(relu, d)
+        steps["saev relu, L1, 1 % active"] = ours(relu, d, active=0.01)
+        steps["saev jumprelu, 1 % active"] = ours(
+            {**jump, "initial_threshold": 0.1}, d, active=0.01
+        )
         steps["plain autograd, topk"] = plain(d, n, k, batch)
         steps["plain autograd, relu, L1"] = plain(d, n, k, batch, l1=1e-3)
     if args.peers:

@@ -97,6 +97,12 @@ def test_each_compiled_loop_equals_the_plain_one(b, n, d, threads):
         given = (*codes, weight, weight[0], rows)
         for fast, slow in zip(cpu.reconstruct(*given), plain.reconstruct(*given), strict=True):
             torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-4)
+    for bound in (torch.tensor(0.5), torch.linspace(-1, 1, n)):
+        for at_most in (None, int((pre > bound).sum())):
+            fast, slow = (kind.above(pre, bound, at_most) for kind in (cpu, plain))
+            assert all(map(torch.equal, fast, slow))
+            assert all(fast[2] > bound.expand(n)[fast[1]])
+        assert cpu.above(pre, bound, at_most - 1) is plain.above(pre, bound, at_most - 1) is None
     for fast, slow in zip(
         cpu.squared_error(rows, 2 * rows[:, :1] * rows),
         plain.squared_error(rows, 2 * rows[:, :1] * rows),

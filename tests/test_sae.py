@@ -10,6 +10,7 @@ from safetensors import safe_open
 
 from saev import sae as saes
 from saev.errors import UserError
+from saev.sae import codes as sparse_codes
 from saev.sae import kernels
 from saev.sae.base import unit_rows
 from saev.sae.codes import Codes, attach, reconstruct
@@ -222,9 +223,16 @@ def plain_jumprelu(sae, u, dead):
     return loss + plain_aux(sae, pre, residual, dead, sae.W_dec)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("b", [1, 9, 64])
-@pytest.mark.parametrize("k", [1, 5, 10])
-def test_the_loss_and_its_gradients_equal_plain_autograd_in_float64(architecture, b, k):
+@pytest.mark.parametrize("k", [1, 5, 10, N])
+def test_the_loss_and_its_gradients_equal_plain_autograd_in_float64(
+    architecture, b, k, sparse, monkeypatch
+):
+    # How relu and jumprelu compute; the others are always sparse.
+    monkeypatch.setattr(sparse_codes, "SPARSE_SHARE", float(sparse))
+    if architecture.startswith("matryoshka") and k > 10:
+        pytest.skip("its first width is 10")
     sae = make(architecture, k=k).double()
     u = vectors(b).double()
     u[0] = 0

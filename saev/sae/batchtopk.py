@@ -38,7 +38,7 @@ class BatchTopK(Selecting):
         self.register_buffer("threshold", torch.zeros(()))
 
     def select(self, pre: Tensor) -> Codes:
-        return Codes.of(kernels.of(pre).where(pre, pre > self.threshold), self.n_latents)
+        return Codes.of(kernels.of(pre).above(pre, self.threshold), self.n_latents)
 
     @typed
     def activate(self, pre: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:

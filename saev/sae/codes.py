@@ -13,6 +13,9 @@ from torch.autograd.function import once_differentiable
 from saev.sae import kernels
 from saev.sae.sums import ordered_sum
 
+SPARSE_SHARE = 0.1
+"""Up to this share of active latents, compiled loops over them beat dense products."""
+
 
 class Codes:
     """Which latents of which vectors are active, and how much.
@@ -80,6 +83,16 @@ class Codes:
         before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
         starts = before[self.starts]
         return Codes(starts, self.latents[kept], self.values[kept], self.n_latents)
+
+
+def few_above(pre: Tensor, bound: Tensor) -> Codes | None:
+    """The elements of ``pre`` (b, n) above ``bound``, () or (n,), as codes without a gradient.
+
+    None if they are so many that dense products are faster, and where counting would make the host wait.
+    """
+    pre, bound = pre.detach(), bound.detach()
+    found = kernels.of(pre).above(pre, bound, int(SPARSE_SHARE * pre.numel()))
+    return None if found is None else Codes.of(found, pre.shape[1])
 
 
 def stacked(parts: list[Codes]) -> Codes:

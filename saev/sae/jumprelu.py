@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from saev.sae import kernels
 from saev.sae.base import RESTART_SHARE, Active, Forward, Sae, mean_square
-from saev.sae.codes import Codes
+from saev.sae.codes import Codes, attach, few_above, reconstruct
 from saev.sae.selecting import aux_terms, of_dead
 from saev.sae.sums import ordered_sum
 from saev.typing import typed
@@ -65,6 +65,31 @@ class _Count(torch.autograd.Function):
         pre, theta = ctx.saved_tensors
         near = (pre - theta).abs() < ctx.bandwidth / 2
         return None, torch.where(near, grad[:, None], 0).sum(dim=0) * (-1 / ctx.bandwidth), None
+
+
+class _SparseJump(torch.autograd.Function):
+    """`_Jump` and `_Count` of codes that hold all that is above the threshold, and all that is in its window."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, theta: Tensor, codes: Codes, bandwidth: float
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(values, theta)
+        ctx.codes, ctx.bandwidth = codes, bandwidth
+        on = values > theta[codes.latents]
+        before = torch.cat([codes.starts.new_zeros(1), on.cumsum(0)])
+        return torch.where(on, values, 0), before[codes.starts].diff().to(values.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, grad_counts: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        values, theta = ctx.saved_tensors
+        codes, here = ctx.codes, theta[ctx.codes.latents]
+        near = (values - here).abs() < ctx.bandwidth / 2
+        each = torch.where(near, (here * grad + grad_counts[codes.vectors]) / -ctx.bandwidth, 0)
+        ones = grad.new_ones(codes.n_vectors, 1)
+        grad_theta = kernels.of(grad).sum_by_latent(codes.order, each, ones)[:, 0]
+        return torch.where(values > here, grad, 0), grad_theta, None, None
 
 
 class JumpRelu(Sae):
@@ -160,17 +185,26 @@ class JumpRelu(Sae):
     @typed
     def active(self, x: Float[Tensor, "b d"]) -> Active:
         pre = self.preactivations(x).detach()
-        above = pre > self.log_threshold.detach().exp()
-        codes = Codes.of(kernels.of(pre).where(pre, above), self.n_latents)
+        found = kernels.of(pre).above(pre, self.log_threshold.detach().exp())
+        codes = Codes.of(found, self.n_latents)
         return Active(codes.vectors, codes.latents, codes.values)
 
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
         pre = torch.addmm(self.folded_bias(), u, self.W_enc)
         theta = self.log_threshold.exp()
-        z = _Jump.apply(pre, theta, self.bandwidth)
-        reconstruction = torch.addmm(self.b_dec, z, self.W_dec)
-        mse, residual = mean_square(u, reconstruction)
-        penalty = ordered_sum(_Count.apply(pre, theta, self.bandwidth)) / len(u)
+        codes = few_above(pre, theta - self.bandwidth / 2)
+        if codes is not None:
+            codes = attach(codes, u, self.W_enc, self.b_enc, self.b_dec)
+            z, counts = _SparseJump.apply(codes.values, theta, codes, self.bandwidth)
+            mse, residual = reconstruct(codes.with_values(z), u, self.W_dec, self.b_dec)
+            fired = torch.zeros(self.n_latents, dtype=torch.bool, device=u.device)
+            fired[codes.latents[z.detach() > 0]] = True
+        else:
+            z = _Jump.apply(pre, theta, self.bandwidth)
+            counts = _Count.apply(pre, theta, self.bandwidth)
+            mse, residual = mean_square(u, torch.addmm(self.b_dec, z, self.W_dec))
+            fired = (z.detach() > 0).any(dim=0)
+        penalty = ordered_sum(counts) / len(u)
         if self.across and self.training:
             # The value of the whole batch, with the gradient of this share.
             penalty = penalty + (self.across.mean(penalty.detach().clone()) - penalty.detach())
@@ -179,6 +213,5 @@ class JumpRelu(Sae):
         late = of_dead(pre, self.aux_k, dead)
         aux_loss, aux = aux_terms(self, self.aux_k, late, u, residual, dead)
         loss = mse + self.sparsity_at(step) * penalty + self.aux_coefficient * aux_loss
-        fires = z.detach() > 0
         terms = JumpReluTerms(loss, mse.detach(), penalty.detach(), aux)
-        return Forward(terms, residual, fires.sum(dim=1), fires.any(dim=0))
+        return Forward(terms, residual, counts.detach().long(), fired)

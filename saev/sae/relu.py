@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from saev.sae import kernels
 from saev.sae.base import Active, Forward, Sae, mean_square
+from saev.sae.codes import Codes, attach, few_above, reconstruct
 from saev.sae.selecting import aux_terms, of_dead
 from saev.sae.sums import ordered_sum
 from saev.typing import typed
@@ -118,19 +119,28 @@ class Relu(Sae):
 
     @typed
     def active(self, x: Float[Tensor, "b d"]) -> Active:
-        z = self.encode(x)
-        vector, latent = z.nonzero(as_tuple=True)
-        return Active(vector, latent, z[vector, latent])
+        pre = self.preactivations(x).detach()
+        codes = Codes.of(kernels.of(pre).above(pre, pre.new_zeros(())), self.n_latents)
+        return Active(codes.vectors, codes.latents, codes.values)
 
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
         pre = torch.addmm(self.folded_bias(), u, self.W_enc)
         unborn = pre[:, dead] if self.ghost_gradients and dead is not None else None
         late = of_dead(pre, self.aux_k, dead)
-        z, sums, n_active, fired = _Rectify.apply(pre)
-        reconstruction = torch.addmm(self.b_dec, z, self.W_dec)
-        mse, residual = mean_square(u, reconstruction)
-        error = _over_norm(u - reconstruction, u) if self.mse_over_norm else mse
-        l1 = ordered_sum(sums) / len(u)
+        codes = None
+        if not (self.ghost_gradients or self.mse_over_norm):
+            codes = few_above(pre, pre.new_zeros(()))
+        if codes is not None:
+            n_active, fired = codes.n_active, codes.fired()
+            codes = attach(codes, u, self.W_enc, self.b_enc, self.b_dec)
+            mse, residual = reconstruct(codes, u, self.W_dec, self.b_dec)
+            error, l1 = mse, ordered_sum(codes.values) / len(u)
+        else:
+            z, sums, n_active, fired = _Rectify.apply(pre)
+            reconstruction = torch.addmm(self.b_dec, z, self.W_dec)
+            mse, residual = mean_square(u, reconstruction)
+            error = _over_norm(u - reconstruction, u) if self.mse_over_norm else mse
+            l1 = ordered_sum(sums) / len(u)
         loss, ghost = error + self.l1_at(step) * l1, torch.zeros_like(mse)
         aux_loss, aux = aux_terms(self, self.aux_k, late, u, residual, dead, lifted=True)
         loss = loss + self.aux_coefficient * aux_loss

@@ -13,7 +13,7 @@ from torch import Tensor, from_numpy
 from saev.sae.kernels import plain, select
 from saev.sae.kernels.threads import spread
 
-encode, where = plain.encode, plain.where
+encode = plain.encode
 
 # Without a check for division by zero, which no vector instruction has.
 compiled = numba.njit(
@@ -27,6 +27,21 @@ def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def largest_of_all(pre: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
     return (select if pre.dtype == torch.float32 else plain).largest_of_all(pre, m)
+
+
+def above(
+    pre: Tensor, bound: Tensor, at_most: int | None = None
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    starts = torch.zeros(len(pre) + 1, dtype=torch.int64)
+    array, bounds = _arrays(pre, bound.expand(pre.shape[1]))
+    spread(_count_above, len(array), array, bounds, starts[1:].numpy())
+    torch.cumsum(starts, 0, out=starts)
+    total = int(starts[-1])
+    if at_most is not None and total > at_most:
+        return None
+    columns, values = torch.empty(total, dtype=torch.int64), torch.empty(total, dtype=pre.dtype)
+    spread(_above, len(array), array, bounds, *_arrays(starts, columns, values))
+    return starts, columns, values
 
 
 def decode(starts: Tensor, latents: Tensor, values: Tensor, weight: Tensor) -> Tensor:
@@ -109,6 +124,25 @@ def adam(
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:
     return [t.detach().contiguous().numpy() for t in tensors]
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_above(start, stop, pre, bounds, counts):
+    for i in range(start, stop):
+        row, count = pre[i], 0
+        for q in range(len(row)):
+            count += int(row[q] > bounds[q])
+        counts[i] = count
+
+
+@numba.njit(nogil=True, cache=True)
+def _above(start, stop, pre, bounds, starts, columns, values):
+    for i in range(start, stop):
+        row, s = pre[i], starts[i]
+        for q in range(len(row)):
+            if row[q] > bounds[q]:
+                columns[s], values[s] = q, row[q]
+                s += 1
 
 
 @compiled

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from saev.sae.kernels import plain, triton
 
-where, rectify, rectify_backward = plain.where, plain.rectify, plain.rectify_backward
+rectify, rectify_backward = plain.rectify, plain.rectify_backward
 largest_of_all, squared_error = plain.largest_of_all, plain.squared_error
 decode = triton.decode
 
@@ -26,6 +26,12 @@ def encode(u: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
 
 def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     return triton.topk_positive(pre, k)
+
+
+def above(
+    pre: Tensor, bound: Tensor, at_most: int | None = None
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    return None if at_most is not None else plain.above(pre, bound)
 
 
 def by_latent(starts: Tensor, latents: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:

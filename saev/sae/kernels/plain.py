@@ -32,11 +32,21 @@ def largest_of_all(pre: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
     found = pre.flatten().topk(m).indices
     mask = torch.zeros(pre.numel(), dtype=torch.bool, device=pre.device)
     mask[found] = True
-    return where(pre, mask.view_as(pre) & (pre > 0))
+    return _where(pre, mask.view_as(pre) & (pre > 0))
 
 
-def where(pre: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The elements of ``pre`` (b, n) at which ``mask`` (b, n) is true; see `largest`."""
+def above(
+    pre: Tensor, bound: Tensor, at_most: int | None = None
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """The elements of ``pre`` (b, n) that exceed ``bound``, () or (n,); see `largest`.
+
+    None if they are more than ``at_most``; always None then where counting them would make the host wait.
+    """
+    mask = pre > bound
+    return _where(pre, mask) if at_most is None or int(mask.sum()) <= at_most else None
+
+
+def _where(pre: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rows, columns = mask.nonzero(as_tuple=True)
     return _starts(mask.sum(dim=1)), columns, pre[rows, columns]
 

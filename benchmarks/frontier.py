@@ -41,13 +41,13 @@ Reconstruct = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 def settings_of(level: int) -> dict[str, dict[str, Any]]:
     """Settings of each architecture that aim at ``level`` active latents."""
     k = {"k": level, **AUX}
-    jump = {"sparsity": 0.1, "l0_target": level, "bandwidth": 0.5, "initial_threshold": "data"}
+    jump = {"sparsity": 1.0, "l0_target": level, "bandwidth": 0.5, "initial_threshold": "data"}
     return {
         "topk": k,
         "batchtopk": k,
         "matryoshka": {**k, "widths": [256, 512, 1024, N]},
         "archetypal": {**k, "n_points": 1024},
-        "jumprelu": {**jump, **AUX},
+        "jumprelu": {**jump, "threshold_rate": 30.0, **AUX},
         "relu": {"l1": L1[level], **AUX},
     }
 
@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=300_000)
     parser.add_argument("--peers", action="store_true", help="train the peers installed here too")
     parser.add_argument("--only", nargs="*", help="architectures")
+    parser.add_argument("--levels", nargs="*", type=int, default=LEVELS)
     args = parser.parse_args()
     folder = args.activations or next(Path("results").glob("*/clip-b16-*/meta.json")).parent
     train, held_out = vectors(folder, args.layer)
@@ -129,7 +130,7 @@ def main() -> None:
     )
     OUT.parent.mkdir(exist_ok=True)
     found = json.loads(OUT.read_text()) if OUT.exists() else []
-    for level in LEVELS:
+    for level in args.levels:
         runs: dict[str, Callable[[], Reconstruct]] = {
             name: lambda name=name, own=own: ours(name, own, train, n_steps)
             for name, own in settings_of(level).items()

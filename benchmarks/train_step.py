@@ -3,6 +3,7 @@
     python benchmarks/train_step.py                      # d=768, n=6,144, k=32, batch 2,048
     python benchmarks/train_step.py --large              # d=1,024, n=65,536, k=64, batch 4,096
     python benchmarks/train_step.py --peers              # with the peers that are installed here too
+    python benchmarks/train_step.py --large --batch 16384 --device cuda --peers     # against sparsify's kernels
 
 All are timed in turns within one run, as machines are shared: take the ratios. Peers are installed into an
 environment of their own (benchmarks/README.md), never by the project.
@@ -30,18 +31,22 @@ from saev.training.trainer import Trainer
 Step = Callable[[np.ndarray], object]
 
 
-def product(d: int, n: int) -> Step:
-    """``x @ W`` alone: what no exact TopK can do without."""
-    weight, out = torch.randn(d, n) / d**0.5, torch.empty(0)
+def product(d: int, n: int, device: str) -> Step:
+    """``x @ W`` alone, in bfloat16 on a GPU: what no exact TopK can do without."""
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    weight = (torch.randn(d, n) / d**0.5).to(device, dtype)
+    out = torch.empty(0, dtype=dtype, device=device)
 
     def step(x: np.ndarray) -> Tensor:
         out.resize_(len(x), n)
-        return torch.mm(torch.from_numpy(x), weight, out=out)
+        return torch.mm(torch.from_numpy(x).to(device, dtype), weight, out=out)
 
     return step
 
 
-def ours(settings: dict[str, object], d: int, active: float | None = None) -> Step:
+def ours(
+    settings: dict[str, object], d: int, device: str = "cpu", active: float | None = None
+) -> Step:
     """A step of the trainer as `saev.train` does it, without logging; with a share of active latents, if given."""
     training = {"tokens": "pooled", "batch_size": 1, "epochs": 1.0, "lr": 1e-4}
     given = read_settings({**training, "dead_after": 10**9, **settings})
@@ -52,7 +57,7 @@ def ours(settings: dict[str, object], d: int, active: float | None = None) -> St
                 torch.randn(256, d, generator=torch.Generator().manual_seed(0))
             )
             sae.b_enc -= float(np.quantile(pre.numpy(), 1 - active))
-    return Trainer(sae, given, n_steps=1, mean=np.zeros(d)).train
+    return Trainer(sae.to(device), given, n_steps=1, mean=np.zeros(d)).train
 
 
 def plain(d: int, n: int, k: int, batch: int, l1: float | None = None) -> Step:
@@ -88,6 +93,8 @@ def rate(step: Step, batches: list[np.ndarray], n_steps: int) -> float:
     start = time.perf_counter()
     for i in range(n_steps):
         step(batches[i % len(batches)])
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return n_steps * len(batches[0]) / (time.perf_counter() - start)
 
 
@@ -110,22 +117,25 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=5, help="steps in a turn")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     d, n, k, batch = (1024, 65536, 64, 4096) if args.large else (768, 6144, 32, 2048)
+    batch, device = args.batch or batch, args.device
     rng = np.random.default_rng(0)
     batches = [rng.standard_normal((batch, d)).astype(np.float32) for _ in range(4)]
     topk = {"architecture": "topk", "n_latents": n, "k": k}
     aux = {"aux_k": d // 2, "aux_coefficient": 1 / 32}
-    print(f"d={d}, n={n}, k={k}, batch {batch}, float32, {args.threads} threads")
-    ours_topk = ours({**topk, **aux}, d)
-    if args.large:
+    print(f"d={d}, n={n}, k={k}, batch {batch}, {device}, {args.threads} threads")
+    ours_topk = ours({**topk, **aux}, d, device)
+    if args.large and device == "cpu":
         print_peak_memory(
             ours_topk, batches, state=4 * (2 * d * n + d + n) * 4, latents=batch * n * 4
         )
-    steps: dict[str, Step] = {"encoder product alone": product(d, n)}
+    steps: dict[str, Step] = {"encoder product alone": product(d, n, device)}
     steps["saev topk, auxiliary loss on, none dead"] = ours_topk
-    if not args.large:
+    if not args.large and device == "cpu":
         relu = {"architecture": "relu", "n_latents": n, "l1": 1e-3}
         jump = {"architecture": "jumprelu", "n_latents": n, "sparsity": 1e-3, "bandwidth": 0.1}
         steps["saev relu, L1, half active"] = ours(relu, d)
@@ -136,7 +146,7 @@ def main() -> None:
         steps["plain autograd, topk"] = plain(d, n, k, batch)
         steps["plain autograd, relu, L1"] = plain(d, n, k, batch, l1=1e-3)
     if args.peers:
-        steps |= {peer.name: peer.step for peer in peers.installed(d, n, k)}
+        steps |= {peer.name: peer.step for peer in peers.installed(d, n, k, device=device)}
     rates: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(args.turns + 1):
         for name, step in steps.items():

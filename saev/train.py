@@ -98,6 +98,8 @@ def follow(
     """Take the steps of a training whose results the first process writes."""
     logs.mute()
     if processes.agree(False, device):
+        # The first one verifies the files, before any takes a step.
+        activations = Activations(activations.path, verify="size")
         job = prepare(settings, activations, stage.compute()["data_in_memory"])
         fit([Point(job, None, device, threads, processes=processes)])
 

@@ -10,7 +10,7 @@ from synthetic import encoded, planted, write_activations
 from saev import train
 from saev.artifacts.activations import Activations
 from saev.errors import UserError
-from saev.training import data, files, order
+from saev.training import data, files, memory, order
 from saev.training.gather import Buffers, take_rows
 
 KINDS = [data.InMemory, data.Streamed]
@@ -273,12 +273,33 @@ def test_data_is_in_memory_if_the_setting_says_so_or_it_has_room(folder, small, 
     for free, expected in ((2 * size, data.InMemory), (2 * size - 2, data.Streamed)):
         monkeypatch.setattr(data, "free_memory", lambda free=free: free)
         assert isinstance(data.load(*arguments), expected)
+        assert isinstance(data.load(*arguments, processes=2), data.Streamed)
         assert isinstance(data.load(*arguments, "always"), data.InMemory)
         assert isinstance(data.load(*arguments, "never"), data.Streamed)
     # Two windows take as much as all of it.
     monkeypatch.setattr(order, "WINDOW_VECTORS", 2000)
     monkeypatch.setattr(data, "free_memory", lambda: 0)
     assert isinstance(data.load(*arguments), data.InMemory)
+
+
+def test_limits_of_control_groups_count_as_the_memory_of_the_machine(tmp_path):
+    def group(name, limit, used, inactive):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "memory.max").write_text(f"{limit}\n")
+        (tmp_path / name / "memory.current").write_text(f"{used}\n")
+        (tmp_path / name / "memory.stat").write_text(f"anon 5\ninactive_file {inactive}\n")
+
+    group("groups", "max", 10_000, 0)
+    group("groups/job", 5000, 3000, 1000)
+    group("groups/job/step", 4000, 2500, 200)
+    memberships = tmp_path / "cgroup"
+    memberships.write_text("3:cpu:/other\n0::/job/step\n")
+    left = memory._left_of_groups(memberships, tmp_path / "groups")
+    assert list(left) == [4000 - 2500 + 200, 5000 - 3000 + 1000]
+    memberships.write_text("0::/gone\n")
+    assert list(memory._left_of_groups(memberships, tmp_path / "groups")) == []
+    assert list(memory._left_of_groups(tmp_path / "none", tmp_path / "groups")) == []
+    assert memory.free_memory() > 0
 
 
 def test_too_little_memory_for_always_is_said_with_sizes(folder, monkeypatch):

@@ -207,6 +207,7 @@ def test_neutral_values_never_change():
         "l0_target": None,
         "bandwidth": 0.001,
         "initial_threshold": 0.001,
+        "threshold_rate": 1.0,
     }
     assert found == {
         "AnalysisSettings.labels": {},

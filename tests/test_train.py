@@ -42,6 +42,23 @@ def test_threads_change_no_byte_at_sizes_where_work_is_split(settings, tmp_path)
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize("n_dead", [5, 7, 9, 16, 50])
+def test_threads_do_not_change_what_ghosts_learn(n_dead):
+    generator, found = torch.Generator().manual_seed(0), []
+    sae = saes.build(RELU | {"n_latents": 784, "ghost_gradients": True}, 256, generator)
+    u, dead = torch.randn(1111, 256, generator=generator), torch.arange(n_dead) * 3
+    with torch.no_grad():
+        sae.b_enc[dead] = -3.0
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        forward = sae.loss(u, 100, dead)
+        assert float(forward.terms.ghost) > 0
+        found.append(torch.autograd.grad(forward.terms.loss, list(sae.parameters())))
+    torch.set_num_threads(1)
+    for other in found[1:]:
+        assert all(map(torch.equal, found[0], other))
+
+
 def test_the_files_say_what_was_done(activations, tmp_path):
     out = tmp_path / "cls-0"
     run(TOPK, activations, out)
@@ -154,6 +171,7 @@ KNOBS = [
     (JUMPRELU, "l0_target", 3.0),
     (JUMPRELU, "bandwidth", 0.2),
     (JUMPRELU, "initial_threshold", 0.02),
+    (JUMPRELU, "threshold_rate", 10.0),
     (RELU, "l1", 0.05),
     (RELU, "l1_warmup_steps", 0),
 ]
@@ -235,7 +253,7 @@ def test_it_stops_when_held_out_images_are_reconstructed_no_better(activations, 
 
 
 def test_latents_die_after_as_many_vectors_as_the_setting_says(activations, tmp_path):
-    sparse = RELU | {"l1": 5.0, "lr": 0.05, "log_every": 1, "epochs": 3.0}
+    sparse = RELU | {"l1": 5.0, "lr": 0.2, "log_every": 1, "epochs": 3.0}
     for after in (64, 640):
         run(sparse | {"dead_after": after}, activations, tmp_path / str(after))
     early, late = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from saev import train
 
 ROOT = Path(__file__).resolve().parent.parent
-D = 24
+D = 32
 RESULTS = ("checkpoint.safetensors", "train.jsonl", "curves.png", "meta.json")
 TOPK = {
     "architecture": "topk",

@@ -15,6 +15,9 @@ from saev.typing import typed
 MIN_ROWS = 8
 """Products of fewer rows take another path in BLAS and round differently; inputs are padded to this."""
 
+EVEN = 16
+"""Products with outputs of multiples of this in width, and of at least this many rows, have the same bits for
+any number of threads (measured with PyTorch's MKL)."""
 RESTART_SHARE = 0.2
 """Of the mean norm of living latents' encoder columns, that the column of a latent has that starts again."""
 
@@ -101,6 +104,10 @@ class Sae(nn.Module):
         self.b_dec = nn.Parameter(torch.zeros(d))
         self.register_buffer("norm_mean", torch.zeros(d))
         self.register_buffer("norm_scale", torch.ones(d))
+
+    def rate_of(self, parameter: str) -> float:
+        """By what the learning rate of a parameter is multiplied."""
+        return 1.0
 
     def initial_encoder_scale(self) -> float:
         """Scale of the encoder's initial columns, so that the first reconstructions aren't longer than x."""

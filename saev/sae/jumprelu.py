@@ -105,6 +105,7 @@ class JumpRelu(Sae):
         l0_target: active latents of a vector that training aims at; None penalises every one.
         bandwidth: ε.
         initial_threshold: θ at the start; ``data`` leaves it to `start_thresholds`.
+        threshold_rate: by what the learning rate of log θ is multiplied.
         aux_k, aux_coefficient: AuxK for dead latents, see `Selecting`.
     """
 
@@ -121,6 +122,7 @@ class JumpRelu(Sae):
         "l0_target",
         "bandwidth",
         "initial_threshold",
+        "threshold_rate",
         "aux_k",
         "aux_coefficient",
     )
@@ -134,6 +136,7 @@ class JumpRelu(Sae):
         l0_target: float | None = None,
         bandwidth: float = 0.001,
         initial_threshold: float | str = LEAST_START,
+        threshold_rate: float = 1.0,
         aux_k: int = 0,
         aux_coefficient: float = 0.0,
         generator: torch.Generator | None = None,
@@ -142,9 +145,12 @@ class JumpRelu(Sae):
         self.sparsity, self.sparsity_warmup_steps = sparsity, sparsity_warmup_steps
         self.l0_target, self.bandwidth = l0_target, bandwidth
         self.aux_k, self.aux_coefficient = aux_k, aux_coefficient
-        self.initial_threshold = initial_threshold
+        self.initial_threshold, self.threshold_rate = initial_threshold, threshold_rate
         start = LEAST_START if isinstance(initial_threshold, str) else initial_threshold
         self.log_threshold = nn.Parameter(torch.full((n_latents,), math.log(start)))
+
+    def rate_of(self, parameter: str) -> float:
+        return self.threshold_rate if parameter == "log_threshold" else 1.0
 
     def initial_encoder_scale(self) -> float:
         # Half of n tied latents fire, and together return n / 2d of x.

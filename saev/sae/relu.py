@@ -8,11 +8,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from saev.sae import kernels
-from saev.sae.base import Active, Forward, Sae, mean_square
+from saev.sae.base import EVEN, Active, Forward, Sae, mean_square
 from saev.sae.codes import Codes, attach, few_above, reconstruct
 from saev.sae.selecting import aux_terms, of_dead
 from saev.sae.sums import ordered_sum
@@ -151,8 +151,18 @@ class Relu(Sae):
         return Forward(terms, residual, n_active, fired)
 
     def _ghost(self, pre: Tensor, residual: Tensor, dead: Tensor | None) -> Tensor:
-        """How far the dead latents alone, scaled to half the residual's length, are from the residual."""
-        ghost = pre.exp() @ self.W_dec[dead]
+        """How far the dead latents alone, scaled to half the residual's length, are from the residual.
+
+        ``mean (s g − e)² / ‖e − ē‖`` with ``g = exp(pre) W_dec`` and ``s = ‖e‖ / 2‖g‖`` of each vector, a
+        constant, as ē is, the mean over vectors (docs/relu_2024.md says where this differs from its source).
+
+        Args:
+            pre: (b, m) pre-activations of the dead latents; residual: (b, d) e; dead: (m,) int64.
+        """
+        # Products of even widths don't depend on the number of threads, see `even_widths` of the trainer.
+        missing = -pre.shape[1] % EVEN
+        exponentials = nn.functional.pad(pre.exp(), (0, missing))
+        ghost = exponentials @ nn.functional.pad(self.W_dec[dead], (0, 0, 0, missing))
         lengths = ghost.detach().norm(dim=1, keepdim=True)
         scale = residual.norm(dim=1, keepdim=True) / (2 * lengths).clamp_min(TINY)
         return _over_norm(ghost * scale - residual, residual - residual.mean(dim=0))

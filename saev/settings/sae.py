@@ -239,6 +239,12 @@ class JumpReluSettings(AuxSettings):
         description="Threshold at the start; `data` is what `l0_target` latents of a vector exceed then.",
     )
 
+    threshold_rate: float = Field(
+        1.0,
+        gt=0,
+        description="By what `lr` is multiplied for thresholds, which change by about that share in a step.",
+    )
+
     @model_validator(mode="after")
     def _target(self) -> Self:
         if self.l0_target is None and self.initial_threshold == "data":

@@ -21,6 +21,7 @@ class Adam:
     """
 
     def __init__(self, sae: Sae) -> None:
+        self.rate_of = sae.rate_of
         self.parameters: dict[str, nn.Parameter] = dict(sae.named_parameters())
         self.moments: dict[str, tuple[Tensor, Tensor]] = {
             name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in self.parameters.items()
@@ -32,7 +33,7 @@ class Adam:
 
         Args:
             number: of this step, from 1.
-            rate: learning rate.
+            rate: learning rate; `Sae.rate_of` multiplies it.
             scale: factor of all gradients.
         """
         for name, parameter in self.parameters.items():
@@ -41,7 +42,7 @@ class Adam:
                     parameter,
                     parameter.grad,
                     *self.moments[name],
-                    rate=rate,
+                    rate=rate * self.rate_of(name),
                     step=number,
                     scale=scale,
                     unit_rows=name == "W_dec",

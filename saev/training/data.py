@@ -5,10 +5,8 @@ A training vector's index is its image's position among the training images × n
 window at a time, changes neither the order nor a byte.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +17,7 @@ from saev.errors import UserError
 from saev.training import order
 from saev.training.files import Files, Reader
 from saev.training.gather import Buffers, take_rows
+from saev.training.memory import free_memory
 from saev.training.stream import read_ahead
 
 MEMORY_SHARE = 0.5
@@ -57,38 +56,35 @@ def split_images(activations: Activations, fraction: float, seed: int) -> Split:
 
 
 def load(
-    activations: Activations, stream: Stream, rows: np.ndarray, in_memory: str = "auto"
+    activations: Activations,
+    stream: Stream,
+    rows: np.ndarray,
+    in_memory: str = "auto",
+    processes: int = 1,
 ) -> Vectors:
     """Vectors of the images ``rows`` (m,), ascending, in memory or read from files as they are needed.
 
     Args:
         activations, stream, rows: what to train on.
         in_memory: ``always``, ``never``, or ``auto``: in memory if it has room.
+        processes: how many do the same on this machine.
 
     Raises:
         UserError: memory hasn't enough room for ``always``.
     """
     vector = stream.d * (4 if activations.dtype == "float32" else 2)
-    n, free = len(rows) * stream.n_patches, free_memory()
+    n, free = len(rows) * stream.n_patches, free_memory() // processes
     if in_memory == "always" and n * vector > free:
+        each = f" for each of {processes} processes" if processes > 1 else ""
         raise UserError(
             f"compute.data_in_memory is always, but {n:,} vectors of {stream.name} take "
-            f"{n * vector / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB of memory are free: use auto "
+            f"{n * vector / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB of memory are free{each}: use auto "
             f"or never (the result is the same), or a machine with more memory"
         )
     # Streaming takes two windows anyway.
     room = max(MEMORY_SHARE * free, 2 * order.WINDOW_VECTORS * vector)
     fits = in_memory == "always" or (in_memory == "auto" and n * vector <= room)
     return (InMemory if fits else Streamed)(activations, stream, rows)
-
-
-def free_memory() -> int:
-    """Bytes that a process can take without swapping."""
-    try:
-        fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 class InMemory:

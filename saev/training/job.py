@@ -8,14 +8,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from saev.artifacts.activations import Activations, Stream
 from saev.errors import UserError, listed
+from saev.sae.base import EVEN
 from saev.settings.sae import AnySaeSettings
 from saev.training import data
 
 EVAL_VECTORS = 16_384
 """Held-out vectors at most in an evaluation (``eval_n`` says how many)."""
-
-EVEN = 16
-"""Widths that are multiples of this have products that don't depend on the number of threads."""
 
 
 class Job(NamedTuple):
@@ -62,7 +60,7 @@ def prepare(
             f"held_out: {settings.held_out} leaves none of the {activations.n_rows} images of "
             f"{activations.path} for training: lower it, or add pictures"
         )
-    vectors = data.load(activations, stream, split.training, data_in_memory)
+    vectors = data.load(activations, stream, split.training, data_in_memory, settings.processes)
     n_held_out = len(split.held_out) * stream.n_patches
     chosen = data.sample(n_held_out, EVAL_VECTORS, [settings.seed, 0, 2])
     held_out = (
@@ -76,8 +74,11 @@ def prepare(
 def even_widths(job: Job) -> bool:
     """Whether products have the same bits for any number of threads.
 
-    Measured with PyTorch's MKL: a product whose output is not a multiple of 16 wide is split over
-    threads in a way that changes the rounding. Towers and dictionaries are; others get one thread.
+    Others are split over threads in ways that change the rounding (see `EVEN`). Those of towers and
+    dictionaries usually have; trainings of others get one thread.
     """
-    n_points = getattr(job.settings, "n_points", EVEN)
-    return all(n % EVEN == 0 for n in (job.stream.d, job.settings.n_latents, n_points))
+    settings = job.settings
+    widths = (job.stream.d, settings.n_latents, getattr(settings, "n_points", EVEN))
+    rows = [settings.batch_size // settings.processes, job.vectors.n]
+    rows += [] if job.held_out is None else [len(job.held_out)]
+    return all(n % EVEN == 0 for n in widths) and all(n >= EVEN for n in rows)

@@ -79,8 +79,8 @@ def squared_errors(trainer: Trainer, vectors: Vectors, chosen: np.ndarray) -> np
     0 where u is ``b_dec``, which has no direction.
     """
     sae, found = trainer.sae.eval(), []
-    for start in range(0, len(chosen), EVAL_CHUNK):
-        x = torch.from_numpy(vectors.gather(chosen[start : start + EVAL_CHUNK]))
+    for part in np.array_split(chosen, -(-len(chosen) // EVAL_CHUNK)):
+        x = torch.from_numpy(vectors.gather(part))
         u = sae.normalise(x.to(trainer.device))
         error = sae.loss(u, trainer.step, None).residual.square().sum(dim=1)
         found.append(torch.where((u != sae.b_dec).any(dim=1), error, 0).double().cpu().numpy())

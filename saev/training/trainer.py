@@ -59,6 +59,8 @@ class Trainer:
         """Re-initialisations of latents so far."""
         self.grad_norm = torch.zeros((), device=self.device)
         """Norm of the last step's gradient before clipping, if it is clipped."""
+        self._copying: tuple[np.ndarray, torch.cuda.Event] | None = None
+        """The last batch and the end of its copy to the GPU, before which its memory must not be used again."""
         self.first_bad = torch.tensor(-1, device=self.device)
         """First step (from 1) of this try whose loss wasn't finite; read without waiting each step."""
         scale = sae.norm_scale.double().cpu().numpy()
@@ -85,7 +87,7 @@ class Trainer:
         Returns:
             them normalised, and the forward pass.
         """
-        u = self.sae.normalise(torch.from_numpy(x).to(self.device))
+        u = self.sae.normalise(self._on_device(x))
         if self.step % DEAD_EVERY == 0:
             self.take_for_dead(self.dead())
         forward = self.sae.loss(u, self.step, self.dead_latents)
@@ -106,6 +108,19 @@ class Trainer:
         bad = anywhere[-1] & (self.first_bad < 0)
         self.first_bad = torch.where(bad, self.step, self.first_bad)
         return u, forward
+
+    def _on_device(self, x: np.ndarray) -> Tensor:
+        """``x`` where the dictionary is; from pinned memory without waiting for a GPU's work so far."""
+        here = torch.from_numpy(x)
+        if self.device.type != "cuda":
+            return here
+        there = here.to(self.device, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        if self._copying:
+            self._copying[1].synchronize()
+        self._copying = (x, copied)
+        return there
 
     def figures(self, u: Tensor, forward: Forward) -> dict[str, float | int | None]:
         """Figures of the step just done, for `train.jsonl`; this waits for the device."""

@@ -111,7 +111,8 @@ class Sae(nn.Module):
 
     def initial_encoder_scale(self) -> float:
         """Scale of the encoder's initial columns, so that the first reconstructions aren't longer than x."""
-        return 1.0
+        # If half of n tied latents fire, they together return n / 2d of x.
+        return min(1.0, self.d / self.n_latents)
 
     @classmethod
     def variant(cls, settings: Mapping[str, Any]) -> "type[Sae]":
@@ -232,6 +233,11 @@ class Sae(nn.Module):
 
     def finish_step(self) -> None:
         """Called after each step of training, for architectures that compute the decoder."""
+
+
+def warmed_up(coefficient: float, step: int, warmup_steps: int) -> float:
+    """A coefficient that rises linearly from 0, in the step after ``step`` steps."""
+    return coefficient if step >= warmup_steps else coefficient * step / warmup_steps
 
 
 def unit_rows(rows: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from saev.sae import kernels
-from saev.sae.base import RESTART_SHARE, Active, Forward, Sae, mean_square
+from saev.sae.base import RESTART_SHARE, Active, Forward, Sae, mean_square, warmed_up
 from saev.sae.codes import Codes, attach, few_above, reconstruct
 from saev.sae.selecting import aux_terms, of_dead
 from saev.sae.sums import ordered_sum
@@ -152,16 +152,6 @@ class JumpRelu(Sae):
     def rate_of(self, parameter: str) -> float:
         return self.threshold_rate if parameter == "log_threshold" else 1.0
 
-    def initial_encoder_scale(self) -> float:
-        # Half of n tied latents fire, and together return n / 2d of x.
-        return min(1.0, self.d / self.n_latents)
-
-    def sparsity_at(self, step: int) -> float:
-        """Coefficient of the penalty in the step after ``step`` steps."""
-        if step >= self.sparsity_warmup_steps:
-            return self.sparsity
-        return self.sparsity * step / self.sparsity_warmup_steps
-
     @torch.no_grad()
     @typed
     def start_thresholds(self, x: Float[Tensor, "b d"]) -> None:
@@ -218,6 +208,7 @@ class JumpRelu(Sae):
             penalty = (penalty / self.l0_target - 1).square()
         late = of_dead(pre, self.aux_k, dead)
         aux_loss, aux = aux_terms(self, self.aux_k, late, u, residual, dead)
-        loss = mse + self.sparsity_at(step) * penalty + self.aux_coefficient * aux_loss
+        sparsity = warmed_up(self.sparsity, step, self.sparsity_warmup_steps)
+        loss = mse + sparsity * penalty + self.aux_coefficient * aux_loss
         terms = JumpReluTerms(loss, mse.detach(), penalty.detach(), aux)
         return Forward(terms, residual, counts.detach().long(), fired)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from saev.sae import kernels
-from saev.sae.base import EVEN, Active, Forward, Sae, mean_square
+from saev.sae.base import EVEN, Active, Forward, Sae, mean_square, warmed_up
 from saev.sae.codes import Codes, attach, few_above, reconstruct
 from saev.sae.selecting import aux_terms, of_dead
 from saev.sae.sums import ordered_sum
@@ -103,16 +103,6 @@ class Relu(Sae):
         self.mse_over_norm, self.ghost_gradients = mse_over_norm, ghost_gradients
         self.aux_k, self.aux_coefficient = aux_k, aux_coefficient
 
-    def initial_encoder_scale(self) -> float:
-        # Half of n tied latents fire, and together return n / 2d of x.
-        return min(1.0, self.d / self.n_latents)
-
-    def l1_at(self, step: int) -> float:
-        """Coefficient of the penalty in the step after ``step`` steps."""
-        if step >= self.l1_warmup_steps:
-            return self.l1
-        return self.l1 * step / self.l1_warmup_steps
-
     @typed
     def activate(self, pre: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
         return pre.relu()
@@ -141,9 +131,9 @@ class Relu(Sae):
             mse, residual = mean_square(u, reconstruction)
             error = _over_norm(u - reconstruction, u) if self.mse_over_norm else mse
             l1 = ordered_sum(sums) / len(u)
-        loss, ghost = error + self.l1_at(step) * l1, torch.zeros_like(mse)
+        loss = error + warmed_up(self.l1, step, self.l1_warmup_steps) * l1
         aux_loss, aux = aux_terms(self, self.aux_k, late, u, residual, dead, lifted=True)
-        loss = loss + self.aux_coefficient * aux_loss
+        loss, ghost = loss + self.aux_coefficient * aux_loss, torch.zeros_like(mse)
         if unborn is not None and unborn.shape[1]:
             ghost = self._ghost(unborn, residual, dead)
             loss = loss + (error / ghost.clamp_min(TINY)).detach() * ghost

@@ -102,6 +102,20 @@ def test_a_dry_run_on_imagenet_sized_settings_needs_no_data(project):
     assert planned["train_sae"] == 1
 
 
+def test_jobs_on_gpus_ask_for_them_and_a_training_for_one_for_each_of_its_processes(project):
+    def change(settings):
+        settings["compute"]["device"] = "cuda"
+        settings["sae"]["cls"]["processes"] = 2
+        settings["runs"] = settings["runs"][:1]
+
+    with_settings(project, change)
+    # The profile of a workstation has one GPU, to which requests are cut.
+    options = ("--dry-run", "--forceall", "--quiet", "host", "--resources", "gpu=8")
+    printed = project.snakemake(*options).stdout
+    asked = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    resources: .*?\bgpu=(\d+)", printed, re.M)
+    assert dict(asked) == {"record_shard": "1", "train_sae": "2", "analyze_shards": "1"}
+
+
 def test_parsing_the_workflow_imports_no_torch():
     code = (
         "import sys, yaml; from saev.plan import resolve\n"

@@ -59,6 +59,10 @@ def test_a_line_is_read_back_from_the_file(tmp_path, monkeypatch, capsys):
     Image.new("RGB", (4, 4)).save(picture)
     sink.finish(picture)
     assert "warning" not in capsys.readouterr().err
+    # wandb's service writes on for a moment after it has said that it is done.
+    deadline = time.monotonic() + 30
+    while not history(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
     (first,) = history(tmp_path)
     assert {key: first[key] for key in ("loss", "nmse", "eval_nmse", "eval_n")} == {
         "loss": 0.5,

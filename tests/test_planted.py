@@ -33,7 +33,7 @@ SETTINGS = {
         **AUX,
     },
     "relu": {"l1": 0.001, **AUX},
-    "archetypal": {**SELECTING, "n_points": 2048},
+    "archetypal": {**SELECTING, "n_points": 1536},
 }
 
 

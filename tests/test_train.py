@@ -42,6 +42,16 @@ def test_threads_change_no_byte_at_sizes_where_work_is_split(settings, tmp_path)
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize("batch_size", [5, 7, 10])
+def test_threads_change_no_byte_of_small_batches(batch_size, tmp_path):
+    vectors, _ = planted(300, 208, 100, 3, 0.05)
+    folder = write_activations(tmp_path / "a", {"layer-01.cls": vectors})
+    small = TOPK | {"n_latents": 784, "batch_size": batch_size, "epochs": 0.3}
+    found = [run(small, folder, tmp_path / str(t) / "s", t) for t in (1, 2)]
+    torch.set_num_threads(1)
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("n_dead", [5, 7, 9, 16, 50])
 def test_threads_do_not_change_what_ghosts_learn(n_dead):
     generator, found = torch.Generator().manual_seed(0), []

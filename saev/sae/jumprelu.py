@@ -167,6 +167,7 @@ class JumpRelu(Sae):
         least = pre.kthvalue(len(pre) - m + 1).values
         self.log_threshold.copy_(least.clamp_min(LEAST_START).log())
 
+    @torch.no_grad()
     def restart(self, latents: Tensor, directions: Tensor, alive: Tensor) -> None:
         # Their thresholds shrink as their columns do, so that they fire as living ones would.
         living = self.log_threshold.exp()[alive].double().cpu().numpy()

@@ -30,81 +30,63 @@ class Cost(NamedTuple):
 
 def costs(b: int, d: int, n: int, k: int) -> dict[str, Cost]:
     """The floor of each part; benchmarks/README.md has the formulas."""
-    gather = 2 * b * k * d
+    gather, copy = 2 * b * k * d, 6 * n * d
     return {
-        "encoder product": Cost(products=2 * b * d * n, moved=2 * (b * d + d * n + b * n)),
+        "encoder product": Cost(products=2 * b * d * n, moved=copy + 2 * (b * d + d * n + b * n)),
         "top k": Cost(moved=2 * b * n + 12 * b * k),
-        "decode": Cost(flops=gather, moved=2 * n * d + 12 * b * k + 4 * b * d),
-        "value gradients": Cost(flops=gather, moved=2 * n * d + 12 * b * k + 2 * b * d),
+        "reconstruction": Cost(flops=2 * gather, moved=copy + 4 * n * d + 24 * b * k + 6 * b * d),
         "by latent": Cost(moved=28 * b * k + 8 * n),
         "decoder gradient": Cost(flops=gather, moved=2 * b * d + 12 * b * k + 4 * n * d),
         "encoder gradient": Cost(flops=gather, moved=2 * b * d + 12 * b * k + 4 * n * d),
         "decoder Adam": Cost(moved=28 * n * d),
         "encoder Adam": Cost(moved=28 * n * d),
-        "bfloat16 copies": Cost(moved=12 * n * d),
     }
 
 
 def make(b: int, d: int, n: int, k: int) -> dict[str, Callable[[], None]]:
-    """The parts of a step, each of which leaves its result for the next.
-
-    Both weights are (n, d): the encoder's gradient comes by latent, as the decoder's does.
-    """
+    """The parts of a step as the trainer takes them, each of which leaves its result for the next."""
     from saev.sae.base import unit_rows
-    from saev.sae.kernels import triton as kernels
+    from saev.sae.kernels import gpu
 
     torch.manual_seed(0)
-    u = torch.randn(b, d, device="cuda").bfloat16()
-    bias = torch.zeros(n, device="cuda", dtype=torch.bfloat16)
-    masters = [unit_rows(torch.randn(n, d, device="cuda")) for _ in range(2)]
-    copies = [w.bfloat16() for w in masters]
-    moments = [(torch.zeros_like(w), torch.zeros_like(w)) for w in masters]
-    have: dict = {"pre": torch.empty(b, n, device="cuda", dtype=torch.bfloat16)}
+    u, bias, centre = (torch.randn(*s, device="cuda") for s in ((b, d), (n,), (d,)))
+    # Both lie in memory latent by latent.
+    decoder, encoder = (unit_rows(torch.randn(n, d, device="cuda")) for _ in range(2))
+    moments = [(torch.zeros_like(decoder), torch.zeros_like(decoder)) for _ in range(2)]
+    have: dict = {"pre": torch.empty(b, n, device="cuda")}
 
     def encode() -> None:
-        torch.addmm(bias, u, copies[0].T, out=have["pre"])
+        gpu.encode(u, encoder.T, bias, have["pre"])
 
     def select() -> None:
-        have["codes"] = kernels.topk_positive(have["pre"], k)
+        have["codes"] = gpu.largest(have["pre"], k)
 
-    def decode() -> None:
-        have["error"] = kernels.decode(*have["codes"], copies[1])
-
-    def values() -> None:
-        # The error in bfloat16 stands for the loss' gradient; a fused loss would write it so.
-        if have["error"].dtype != torch.bfloat16:
-            have["error"] = (have["error"] - u).bfloat16()
-        starts, latents, _ = have["codes"]
-        have["grad"] = kernels.value_gradients(starts, latents, copies[1], have["error"])
+    def reconstruct() -> None:
+        have["error"], _, have["grad"] = gpu.reconstruct(*have["codes"], decoder, centre, u)
 
     def order() -> None:
         starts, latents, _ = have["codes"]
-        have["view"] = kernels.by_latent(starts, latents, n)
+        have["order"] = gpu.by_latent(starts, latents, n)
 
-    def gradient(of: int) -> None:
-        offsets, vectors, at = have["view"]
-        weights, rows = (have["grad"], u) if of == 0 else (have["codes"][2], have["error"])
-        have["grad", of] = kernels.sum_by_latent(offsets, vectors, weights[at], rows)
+    def decoder_gradient() -> None:
+        have["decoder"] = gpu.sum_by_latent(have["order"], have["codes"][2], have["error"])
 
-    def adam(of: int) -> None:
-        given = (masters[of], have["grad", of], *moments[of])
-        kernels.project_adam_normalise(*given, 1e-4, 1.0, 0.9, 0.999, 1e-8, of == 1)
+    def encoder_gradient() -> None:
+        have["encoder"] = gpu.sum_by_latent(have["order"], have["grad"], u)
 
-    def copy() -> None:
-        for target, source in zip(copies, masters, strict=True):
-            target.copy_(source)
+    def adam(weight: torch.Tensor, of: str) -> None:
+        given = (weight, have[of], *moments[of == "encoder"])
+        gpu.adam(*given, rate=1e-4, step=1, scale=1.0, unit_rows=of == "decoder")
 
     return {
         "encoder product": encode,
         "top k": select,
-        "decode": decode,
-        "value gradients": values,
+        "reconstruction": reconstruct,
         "by latent": order,
-        "decoder gradient": lambda: gradient(1),
-        "encoder gradient": lambda: gradient(0),
-        "decoder Adam": lambda: adam(1),
-        "encoder Adam": lambda: adam(0),
-        "bfloat16 copies": copy,
+        "decoder gradient": decoder_gradient,
+        "encoder gradient": encoder_gradient,
+        "decoder Adam": lambda: adam(decoder, "decoder"),
+        "encoder Adam": lambda: adam(encoder, "encoder"),
     }
 
 

@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from saev import sae as saes
 from saev.errors import UserError
+from saev.sae.batchtopk import least_positive
 from saev.sae.selecting import Selecting
 
 
@@ -130,6 +131,27 @@ def test_the_threshold_follows_the_smallest_activation_that_a_batch_keeps():
         sae.loss(u + step, step, None)
     expected = 0.99 * (0.99 * least[0] + 0.01 * least[1]) + 0.01 * least[2]
     assert float(sae.threshold) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_batch_with_fewer_positive_activations_than_it_may_keep_lowers_the_threshold_to_their_smallest():
+    sae, u = make("batchtopk", aux_k=0), vectors(8)
+    sae.b_enc.data -= 3
+    pre = sae.preactivations(sae.denormalise(u)).detach()
+    positive = pre[pre > 0]
+    assert 0 < len(positive) < 5 * 8
+    sae.loss(u, 0, None)
+    torch.testing.assert_close(sae.threshold, positive.min())
+    sae.b_enc.data -= 100  # nothing is
+    sae.loss(u, 1, None)
+    torch.testing.assert_close(sae.threshold, positive.min())
+
+
+def test_no_room_behind_the_last_code_counts_as_the_smallest_activation():
+    threshold = torch.tensor(7.0)
+    assert least_positive(torch.tensor([0.0, 3.0, 2.0, 0.0]), threshold) == 2
+    assert (
+        least_positive(torch.zeros(3), threshold) == least_positive(torch.zeros(0), threshold) == 7
+    )
 
 
 def test_the_threshold_stands_still_in_evaluation_and_latents_then_do_not_depend_on_the_batch():

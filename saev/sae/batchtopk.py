@@ -50,7 +50,14 @@ class BatchTopK(Selecting):
         codes = Codes.of(found, self.n_latents)
         if self.across:
             codes = codes.where(codes.values >= self.across.bound(codes.values, m))
-        least = codes.values.amin() if len(codes.values) else self.threshold
+        least = least_positive(codes.values, self.threshold)
         least = self.across.least(least) if self.across else least
         self.threshold.copy_(least if step == 0 else torch.lerp(least, self.threshold, MOMENTUM))
         return codes
+
+
+def least_positive(values: Tensor, otherwise: Tensor) -> Tensor:
+    """The smallest of the positive ``values`` (m,), known without waiting for a GPU; ``otherwise`` if there is none."""
+    positive = torch.where(values > 0, values, torch.inf)
+    least = torch.cat([positive, positive.new_full((1,), torch.inf)]).amin()
+    return torch.where(least.isinf(), otherwise, least)

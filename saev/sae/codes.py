@@ -23,7 +23,7 @@ class Codes:
     Args:
         starts: (b + 1,) int64; the entries of vector i lie from ``starts[i]`` to ``starts[i + 1]``.
         latents: (m,) int64, ascending in each vector. On a GPU there may be more than ``starts[-1]``,
-            so that the host needn't wait for it: what lies behind is ``n_latents``, with the value 0.
+            so that the host needn't wait for it: what lies behind isn't heeded.
         values: (m,) activations, with or without a gradient.
         n_latents: size of the dictionary.
     """
@@ -72,7 +72,8 @@ class Codes:
 
     def compact(self) -> "Codes":
         """Without room behind the last entry; waits for a GPU."""
-        return self.below(self.n_latents) if self.latents.is_cuda else self
+        m = int(self.starts[-1])
+        return Codes(self.starts, self.latents[:m], self.values[:m], self.n_latents)
 
     def below(self, width: int) -> "Codes":
         """The entries of the first ``width`` latents."""
@@ -80,9 +81,8 @@ class Codes:
 
     def where(self, kept: Tensor) -> "Codes":
         """The entries at which ``kept`` (m,) is true."""
-        before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
-        starts = before[self.starts]
-        return Codes(starts, self.latents[kept], self.values[kept], self.n_latents)
+        found = (self.starts, self.latents, self.values)
+        return Codes.of(kernels.of(self.values).keep(*found, kept, self.n_latents), self.n_latents)
 
 
 def few_above(pre: Tensor, bound: Tensor) -> Codes | None:
@@ -97,16 +97,8 @@ def few_above(pre: Tensor, bound: Tensor) -> Codes | None:
 
 def stacked(parts: list[Codes]) -> Codes:
     """The vectors of several codes of the same dictionary, one after the other."""
-    parts = [part.compact() for part in parts]
-    ends = torch.tensor([0] + [len(part.latents) for part in parts]).cumsum(0).tolist()
-    starts = [part.starts[:-1] + end for part, end in zip(parts, ends, strict=False)]
-    last = parts[-1].starts[-1:] + ends[-2]
-    return Codes(
-        torch.cat([*starts, last]),
-        torch.cat([part.latents for part in parts]),
-        torch.cat([part.values for part in parts]),
-        parts[0].n_latents,
-    )
+    n, found = parts[0].n_latents, [(part.starts, part.latents, part.values) for part in parts]
+    return Codes.of(kernels.of(parts[0].values).joined(found, n), n)
 
 
 class _Attach(torch.autograd.Function):

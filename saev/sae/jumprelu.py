@@ -187,7 +187,8 @@ class JumpRelu(Sae):
         return Active(codes.vectors, codes.latents, codes.values)
 
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
-        pre = torch.addmm(self.folded_bias(), u, self.W_enc)
+        kernel = kernels.of(u)
+        pre = kernel.affine(u, self.W_enc, self.folded_bias())
         theta = self.log_threshold.exp()
         codes = few_above(pre, theta - self.bandwidth / 2)
         if codes is not None:
@@ -199,7 +200,7 @@ class JumpRelu(Sae):
         else:
             z = _Jump.apply(pre, theta, self.bandwidth)
             counts = _Count.apply(pre, theta, self.bandwidth)
-            mse, residual = mean_square(u, torch.addmm(self.b_dec, z, self.W_dec))
+            mse, residual = mean_square(u, kernel.affine(z, self.W_dec, self.b_dec))
             fired = (z.detach() > 0).any(dim=0)
         penalty = ordered_sum(counts) / len(u)
         if self.across and self.training:

@@ -114,7 +114,8 @@ class Relu(Sae):
         return Active(codes.vectors, codes.latents, codes.values)
 
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
-        pre = torch.addmm(self.folded_bias(), u, self.W_enc)
+        kernel = kernels.of(u)
+        pre = kernel.affine(u, self.W_enc, self.folded_bias())
         unborn = pre[:, dead] if self.ghost_gradients and dead is not None else None
         late = of_dead(pre, self.aux_k, dead)
         codes = None
@@ -127,7 +128,7 @@ class Relu(Sae):
             error, l1 = mse, ordered_sum(codes.values) / len(u)
         else:
             z, sums, n_active, fired = _Rectify.apply(pre)
-            reconstruction = torch.addmm(self.b_dec, z, self.W_dec)
+            reconstruction = kernel.affine(z, self.W_dec, self.b_dec)
             mse, residual = mean_square(u, reconstruction)
             error = _over_norm(u - reconstruction, u) if self.mse_over_norm else mse
             l1 = ordered_sum(sums) / len(u)

@@ -2,7 +2,8 @@
 
 Every implementation has the same functions on the same arrays; `of` is the one place that chooses. Ragged
 codes of b vectors are ``starts`` (b + 1,), ``latents`` (m,) and ``values`` (m,): those of vector i lie from
-``starts[i]`` to ``starts[i + 1]``.
+``starts[i]`` to ``starts[i + 1]``. On a GPU they may be longer than their last start says, so that the host needn't
+wait for it: what lies behind has the latent n and the value 0.
 """
 
 from importlib.util import find_spec

@@ -13,7 +13,8 @@ from torch import Tensor, from_numpy
 from saev.sae.kernels import plain, select
 from saev.sae.kernels.threads import spread
 
-encode = plain.encode
+encode, affine = plain.encode, plain.affine
+keep, joined = plain.keep, plain.joined
 
 # Without a check for division by zero, which no vector instruction has.
 compiled = numba.njit(

@@ -1,37 +1,119 @@
-"""Fast on a GPU: Triton's kernels where they save passes over memory, PyTorch elsewhere.
+"""Fast on a GPU: Triton's kernels where they save passes over memory, PyTorch elsewhere; nothing waits for the GPU.
 
-Products are of bfloat16 numbers, summed in float32; weights, moments and everything else are float32. Ragged codes
-may be longer than their last start says, so that the host needn't wait for it: what lies behind has the
-latent n and the value 0. See `plain` for what the functions do.
+Products, also those of sparse codes with weights, are of numbers rounded to bfloat16, summed in float32; weights,
+moments and everything else are float32. See `plain` for what the functions do.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 from saev.sae.kernels import plain, triton
 
+HALF = torch.bfloat16
+"""What factors of products are rounded to."""
+BIAS_PARTS = 3
+"""Numbers of 8 bits of significand that a float32 is the sum of."""
+
 rectify, rectify_backward = plain.rectify, plain.rectify_backward
-largest_of_all, squared_error = plain.largest_of_all, plain.squared_error
+squared_error = plain.squared_error
 decode = triton.decode
 
 
 def encode(u: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-    half = (u.bfloat16(), weight.bfloat16())
-    if u.is_cuda:
-        torch.mm(*half, out_dtype=torch.float32, out=out)
-    else:  # the interpreter of the tests
-        torch.mm(*(t.float() for t in half), out=out)
-    return out.add_(bias)
+    return _product(*_folded(u, weight, bias), out)
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return _Affine.apply(x, weight, bias)
+
+
+class _Affine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        left, right = _folded(x, weight, bias)
+        ctx.save_for_backward(left[:, : x.shape[1]], right[: len(weight)])
+        return _product(left, right)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        half = grad.to(HALF)
+        grad_x = _product(half, weight.T) if ctx.needs_input_grad[0] else None
+        # Laid out in memory as the weight is.
+        by_column = weight.stride(0) < weight.stride(1)
+        grad_weight = _product(half.T, x).T if by_column else _product(x.T, half)
+        return grad_x, grad_weight, grad.sum(dim=0)
+
+
+def _folded(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors in bfloat16 whose product is ``x @ weight + bias``, which saves a pass over it.
+
+    The bias is split into parts, which keep all its bits, under ones beside ``x``; zeros make the inner width one
+    that tensor cores take.
+    """
+    (b, p), q = x.shape, weight.shape[1]
+    width = -(-(p + BIAS_PARTS) // 8) * 8
+    left = x.new_zeros(b, width, dtype=HALF)
+    left[:, :p] = x
+    left[:, p : p + BIAS_PARTS] = 1
+    by_column = weight.stride(0) < weight.stride(1)
+    right = weight.new_zeros((q, width) if by_column else (width, q), dtype=HALF)
+    right = right.T if by_column else right
+    right[:p] = weight
+    rest = bias
+    for i in range(p, p + BIAS_PARTS):
+        right[i] = rest
+        rest = rest - right[i]
+    return left, right
+
+
+def _product(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
+    if left.is_cuda:
+        return torch.mm(left, right, out_dtype=torch.float32, out=out)
+    return torch.mm(left.float(), right.float(), out=out)  # the interpreter of the tests
 
 
 def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     return triton.topk_positive(pre, k)
 
 
+def largest_of_all(pre: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
+    values, at = pre.flatten().topk(m, sorted=False)
+    at, order = torch.where(values > 0, at, pre.numel()).sort()
+    b, n = pre.shape
+    starts = torch.searchsorted(at, n * torch.arange(b + 1, device=pre.device))
+    here = at < pre.numel()
+    return starts, torch.where(here, at % n, n), torch.where(here, values[order], 0)
+
+
 def above(
     pre: Tensor, bound: Tensor, at_most: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     return None if at_most is not None else plain.above(pre, bound)
+
+
+def keep(
+    starts: Tensor, latents: Tensor, values: Tensor, kept: Tensor, n: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    m = len(latents)
+    before = pad(kept.cumsum(0), (1, 0))
+    # What isn't kept goes to a place of its own, which is cut off.
+    to = torch.where(kept, before[:-1], m)
+    moved = latents.new_full((m + 1,), n).scatter_(0, to, latents)
+    return before[starts], moved[:m], values.new_zeros(m + 1).scatter_(0, to, values)[:m]
+
+
+def joined(parts: list[tuple[Tensor, Tensor, Tensor]], n: int) -> tuple[Tensor, Tensor, Tensor]:
+    used = [
+        torch.arange(len(latents), device=latents.device) < starts[-1]
+        for starts, latents, _ in parts
+    ]
+    return keep(*plain.joined(parts, n), torch.cat(used), n)
 
 
 def by_latent(starts: Tensor, latents: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -41,14 +123,15 @@ def by_latent(starts: Tensor, latents: Tensor, n: int) -> tuple[Tensor, Tensor, 
 
 def sum_by_latent(order: tuple[Tensor, Tensor, Tensor], weights: Tensor, rows: Tensor) -> Tensor:
     offsets, entries, vectors = order
-    return triton.sum_by_latent(offsets, vectors, weights[entries], rows)
+    return triton.sum_by_latent(offsets, vectors, weights[entries], rows.to(HALF))
 
 
 def reconstruct(
     starts: Tensor, latents: Tensor, values: Tensor, weight: Tensor, bias: Tensor, u: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    residual = u - bias - triton.decode(starts, latents, values, weight)
-    products = triton.value_gradients(starts, latents, weight, residual)
+    half = weight.to(HALF)
+    residual = u - bias - triton.decode(starts, latents, values, half)
+    products = triton.value_gradients(starts, latents, half, residual.to(HALF))
     return residual, residual.square().sum(dim=1), products
 
 

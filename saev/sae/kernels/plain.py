@@ -12,6 +12,11 @@ def encode(u: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
     return torch.addmm(bias, u, weight, out=out)
 
 
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``x @ weight + bias`` with gradients for all three: (b, p), (p, q) and (q,) give (b, q)."""
+    return torch.addmm(bias, x, weight)
+
+
 def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """The k largest elements of each row that are positive.
 
@@ -58,6 +63,27 @@ def _ragged(values: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _starts(counts: Tensor) -> Tensor:
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def keep(
+    starts: Tensor, latents: Tensor, values: Tensor, kept: Tensor, n: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The entries at which ``kept`` (m,) is true, of codes of n latents."""
+    before = torch.nn.functional.pad(kept.cumsum(0), (1, 0))
+    return before[starts], latents[kept], values[kept]
+
+
+def joined(parts: list[tuple[Tensor, Tensor, Tensor]], n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The vectors of several codes of n latents, one after the other."""
+    lengths = [len(latents) for _, latents, _ in parts]
+    before = [sum(lengths[:p]) for p in range(len(parts))]
+    starts = [part[0][:-1] + first for part, first in zip(parts, before, strict=True)]
+    last = parts[-1][0][-1:] + before[-1]
+    return (
+        torch.cat([*starts, last]),
+        torch.cat([latents for _, latents, _ in parts]),
+        torch.cat([values for _, _, values in parts]),
+    )
 
 
 def decode(starts: Tensor, latents: Tensor, values: Tensor, weight: Tensor) -> Tensor:

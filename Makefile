@@ -8,6 +8,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 MARKERS ?=
+# Most of a test's time is the start of programs, which takes one core.
+TEST_PROCESSES ?= 2
 
 .PHONY: all install test lint check clean
 
@@ -31,7 +33,7 @@ $(BIN)/.installed-test: $(BIN)/.installed
 	@touch $@
 
 test: $(BIN)/.installed-test
-	pytest $(if $(MARKERS),-m "$(MARKERS)")
+	pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(if $(MARKERS),-m "$(MARKERS)")
 
 lint: $(BIN)/.installed-test
 	ruff format --check .

@@ -1,7 +1,12 @@
 """Fixtures shared by the tests of the whole workflow, and by those of training."""
 
 import pytest
+from hypothesis import settings
 from project import Project
+
+# Other tests, or others' programs, may keep the processor busy.
+settings.register_profile("without deadlines", deadline=None)
+settings.load_profile("without deadlines")
 
 
 @pytest.fixture(scope="session")

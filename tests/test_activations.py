@@ -101,7 +101,7 @@ def test_every_row_holds_the_activations_of_its_own_picture(skipped, expected):
         assert len(np.unique(values.reshape(len(values), -1), axis=0)) == len(values)
 
 
-@examples(max_examples=80, deadline=None)
+@examples(max_examples=80)
 @given(st.integers(0, N + 50), st.integers(0, N + 50), st.sampled_from(["cls", "patches"]))
 def test_any_range_across_shards_reads_its_present_rows(skipped, start, stop, tokens):
     stream = skipped.acts.stream(-1, tokens)
@@ -114,7 +114,7 @@ def test_any_range_across_shards_reads_its_present_rows(skipped, start, stop, to
     assert np.array_equal(values, everything[np.isin(PRESENT, wanted)])
 
 
-@examples(max_examples=80, deadline=None)
+@examples(max_examples=80)
 @given(st.lists(st.integers(0, len(PRESENT) - 1), max_size=20))
 def test_rows_can_be_taken_in_any_order_and_repeatedly(skipped, places):
     stream = skipped.acts.stream(0, "patches")

@@ -188,7 +188,7 @@ def test_a_sliver_is_a_bad_picture_not_a_huge_resize():
 SIDES = st.integers(1, 130)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     SIDES,
     SIDES,
@@ -209,7 +209,7 @@ def test_inputs_equal_those_of_open_clip_bit_by_bit(width, height, mode, size, i
     assert torch.equal(normalise(pixels, ours)[0], theirs(image))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SIDES, SIDES, st.sampled_from(["center", "squash"]), st.sampled_from([0.875, 0.9, 1.0]))
 def test_inputs_equal_those_of_timm_bit_by_bit(width, height, mode, crop_pct):
     from timm.data import create_transform

@@ -56,7 +56,7 @@ def make(b: int, d: int, n: int, k: int) -> dict[str, Callable[[], None]]:
     have: dict = {"pre": torch.empty(b, n, device="cuda")}
 
     def encode() -> None:
-        gpu.encode(u, encoder.T, bias, have["pre"])
+        gpu.encode(u, encoder.T, bias, centre, have["pre"])
 
     def select() -> None:
         have["codes"] = gpu.largest(have["pre"], k)

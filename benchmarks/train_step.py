@@ -124,7 +124,8 @@ def main() -> None:
     d, n, k, batch = (1024, 65536, 64, 4096) if args.large else (768, 6144, 32, 2048)
     batch, device = args.batch or batch, args.device
     rng = np.random.default_rng(0)
-    batches = [rng.standard_normal((batch, d)).astype(np.float32) for _ in range(4)]
+    drawn = (rng.standard_normal((batch, d)).astype(np.float32) for _ in range(4))
+    batches = [x if device == "cpu" else torch.from_numpy(x).pin_memory().numpy() for x in drawn]
     topk = {"architecture": "topk", "n_latents": n, "k": k}
     aux = {"aux_k": d // 2, "aux_coefficient": 1 / 32}
     print(f"d={d}, n={n}, k={k}, batch {batch}, {device}, {args.threads} threads")

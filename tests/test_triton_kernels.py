@@ -45,7 +45,8 @@ def run(*command, **variables):
 @pytest.mark.slow
 def test_the_kernels_equal_plain_torch_in_the_interpreter():
     pytest.importorskip("triton")
-    tests = ("-m", "pytest", "-p", "no:cacheprovider", "tests/triton_kernels.py")
+    files = ("tests/triton_kernels.py", "tests/gpu_kernels.py")
+    tests = ("-m", "pytest", "-p", "no:cacheprovider", *files)
     assert "skipped" not in run(*tests, TRITON_INTERPRET="1")
 
 

@@ -7,11 +7,9 @@ The first is what `test_triton_kernels.py` does.
 """
 
 import os
-from contextlib import nullcontext
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from saev.sae.base import unit_rows
 from saev.sae.kernels import triton as kernels
@@ -177,6 +175,12 @@ def test_the_selection_counts_nan_and_infinity_as_large():
     check_topk(pre, 3)
 
 
+@pytest.mark.parametrize("nan", [0x7FC00000, 0x7FFFFFFF])  # of CPUs, and of GPUs
+def test_a_row_of_more_nan_than_fit_gives_the_first_of_them(nan):
+    pre = torch.full((1, 64), nan, dtype=torch.int32, device=DEVICE).view(torch.float32)
+    check_topk(pre, 3, groups=16, capacity=8)
+
+
 def test_every_sum_is_the_same_to_the_bit_when_repeated():
     (starts, latents, values), weight, rows = codes(7, 200), draw(200, 33), draw(7, 33)
     offsets, vectors, order = kernels.by_latent(starts, latents, 200)
@@ -232,195 +236,3 @@ def test_adam_refuses_a_transposed_gradient():
         kernels.project_adam_normalise(
             ours, grad, ours.clone(), ours.clone(), 0.1, 1.0, 0.9, 0.999, 1e-8, False
         )
-
-
-EVERY = {
-    "topk": {"k": 5},
-    "batchtopk": {"k": 60},  # more than are positive
-    "matryoshka": {"k": 5, "widths": [20, 70]},
-    "matryoshka over topk": {"k": 5, "widths": [20, 70], "over": "topk"},
-    "archetypal": {"k": 5, "n_points": 30},
-    "relu": {"l1": 0.01},
-    "jumprelu": {"sparsity": 0.01, "bandwidth": 0.5, "initial_threshold": 0.1},
-}
-
-
-def trainer_of(name, monkeypatch, kernel):
-    """A trainer of a small dictionary with these kernels, some of whose latents are dead."""
-    from saev import sae as saes
-    from saev.sae import kernels as chosen
-    from saev.train import read_settings
-    from saev.training.trainer import Trainer
-
-    settings = read_settings(
-        {
-            "architecture": name.split()[0], "tokens": "pooled", "n_latents": 70, **EVERY[name],
-            "aux_k": 9, "aux_coefficient": 0.5, "dead_after": 20, "batch_size": 8, "epochs": 1.0,
-            "lr": 0.01, "clip_norm": 0.05,
-        }
-    )  # fmt: skip
-    monkeypatch.setattr(chosen, "of", lambda _: kernel)
-    sae = saes.build(settings.model_dump(), 33, torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        sae.b_enc[60:] -= 50
-    trainer = Trainer(sae.to(DEVICE), settings, n_steps=14, mean=torch.zeros(33).numpy())
-    trainer.silent[60:] = 20
-    return trainer
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_steps_with_them_equal_steps_on_a_cpu_and_do_not_wait_for_the_device(name, monkeypatch):
-    from saev.sae.kernels import cpu, gpu
-
-    # Without the rounding of factors, on which hangs what is selected.
-    monkeypatch.setattr(gpu, "HALF", torch.float32)
-    batches = [draw(8, 33, seed=step).cpu().numpy() for step in range(4)]
-    trained = []
-    for kernel in (cpu, gpu):
-        trainer = trainer_of(name, monkeypatch, kernel)
-        forwards = [trainer.train(batches[0])[1]]  # looks for dead latents, and waits
-        assert len(trainer.dead_latents) == 10
-        with NoWaiting() if kernel is gpu else nullcontext():
-            forwards += [trainer.train(batch)[1] for batch in batches[1:]]
-        assert all(forward.terms.aux > 0 for forward in forwards)
-        trained.append(
-            [
-                *trainer.tensors().values(),
-                *(part for f in forwards for part in (*f.terms, f.residual, f.n_active, f.fired)),
-            ]
-        )
-    for one, other in zip(*trained, strict=True):
-        torch.testing.assert_close(one.detach().cpu(), other.detach().cpu(), rtol=1e-3, atol=1e-4)
-
-
-class NoWaiting(TorchDispatchMode):
-    """Refuses what makes the host wait for a GPU's numbers: by name without a GPU, by PyTorch's own check on one."""
-
-    WAITING = (
-        "_local_scalar_dense", "nonzero", "masked_select", "bincount", "repeat_interleave", "unique"
-    )  # fmt: skip
-
-    def __enter__(self):
-        if DEVICE == "cuda":
-            torch.cuda.set_sync_debug_mode("error")
-        return super().__enter__()
-
-    def __exit__(self, *given):
-        if DEVICE == "cuda":
-            torch.cuda.set_sync_debug_mode("default")
-        return super().__exit__(*given)
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket.__name__
-        assert not name.startswith(self.WAITING), name
-        if name in ("index", "index_put", "index_put_"):
-            assert all(i is None or i.dtype != torch.bool for i in args[1]), name
-        return function(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize(
-    "wait",
-    [
-        lambda x: x[x > 0],
-        lambda x: float(x.sum()),
-        lambda x: (x > 0).nonzero(),
-        lambda x: torch.repeat_interleave((x > 0).long()),
-    ],
-    ids=["mask", "item", "nonzero", "repeat"],
-)
-def test_waiting_would_be_seen(wait):
-    with pytest.raises((AssertionError, RuntimeError)), NoWaiting():
-        wait(draw(5))
-
-
-@pytest.mark.parametrize("by_column", [True, False], ids=["by column", "by row"])
-@pytest.mark.parametrize(("b", "p", "q"), [(9, 33, 20), (3, 8, 5), (2, 1, 1)])
-def test_products_are_of_bfloat16_numbers_with_all_bits_of_the_bias(b, p, q, by_column):
-    from saev.sae.kernels import gpu
-
-    x, weight, bias, grad = (draw(*s, seed=i) for i, s in enumerate([(b, p), (p, q), (q,), (b, q)]))
-    weight = weight.T.contiguous().T if by_column else weight
-    given = [t.clone().requires_grad_(True) for t in (x, weight, bias)]
-    ours = gpu.affine(*given)
-    ours.backward(grad)
-    x, weight, half = (t.bfloat16().double() for t in (x, weight, grad))
-    expected = x @ weight + bias.double()
-    close(ours, expected)
-    out = torch.empty_like(ours)
-    close(gpu.encode(*(t.detach() for t in given), out), expected)
-    close(given[0].grad, half @ weight.T)
-    close(given[1].grad, x.T @ half)
-    close(given[2].grad, grad.double().sum(dim=0))
-    assert given[1].grad.stride() == given[1].stride()
-
-
-def test_codes_are_multiplied_with_bfloat16_numbers():
-    from saev.sae.kernels import gpu, plain
-
-    (starts, latents, values), weight, u = codes(7, 20, unused=0), draw(20, 33), draw(7, 33)
-    bias = draw(33, seed=1)
-    residual, sums, products = gpu.reconstruct(starts, latents, values, weight, bias, u)
-    half = weight.bfloat16().float()
-    close(residual, plain.reconstruct(starts, latents, values, half, bias, u)[0])
-    close(sums, residual.square().sum(dim=1))
-    rows = torch.repeat_interleave(starts.diff())
-    rounded = residual.bfloat16().float()
-    close(products, (rounded[rows] * half[latents]).sum(dim=1))
-    order = gpu.by_latent(starts, latents, 20)
-    close(
-        gpu.sum_by_latent(order, values, u),
-        plain.sum_by_latent(order, values, u.bfloat16().float()),
-    )
-
-
-def test_a_product_with_nothing_else_gives_the_bias_as_it_is():
-    from saev.sae.kernels import gpu
-
-    bias = torch.tensor([0.0, 1 / 3, -1e-20, 1 + 2**-23, 12345.678], device=DEVICE)
-    assert torch.equal(gpu.affine(draw(4, 6) * 0, draw(6, 5), bias), bias.expand(4, 5))
-
-
-def roomless(found):
-    """Codes without the room behind them, which must be of latent n and 0."""
-    m = int(found[0][-1])
-    assert (found[1][m:] == N_ROOM).all()
-    assert not found[2][m:].any()
-    return found[0], found[1][:m], found[2][:m]
-
-
-N_ROOM = 40
-
-
-@pytest.mark.parametrize("m", [1, 30, 90, 200, 7 * N_ROOM])
-def test_the_largest_of_a_matrix_have_room_behind_them_where_fewer_are_positive(m):
-    from saev.sae.kernels import gpu, plain
-
-    pre = draw(7, N_ROOM)
-    pre[2] = -1
-    found = gpu.largest_of_all(pre, m)
-    assert len(found[1]) == len(found[2]) == m
-    assert all(map(torch.equal, roomless(found), plain.largest_of_all(pre, m)))
-
-
-def test_entries_that_are_kept_move_together_and_leave_room_behind():
-    from saev.sae.kernels import gpu, plain
-
-    starts, latents, values = codes(7, N_ROOM)
-    m = int(starts[-1])
-    for kept in (values > 1, latents < 13, values > 9, values > -1):
-        found = gpu.keep(starts, latents, values, kept, N_ROOM)
-        assert len(found[1]) == len(latents)
-        expected = plain.keep(starts, latents[:m], values[:m], kept[:m], N_ROOM)
-        assert all(map(torch.equal, roomless(found), expected))
-
-
-def test_joined_codes_have_no_room_between_them():
-    from saev.sae.kernels import gpu, plain
-
-    parts = [codes(7, N_ROOM), codes(4, 13), codes(2, N_ROOM, unused=0)]
-    ends = [int(part[0][-1]) for part in parts]
-    bare = [(s, at[:m], v[:m]) for (s, at, v), m in zip(parts, ends, strict=True)]
-    expected = plain.joined(bare, N_ROOM)
-    found = roomless(gpu.joined(parts, N_ROOM))
-    assert all(map(torch.equal, found, expected))
-    assert found[0].diff().tolist() == [n for part in parts for n in part[0].diff().tolist()]

@@ -188,7 +188,7 @@ class JumpRelu(Sae):
 
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
         kernel = kernels.of(u)
-        pre = kernel.affine(u, self.W_enc, self.folded_bias())
+        pre = kernel.affine(u, self.W_enc, self.b_enc, self.b_dec)
         theta = self.log_threshold.exp()
         codes = few_above(pre, theta - self.bandwidth / 2)
         if codes is not None:

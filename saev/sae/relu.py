@@ -115,7 +115,7 @@ class Relu(Sae):
 
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
         kernel = kernels.of(u)
-        pre = kernel.affine(u, self.W_enc, self.folded_bias())
+        pre = kernel.affine(u, self.W_enc, self.b_enc, self.b_dec)
         unborn = pre[:, dead] if self.ghost_gradients and dead is not None else None
         late = of_dead(pre, self.aux_k, dead)
         codes = None

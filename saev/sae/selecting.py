@@ -84,7 +84,7 @@ class Selecting(Sae):
         if (self.workspace.dtype, self.workspace.device) != alike or len(self.workspace) < size:
             self.workspace = u.new_empty(size)
         out = self.workspace[:size].view(len(u), self.n_latents)
-        return kernels.of(u).encode(u, self.W_enc, self.folded_bias(), out)
+        return kernels.of(u).encode(u, self.W_enc, self.b_enc, self.b_dec, out)
 
     def attached(self, codes: Codes, u: Tensor) -> Codes:
         """Codes selected of ``u`` (b, d), with the gradient of their pre-activations."""

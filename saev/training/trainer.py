@@ -59,6 +59,7 @@ class Trainer:
         """Re-initialisations of latents so far."""
         self.grad_norm = torch.zeros((), device=self.device)
         """Norm of the last step's gradient before clipping, if it is clipped."""
+        self._copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         self._copying: tuple[np.ndarray, torch.cuda.Event] | None = None
         """The last batch and the end of its copy to the GPU, before which its memory must not be used again."""
         self.first_bad = torch.tensor(-1, device=self.device)
@@ -112,11 +113,15 @@ class Trainer:
     def _on_device(self, x: np.ndarray) -> Tensor:
         """``x`` where the dictionary is; from pinned memory without waiting for a GPU's work so far."""
         here = torch.from_numpy(x)
-        if self.device.type != "cuda":
+        if self._copies is None:
             return here
-        there = here.to(self.device, non_blocking=True)
-        copied = torch.cuda.Event()
-        copied.record()
+        # Beside the steps before it, so that the end of its copy is not theirs.
+        with torch.cuda.stream(self._copies):
+            there = here.to(self.device, non_blocking=True)
+            copied = self._copies.record_event()
+        steps = torch.cuda.current_stream(self.device)
+        steps.wait_event(copied)
+        there.record_stream(steps)
         if self._copying:
             self._copying[1].synchronize()
         self._copying = (x, copied)
@@ -170,7 +175,12 @@ class Trainer:
         state = {f"sae.{name}": tensor for name, tensor in self.sae.state_dict().items()}
         state |= self.adam.tensors()
         resampled = torch.tensor(self.resampled)
-        return {**state, "silent": self.silent, "dead_now": self.dead_now, "resampled": resampled}
+        return {
+            **state,
+            "silent": self.silent,
+            "dead_now": self.dead_now,
+            "resampled": resampled.to(self.device),
+        }
 
     def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Go on from what `tensors` gave after ``step`` steps; the inverse of it."""

@@ -1,7 +1,7 @@
 """Fast on a GPU: Triton's kernels where they save passes over memory, PyTorch elsewhere; nothing waits for the GPU.
 
-Products, also those of sparse codes with weights, are of numbers rounded to bfloat16, summed in float32; weights,
-moments and everything else are float32. See `plain` for what the functions do.
+Factors of dense products are rounded to bfloat16, and so are the rows that sparse codes weigh and sum; sums, codes,
+weights, moments and everything else are float32. See `plain` for what the functions do.
 """
 
 from typing import Any
@@ -23,31 +23,34 @@ squared_error = plain.squared_error
 decode = triton.decode
 
 
-def encode(u: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-    return _product(*_folded(u, weight, bias), out)
+def encode(u: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, out: Tensor) -> Tensor:
+    return _product(*_folded(u - centre, weight, bias), out)
 
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return _Affine.apply(x, weight, bias)
+def affine(x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor | None = None) -> Tensor:
+    return _Affine.apply(x, weight, bias, centre)
 
 
 class _Affine(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        left, right = _folded(x, weight, bias)
-        ctx.save_for_backward(left[:, : x.shape[1]], right[: len(weight)])
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor | None) -> Tensor:
+        # Centred before it is rounded: a mean far from 0 would take the bits of what lies around it.
+        left, right = _folded(x if centre is None else x - centre, weight, bias)
+        ctx.save_for_backward(left, right, weight)
         return _product(left, right)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        half = grad.to(HALF)
-        grad_x = _product(half, weight.T) if ctx.needs_input_grad[0] else None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        left, right, weight = ctx.saved_tensors
+        x, half = left[:, : len(weight)], grad.to(HALF)
+        for_x, _, _, for_centre = ctx.needs_input_grad
+        grad_x = _product(half, right[: len(weight)].T) if for_x else None
         # Laid out in memory as the weight is.
         by_column = weight.stride(0) < weight.stride(1)
         grad_weight = _product(half.T, x).T if by_column else _product(x.T, half)
-        return grad_x, grad_weight, grad.sum(dim=0)
+        grad_bias = grad.sum(dim=0)
+        return grad_x, grad_weight, grad_bias, -(weight @ grad_bias) if for_centre else None
 
 
 def _folded(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,14 +7,15 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Of Adam."""
 
 
-def encode(u: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-    """``u @ weight + bias`` into ``out``: (b, d), (d, n), (n,) and (b, n), without a gradient."""
-    return torch.addmm(bias, u, weight, out=out)
+def encode(u: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, out: Tensor) -> Tensor:
+    """``(u − centre) @ weight + bias`` into ``out``, without a gradient: (b, d), (d, n), (n,), (d,) and (b, n)."""
+    return torch.addmm(bias - centre @ weight, u, weight, out=out)
 
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``x @ weight + bias`` with gradients for all three: (b, p), (p, q) and (q,) give (b, q)."""
-    return torch.addmm(bias, x, weight)
+def affine(x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor | None = None) -> Tensor:
+    """``(x − centre) @ weight + bias`` with gradients for all: (b, p), (p, q), (q,) and (p,) give (b, q)."""
+    # Subtracting the centre from each vector would cost a product more in autograd.
+    return torch.addmm(bias if centre is None else bias - centre @ weight, x, weight)
 
 
 def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:

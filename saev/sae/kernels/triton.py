@@ -188,10 +188,12 @@ def _dot(starts, latents, weight, grad, partial, d, m, S: tl.constexpr, D: tl.co
         tl.store(out + s, tl.sum(row[None, :] * tile.to(tl.float32), axis=1), mask=s < end)
 
 
-# Positive floats are in the order of their bits, and negative floats' bits are negative integers.
+# Positive floats are in the order of their bits, and negative floats' bits are negative integers. Every NaN becomes
+# the least positive one, so that there is an integer above it.
 @triton.jit
 def _bits(pre, at, mask):
-    return tl.load(pre + at, mask=mask, other=0.0).to(tl.float32).to(tl.int32, bitcast=True)
+    bits = tl.load(pre + at, mask=mask, other=0.0).to(tl.float32).to(tl.int32, bitcast=True)
+    return tl.minimum(bits, 0x7FC00000)
 
 
 @triton.jit

@@ -79,10 +79,9 @@ def n_gpus(wildcards):
     return int(PLAN.data["compute"]["device"] == "cuda")
 
 
-def training_gpus(wildcards):
-    """GPUs that a training asks for: one for each of its processes."""
-    settings = PLAN.component("sae", wildcards.sae)["settings"]
-    return n_gpus(wildcards) * settings.get("processes", 1)
+def processes(wildcards):
+    """Processes of a training; each holds the whole dictionary, and has a GPU of its own where there are any."""
+    return PLAN.component("sae", wildcards.sae)["settings"].get("processes", 1)
 
 
 def when_made(kind):

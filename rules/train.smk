@@ -21,9 +21,9 @@ rule train_sae:
         "../envs/saev.yaml"
     threads: job_threads
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        mem_mb=lambda wildcards, attempt: 16000 * attempt * processes(wildcards),
         runtime=lambda wildcards, attempt: 720 * attempt,
-        gpu=training_gpus,
+        gpu=lambda wildcards: n_gpus(wildcards) * processes(wildcards),
     params:
         spec=spec("sae"),
     shell:

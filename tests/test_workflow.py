@@ -102,7 +102,7 @@ def test_a_dry_run_on_imagenet_sized_settings_needs_no_data(project):
     assert planned["train_sae"] == 1
 
 
-def test_jobs_on_gpus_ask_for_them_and_a_training_for_one_for_each_of_its_processes(project):
+def test_a_training_asks_for_a_gpu_and_for_memory_for_each_of_its_processes(project):
     def change(settings):
         settings["compute"]["device"] = "cuda"
         settings["sae"]["cls"]["processes"] = 2
@@ -112,8 +112,13 @@ def test_jobs_on_gpus_ask_for_them_and_a_training_for_one_for_each_of_its_proces
     # The profile of a workstation has one GPU, to which requests are cut.
     options = ("--dry-run", "--forceall", "--quiet", "host", "--resources", "gpu=8")
     printed = project.snakemake(*options).stdout
-    asked = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    resources: .*?\bgpu=(\d+)", printed, re.M)
-    assert dict(asked) == {"record_shard": "1", "train_sae": "2", "analyze_shards": "1"}
+
+    def asked(resource):
+        pattern = rf"^rule (\w+):\n(?:    .*\n)*?    resources: .*?\b{resource}=(\d+)"
+        return dict(re.findall(pattern, printed, re.M))
+
+    assert asked("gpu") == {"record_shard": "1", "train_sae": "2", "analyze_shards": "1"}
+    assert asked("mem_mb")["train_sae"] == "32000"
 
 
 def test_parsing_the_workflow_imports_no_torch():

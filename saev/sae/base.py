@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from saev.sae import kernels
+from saev.sae.kernels import plain
 from saev.sae.sums import ordered_sum
 from saev.typing import typed
 
@@ -151,17 +152,14 @@ class Sae(nn.Module):
         """The inverse of `normalise`."""
         return u * self.norm_scale + self.norm_mean
 
-    def folded_bias(self) -> Float[Tensor, " n"]:
-        """``b_enc − W_encᵀ b_dec``: subtracting b_dec from each vector would cost a product more in autograd."""
-        return self.b_enc - self.b_dec @ self.W_enc
-
     @typed
     def preactivations(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b n"]:
         """Pre-activations of raw activations; a row's value doesn't depend on the batch's size."""
         u, b = self.normalise(x), len(x)
         if b < MIN_ROWS:
             u = torch.cat([u, u.new_zeros(MIN_ROWS - b, self.d)])
-        return torch.addmm(self.folded_bias(), u, self.W_enc)[:b]
+        # In float32 on every device, unlike those of training.
+        return plain.affine(u, self.W_enc, self.b_enc, self.b_dec)[:b]
 
     @typed
     def encode(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b n"]:

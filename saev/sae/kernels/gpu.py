@@ -61,13 +61,15 @@ def _folded(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """
     (b, p), q = x.shape, weight.shape[1]
     width = -(-(p + BIAS_PARTS) // 8) * 8
-    left = x.new_zeros(b, width, dtype=HALF)
+    left = x.new_empty(b, width, dtype=HALF)
     left[:, :p] = x
+    left[:, p:] = 0
     left[:, p : p + BIAS_PARTS] = 1
     by_column = weight.stride(0) < weight.stride(1)
-    right = weight.new_zeros((q, width) if by_column else (width, q), dtype=HALF)
+    right = weight.new_empty((q, width) if by_column else (width, q), dtype=HALF)
     right = right.T if by_column else right
     right[:p] = weight
+    right[p:] = 0
     rest = bias
     for i in range(p, p + BIAS_PARTS):
         right[i] = rest

@@ -9,13 +9,17 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 def encode(u: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, out: Tensor) -> Tensor:
     """``(u − centre) @ weight + bias`` into ``out``, without a gradient: (b, d), (d, n), (n,), (d,) and (b, n)."""
-    return torch.addmm(bias - centre @ weight, u, weight, out=out)
+    return torch.addmm(_folded(bias, centre, weight), u, weight, out=out)
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor | None = None) -> Tensor:
     """``(x − centre) @ weight + bias`` with gradients for all: (b, p), (p, q), (q,) and (p,) give (b, q)."""
-    # Subtracting the centre from each vector would cost a product more in autograd.
-    return torch.addmm(bias if centre is None else bias - centre @ weight, x, weight)
+    return torch.addmm(bias if centre is None else _folded(bias, centre, weight), x, weight)
+
+
+def _folded(bias: Tensor, centre: Tensor, weight: Tensor) -> Tensor:
+    """``bias − centre @ weight``: subtracting the centre from each vector would cost a product more in autograd."""
+    return bias - centre @ weight
 
 
 def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -160,3 +160,8 @@ def vectors(n: int, d: int = 10, patches: int = 0, seed: int = 0) -> np.ndarray:
     """Random activations, (n, d) or (n, patches, d)."""
     shape = (n, patches, d) if patches else (n, d)
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def some_labels(n):
+    kinds = [f"c{(i * i) % 5}" if i % 7 else None for i in range(n)]
+    return {"kind": kinds, "only": cycling(n, "x"), "never": cycling(n, None)}

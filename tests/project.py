@@ -183,3 +183,15 @@ class Project:
             and path.name != "run.json"
             and not {".plans", ".state", "runs"} & set(path.relative_to(base).parts)
         }
+
+
+def python(code, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

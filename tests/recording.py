@@ -1,6 +1,7 @@
 """What the tests of the recording share: a tiny tower, pictures, and the two commands."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +86,17 @@ def contents(folder: Path) -> dict[str, bytes]:
         for p in sorted(folder.rglob("*"))
         if p.is_file() and p.name != "run.json" and "runs" not in p.parts
     }
+
+
+def spoil(pictures, rows):
+    """Make the pictures of ``rows`` unreadable, each in another way."""
+    from saev.sources.folder import list_folder
+
+    keys = list_folder(pictures).keys
+    whole = BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)).save(
+        whole, "PNG"
+    )
+    ways = [b"", b"no picture", whole.getvalue()[:-40], b"\0" * 128 + b"DICM" + b"\0" * 40]
+    for i, row in enumerate(rows):
+        (pictures / keys[row]).write_bytes(ways[i % len(ways)])

@@ -1,8 +1,9 @@
 # make        install into .venv, run the workflow on config.yaml, say where the page is
 # make test   install what the tests need, run them all
 # make check  say what in results/ is stale or altered
-# make lint   format and lint checks
-# make clean  remove .venv and caches; never results/
+# make lint   format, lint and type checks; those of the pages' scripts need Node 20.19 and npm
+# make format format everything, and write the types that the scripts are checked against
+# make clean  remove .venv, node_modules and caches; never results/
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,12 +11,17 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 MARKERS ?=
 # Most of a test's time is the start of programs, which takes one core.
 TEST_PROCESSES ?= 2
+# Snakemake and libraries keep caches at home, and some homes can't be written.
+ifeq ($(shell [ -w "$${XDG_CACHE_HOME:-$$HOME}" ] && echo yes),)
+export XDG_CACHE_HOME := $(CURDIR)/.cache
+endif
+NODE := node_modules/.bin
+PAGES := $(addprefix saev/dashboard/assets/,*.js *.css *.d.ts)
 
-.PHONY: all install test lint check clean
+.PHONY: all install test lint format check clean
 
 all: $(BIN)/.installed
-	@snakemake --cores all --quiet rules progress host
-	@echo "Open $(CURDIR)/results/index.html"
+	@snakemake --cores all
 
 install: $(BIN)/.installed
 
@@ -25,25 +31,40 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 $(BIN)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable . --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[demo]' --constraint constraints.txt
 	@touch $@
 
 $(BIN)/.installed-test: $(BIN)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[test]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[demo,test]' --constraint constraints.txt
 	@touch $@
 
 test: $(BIN)/.installed-test
 	pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(if $(MARKERS),-m "$(MARKERS)")
 
-lint: $(BIN)/.installed-test
+node_modules/.installed: package.json
+	@command -v npm >/dev/null || \
+	  { echo "make lint and make format need Node 20.19 or newer, with npm: install it"; exit 1; }
+	npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
+
+lint: $(BIN)/.installed-test node_modules/.installed
 	ruff format --check .
 	ruff check .
 	mypy saev demo
 	snakefmt --check Snakefile rules demo
 	snakemake --lint
+	$(NODE)/oxfmt --check $(PAGES)
+	python -m tests.lint_scripts $(NODE)/oxlint
+	$(NODE)/tsc
+
+format: $(BIN)/.installed-test node_modules/.installed
+	ruff format .
+	snakefmt Snakefile rules demo
+	python -m tests.typescript
+	$(NODE)/oxfmt $(PAGES)
 
 check: $(BIN)/.installed
 	@saev check
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
+	rm -rf .venv .cache node_modules .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info

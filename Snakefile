@@ -1,10 +1,7 @@
-# Pictures -> activations -> dictionary -> analysis -> dashboard. A rule a stage, in rules/.
+# Images -> activations -> dictionary -> analysis -> dashboard. rules/ has one file per stage.
 from snakemake.utils import min_version
 
 min_version("9.27")
-
-
-configfile: "config.yaml"
 
 
 include: "rules/common.smk"
@@ -23,29 +20,19 @@ wildcard_constraints:
     number=r"\d{5}",
 
 
-localrules:
-    gallery,
-    images,
-    activations,
-    train,
-    compare,
-    analyze,
-    dashboard,
-
-
 # The first rule is the default target: all runs, and the page that lists them.
 rule gallery:
     input:
-        "results/index.html",
-        through("dashboard"),
+        stamp("build_gallery"),
+        lambda wildcards: through("dashboard"),
+    localrule: True
 
 
-include: "rules/images.smk"
-include: "rules/activations.smk"
-include: "rules/train.smk"
-include: "rules/compare.smk"
-include: "rules/analyze.smk"
-include: "rules/dashboard.smk"
+for stage in STAGES:
+
+    include: f"rules/{stage.name}.smk"
+
+
 include: "demo/demo.smk"
 
 

@@ -1,12 +1,12 @@
-"""Speed of the analysis beside the encoder's product over the same rows, and its memory.
+"""Measures the speed of the analysis against the encoder's product alone, and its memory.
 
-    python benchmarks/analyze.py            vectors a second: ours, the product alone, their ratio
-    python benchmarks/analyze.py --memory   peak memory at N, 2N and 4N images, a process each
+    python benchmarks/analyze.py            vectors per second: ours, the product, their ratio
+    python benchmarks/analyze.py --memory   peak memory at N, 2N and 4N images, each in a process
 
-Ours is a whole part: reading shards (from the page cache), comparing their SHA-256, encoding, selecting,
-decoding, all sums, top images, label counts, and writing. The product is ``x @ W_enc`` in float32, on
-rows that lie ready in memory, in batches of the same size. Both take turns, so that what else the
-machine does meets both.
+"Ours" is a whole part: reading shards (from the page cache), comparing their SHA-256, encoding,
+selecting, decoding, all sums, top images, label counts, and writing. The product is ``x @ W_enc``
+in float32, on rows in memory, in batches of the same size. Both take turns, so that other load on
+the machine affects both.
 """
 
 import argparse
@@ -22,17 +22,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-# The tests' makers of activations and dictionaries serve here too.
+# Uses the tests' code that makes activations and dictionaries.
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from analysed import TOPK, Case
 
-from saev.analysis.accumulate import BATCH_VECTORS
+from saev.analyze.accumulate import BATCH_VECTORS
 
 D, PATCHES = 768, 49
 
 
 def make(folder: Path, n_images: int, n_latents: int, k: int) -> Case:
-    """Write ``n_images`` images of ``PATCHES`` float16 vectors that share a few of many directions."""
+    """Write ``n_images`` images of ``PATCHES`` float16 vectors. Each image has a few directions."""
     rng = np.random.default_rng(0)
     directions = rng.standard_normal((2048, D)).astype(np.float32)
     values = np.empty((n_images, PATCHES, D), np.float16)
@@ -47,7 +47,7 @@ def make(folder: Path, n_images: int, n_latents: int, k: int) -> Case:
 
 
 def ours(case: Case) -> float:
-    """Seconds of one part that holds all images."""
+    """How many seconds one part with all images takes."""
     shutil.rmtree(case.out / "parts", ignore_errors=True)
     shutil.rmtree(case.out / "scratch-0", ignore_errors=True)
     start = time.perf_counter()
@@ -56,7 +56,7 @@ def ours(case: Case) -> float:
 
 
 def product(x: torch.Tensor, weight: torch.Tensor) -> float:
-    """Seconds of the encoder's product alone."""
+    """How many seconds the encoder's product alone takes."""
     out = torch.empty(BATCH_VECTORS, weight.shape[1])
     start = time.perf_counter()
     for first in range(0, len(x), BATCH_VECTORS):
@@ -66,7 +66,7 @@ def product(x: torch.Tensor, weight: torch.Tensor) -> float:
 
 
 def speed(n_images: int, n_latents: int, k: int, repeats: int) -> None:
-    """Print ours, the product and the ratio, medians of ``repeats`` turns."""
+    """Print ours, the product and their ratio, as medians over ``repeats`` turns."""
     with tempfile.TemporaryDirectory() as folder:
         case = make(Path(folder), n_images, n_latents, k)
         x = torch.from_numpy(case.values.reshape(-1, D).astype(np.float32))
@@ -93,7 +93,7 @@ def memory(n_images: int, n_latents: int, k: int) -> None:
 
 
 def one_step(step: str, folder: Path, n_images: int, n_latents: int, k: int) -> None:
-    """Make the data, or analyse it and print the peak memory of this process that isn't mapped files."""
+    """Make the data; or analyse it and print this process' peak memory, without mapped files."""
     if step == "make":
         make(folder, n_images, n_latents, k)
         return

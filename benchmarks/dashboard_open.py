@@ -1,9 +1,10 @@
-"""How long the page of a run with 10,000 latents takes to open, from file://, in headless Chromium.
+"""Measures how long the page of a run with 10,000 latents takes to open in headless Chromium.
 
     python benchmarks/dashboard_open.py --latents 10000
 
-Prints the time from navigation until the first cards and those of their pictures that can be seen are
-painted (`performance.now()` of the page), the size of the dashboard, and the limit of 2 s.
+The page is opened from file://. Prints the time from navigation until the first cards and their
+visible images are painted (`performance.now()` of the page), the size of the dashboard, and the
+limit of 2 s.
 """
 
 import argparse
@@ -15,9 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from saev.artifacts import dashboard as names
-from saev.dashboard.build import page
-from saev.dashboard.data import column, packed, script
+from saev.analyze import columns
+from saev.dashboard import artifact as names
+from saev.dashboard.page import page
+from saev.dashboard.scripts import column, packed, script
+from saev.dashboard.structures import About, Figures, PageBlock, WholeFigures
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from browser import CHROMIUM, Browser
@@ -27,10 +30,10 @@ N_IMAGES, K, GRID = 4096, 16, (14, 14)
 
 
 def generate(out: Path, n: int) -> None:
-    """Write a dashboard of ``n`` latents with heat maps and drawn pictures, like a real one's."""
+    """Write a dashboard of ``n`` latents with heat maps and random images, of realistic size."""
     rng = np.random.default_rng(0)
     for row in range(N_IMAGES):
-        path = out / names.picture(row)
+        path = out / names.thumbnail(row)
         path.parent.mkdir(parents=True, exist_ok=True)
         small = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
         small.resize((160, 160), Image.Resampling.BICUBIC).save(path, quality=85)
@@ -39,7 +42,7 @@ def generate(out: Path, n: int) -> None:
         rows = rng.integers(0, N_IMAGES, (count, K))
         heat = rng.integers(0, 256, (count, K, GRID[0] * GRID[1]), dtype=np.uint8)
         heat[rng.random(heat.shape) < 0.9] = 0
-        block = {
+        block: PageBlock = {
             "images": {str(r): [f"kind/{r}.jpg", "kind"] for r in np.unique(rows).tolist()},
             "rows": rows.tolist(),
             "values": [column(v) for v in -np.sort(-rng.random((count, K)))],
@@ -54,27 +57,41 @@ def generate(out: Path, n: int) -> None:
         (out / names.heat(number)).write_bytes(
             script(f"heat {number}", [packed(values) for values in heat])
         )
-    columns = {
+    figures: Figures = {
         "latent": list(range(n)),
         "image_count": rng.integers(16, 4096, n).tolist(),
         "fire_count": rng.integers(16, 9999, n).tolist(),
         "fire_rate": column(rng.random(n) / 50),
         "mean_activation": column(rng.random(n)),
         "max_activation": column(rng.random(n)),
+        "mean_top_activation": column(rng.random(n)),
         "label_purity_top.kind": column(rng.random(n)),
         "label_purity.kind": column(rng.random(n)),
         "label_entropy.kind": column(rng.random(n)),
         "label_support.kind": rng.integers(16, 4096, n).tolist(),
         "top_label.kind": [f"kind {i % 50}" for i in range(n)],
     }
-    (out / names.FIGURES).write_bytes(script("latents", columns))
-    about = {
-        "run": {kind: f"{kind}-00000000" for kind in ("images", "vit", "sae", "analysis")},
+    (out / names.FIGURES).write_bytes(script("latents", figures))
+    everything: WholeFigures = {
+        "n_images": N_IMAGES,
+        "n_vectors": N_IMAGES * 196,
+        "n_dead": 0,
+        "n_dense": 0,
+        "label_purity_top": {},
+    }
+    about: About = {
+        "run": {
+            "images": "images-00000000",
+            "vit": "vit-00000000",
+            "sae": "sae-00000000",
+            "analysis": "analysis-00000000",
+            "trained_on": "images-00000000",
+        },
         "model": "generated",
         "stream": "layer-11.patches",
         "architecture": "topk",
-        "k": 32,
-        "l1": None,
+        "telling": {"k": 32},
+        "doubts": [],
         "n_latents": n,
         "d": 768,
         "block": names.BLOCK_LATENTS,
@@ -84,19 +101,20 @@ def generate(out: Path, n: int) -> None:
         "grid": list(GRID),
         "bin_edges": [2.0**e for e in range(-16, 49)],
         "labels": ["kind"],
+        "columns": list(columns.COLUMNS),
+        "orders": list(columns.ORDERS),
+        "card": list(columns.CARD),
+        "tiles": list(columns.TILES),
+        "label_table": list(columns.LABEL_TABLE),
+        "filters": list(columns.filters(True, N_IMAGES)),
         "credit": None,
-        "summary": {
-            "n_latents": n,
-            "n_skipped": 0,
-            "splits": {},
-            "all": {"n_images": N_IMAGES, "n_vectors": N_IMAGES * 196, "n_dead": 0, "n_dense": 0},
-        },
+        "summary": {"n_latents": n, "n_skipped": 0, "splits": {}, "all": everything},
     }
     (out / names.PAGE).write_bytes(page("run", about))
 
 
 def opened(address: str) -> float:
-    """Seconds until the page at ``address`` has painted its first cards, in a browser just started."""
+    """How many seconds a new browser takes to paint the first cards of the page at ``address``."""
     with Browser(1440, 900) as browser:
         return browser.open(address)
 

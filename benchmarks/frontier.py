@@ -1,12 +1,13 @@
-"""L0 against reconstruction error of every architecture, and of other libraries' TopK, on the demo's activations.
+"""Compares L0 and reconstruction error of every architecture, and of the TopK of other libraries.
 
-    snakemake --cores all activations                     # records them
-    python benchmarks/frontier.py                         # ours
-    python benchmarks/frontier.py --peers                 # and the peers that are installed here
+    snakemake --cores all activations                     # records the demo's activations
+    python benchmarks/frontier.py                         # our architectures
+    python benchmarks/frontier.py --peers                 # also the peers that are installed
 
-All train on the same vectors (patches of block 11, every dimension brought to mean 0 and deviation 1), in the same order, for
-the same number of examples, with Adam at the same rate; nmse is measured on a sample of them and on held-out images.
-Writes benchmarks/out/frontier.json, and a table to the terminal.
+All train on the same vectors of the demo (patches of block 11, each dimension scaled to mean 0 and
+deviation 1), in the same order, for the same number of examples, with Adam at the same rate. nmse
+is measured on a sample of these vectors and on held-out images. Writes
+benchmarks/out/frontier.json, and prints a table.
 """
 
 import argparse
@@ -24,16 +25,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import peers
 from saev import sae as saes
-from saev.artifacts.activations import Activations
-from saev.train import read_settings
-from saev.training import data
-from saev.training.trainer import Trainer
+from saev.activations.artifact import Activations
+from saev.core.spec import parsed
+from saev.settings.sae import AnySaeSettings
+from saev.train import loader
+from saev.train.trainer import Trainer
 
 OUT = Path(__file__).parent / "out" / "frontier.json"
 N, BATCH, LR, SAMPLE = 2048, 1024, 1e-3, 8192
 LEVELS = (16, 32, 64, 128, 256)
 AUX = {"aux_k": 256, "aux_coefficient": 1 / 32, "dead_after": 50_000}
-# L1 weights that give L0 of about the levels, found by trying.
+# L1 weights that give about these levels of L0, found by trial.
 L1 = {16: 0.0125, 32: 0.0078, 64: 0.0056, 128: 0.0038, 256: 0.0021}
 Reconstruct = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
@@ -53,19 +55,23 @@ def settings_of(level: int) -> dict[str, dict[str, Any]]:
 
 
 def vectors(folder: Path, layer: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training and held-out vectors (n, d) float32, every dimension with mean 0 and deviation 1 in training."""
+    """Training and held-out vectors (n, d) float32.
+
+    Each dimension has mean 0 and deviation 1 over the training vectors.
+    """
     activations = Activations(folder)
     stream = activations.stream(layer, "patches")
-    split = data.split_images(activations, 0.1, 0)
+    split = loader.split_images(activations, 0.1, 0)
     parts = [
         activations.float32(activations.take(stream, rows)).reshape(-1, stream.d) for rows in split
     ]
     mean, std = parts[0].mean(0, dtype=np.float64), parts[0].std(0, dtype=np.float64)
-    return tuple(((part - mean) / std).astype(np.float32) for part in parts)  # type: ignore[return-value]
+    train, held_out = (((part - mean) / std).astype(np.float32) for part in parts)
+    return train, held_out
 
 
 def batches(x: np.ndarray, n_steps: int):
-    """The same for all."""
+    """The batches, which are the same for all dictionaries."""
     order, epoch = np.empty(0, np.int64), 0
     for _ in range(n_steps):
         while len(order) < BATCH:
@@ -91,14 +97,10 @@ def quality(x: np.ndarray, reconstruct: Reconstruct) -> dict[str, float]:
 def ours(name: str, own: dict[str, Any], x: np.ndarray, n_steps: int) -> Reconstruct:
     """Train a dictionary of this project."""
     training = {"tokens": "pooled", "n_latents": N, "batch_size": BATCH, "epochs": 1.0, "lr": LR}
-    settings = read_settings({**training, "warmup_steps": 20, "architecture": name, **own})
-    sae = saes.build(settings.model_dump(), x.shape[1], torch.Generator().manual_seed(0))
-    if name == "jumprelu":
-        sae.start_thresholds(torch.from_numpy(x[np.random.default_rng(0).choice(len(x), 1024)]))
-    if name == "archetypal":
-        drawn = np.random.default_rng(0).choice(len(x), sae.n_points, replace=False)
-        sae.start_at(torch.from_numpy(x[drawn]))
-    trainer = Trainer(sae, settings, n_steps=n_steps, mean=np.zeros(x.shape[1]))
+    settings = parsed(AnySaeSettings, {**training, "warmup_steps": 20, "architecture": name, **own})
+    sae = saes.build(settings, x.shape[1], torch.Generator().manual_seed(0))
+    sae.start(lambda at_most, use: torch.from_numpy(x[loader.sample(len(x), at_most, [0, use])]))
+    trainer = Trainer(sae, n_steps=n_steps, mean=np.zeros(x.shape[1]))
     for batch in batches(x, n_steps):
         trainer.train(batch)
     sae.eval()

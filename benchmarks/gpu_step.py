@@ -1,11 +1,12 @@
-"""One training step of a TopK dictionary on a CUDA device, part by part, beside its floor.
+"""Measures a training step of a TopK dictionary on a CUDA device, part by part, against its floor.
 
     python benchmarks/gpu_step.py --tflops 989 --tflops-float32 67 --bandwidth 3.35
 
-The three are the card's peaks, in TFLOP/s of bfloat16 products, TFLOP/s of float32 and TB/s; those above
-are an H100 SXM's by its data sheet. Prints for each part the median time, the floor (the greater of
-FLOPs and bytes over their peaks, counted as in benchmarks/README.md) and their ratio, then the whole
-step. Exits 1 without a CUDA device.
+The three numbers are the card's peaks: TFLOP/s of bfloat16 products, TFLOP/s of float32, and TB/s.
+Those above are from the data sheet of an H100 SXM. For each part, prints the median time, the
+floor, and their ratio; then the same for the whole step. The floor is FLOPs or bytes divided by the
+peak, whichever is more; benchmarks/README.md says how they are counted. Exits with status 1 without
+a CUDA device.
 """
 
 import argparse
@@ -18,14 +19,14 @@ import torch
 
 
 class Cost(NamedTuple):
-    """What a part can't do without."""
+    """The least work that a part must do."""
 
     products: float = 0
     """FLOPs of dense products in bfloat16."""
     flops: float = 0
     """Other FLOPs, in float32."""
     moved: float = 0
-    """Bytes read and written once each."""
+    """Bytes, each read or written once."""
 
 
 def costs(b: int, d: int, n: int, k: int) -> dict[str, Cost]:
@@ -44,13 +45,13 @@ def costs(b: int, d: int, n: int, k: int) -> dict[str, Cost]:
 
 
 def make(b: int, d: int, n: int, k: int) -> dict[str, Callable[[], None]]:
-    """The parts of a step as the trainer takes them, each of which leaves its result for the next."""
+    """The parts of a step, as the trainer runs them. Each leaves its result for the next one."""
     from saev.sae.base import unit_rows
     from saev.sae.kernels import gpu
 
     torch.manual_seed(0)
     u, bias, centre = (torch.randn(*s, device="cuda") for s in ((b, d), (n,), (d,)))
-    # Both lie in memory latent by latent.
+    # In both, the weights of a latent are contiguous in memory.
     decoder, encoder = (unit_rows(torch.randn(n, d, device="cuda")) for _ in range(2))
     moments = [(torch.zeros_like(decoder), torch.zeros_like(decoder)) for _ in range(2)]
     have: dict = {"pre": torch.empty(b, n, device="cuda")}

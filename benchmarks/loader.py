@@ -1,19 +1,20 @@
-"""Speed of the training loader: gathering in memory, and streaming beside a plain read of the same files.
+"""Measures the training loader: gathering in memory, and streaming against plain reads.
 
     python benchmarks/loader.py --rows 4000000 --folder /tmp/loader
 
-Writes float16 class tokens of width 1,024 in shards (once; they stay in ``--folder``), 5 % of the images
-held out, and prints, of batches of 4,096 as float32:
+Writes float16 class tokens of width 1,024 in shards. They stay in ``--folder`` for next time. 5 % of
+the images are held out. For float32 batches of 4,096, prints:
 
-- in memory: rows a second of ``data.batches`` over the first ``--memory-rows``, without the load;
-- streamed: rows a second over an epoch, first window included, and bytes a second beside those of a
-  plain sequential read of the same files in the same cache state;
-- windows only read, in the order of an epoch, into a buffer: bytes a second, those of held-out images
-  included.
+- in memory: rows per second of ``loader.batches`` over the first ``--memory-rows``, without
+  loading;
+- streamed: rows per second over an epoch, including the first window, and bytes per second,
+  compared with a plain sequential read of the same files in the same cache state;
+- windows only read into a buffer, in the order of an epoch: bytes per second.
 
-Cold: before each measurement ``posix_fadvise(DONTNEED)`` drops the files' pages from the system's cache,
-and an epoch reads each block once; what lies beneath (a host's cache, a disk's own) can't be dropped. Plain read: ``readinto`` of 16 MiB from
-front to back. Plain reads and streams take turns; medians of ``--repeat``.
+Cold means: before each measurement, ``posix_fadvise(DONTNEED)`` drops the files' pages from the
+system's cache. An epoch reads each block once. The caches of a host or a disk can't be dropped. A
+plain read is ``readinto`` of 16 MiB from front to back. Plain reads and streams take turns. Figures
+are medians of ``--repeat`` turns.
 """
 
 import argparse
@@ -26,17 +27,20 @@ from pathlib import Path
 
 import numpy as np
 
-from saev.artifacts.activations import Stream, shard_array
-from saev.training import data, order
-from saev.training.files import Reader
-from saev.training.stream import read_window
+from saev.activations.artifact import Stream, shard_array
+from saev.train import loader, order
+from saev.train.read_ahead import read_window
+from saev.train.reading import Reader
 
 D, BATCH, SHARD, HELD_OUT = 1024, 4096, 65_536, 0.05
 STREAM = Stream("layer-00.cls", D, 1, "cls", 0)
 
 
 class Recorded:
-    """What the loader needs of `Activations`, of files that were not sealed: that takes much memory."""
+    """The part of `Activations` that the loader needs.
+
+    Files aren't sealed, which would take memory.
+    """
 
     dtype, shard_images = "float16", SHARD
 
@@ -53,7 +57,7 @@ class Recorded:
 
 
 def make(folder: Path, n: int) -> Recorded:
-    """Files of ``n`` images with one vector each, unless they are there already."""
+    """Write files of ``n`` images with one vector each, unless they exist already."""
     values = np.empty((0, D), np.float16)
     for shard, start in enumerate(range(0, n, SHARD)):
         path = folder / shard_array(STREAM.name, shard)
@@ -75,7 +79,7 @@ def drop(paths: list[Path]) -> None:
 
 
 def plain(paths: list[Path]) -> float:
-    """Bytes a second of reading all files from front to back."""
+    """Bytes per second when reading all files from front to back."""
     buffer, total, started = bytearray(16 << 20), 0, time.perf_counter()
     for path in paths:
         with path.open("rb", buffering=0) as file:
@@ -85,26 +89,26 @@ def plain(paths: list[Path]) -> float:
 
 
 def rows_a_second(batches: Iterator[np.ndarray]) -> float:
-    """Rows a second of an iterator of batches."""
+    """Rows per second of an iterator of batches."""
     n, started = 0, time.perf_counter()
     for batch in batches:
         n += len(batch)
     return n / (time.perf_counter() - started)
 
 
-def window_bytes_a_second(streamed: data.Streamed) -> float:
-    """Bytes a second, skipped ones included, of reading an epoch's windows and using none of them."""
+def window_bytes_a_second(streamed: loader.Streamed) -> float:
+    """Bytes per second when reading an epoch's windows without using them."""
     buffer, stop = streamed.files.empty(order.WINDOW_VECTORS), threading.Event()
     buffer.fill(0)
     started = time.perf_counter()
     with Reader(streamed.files) as reader:
         for window in order.epoch_windows(streamed.n, 0, 0):
             read_window(reader, window, buffer[: window.size], stop)
-        return reader.bytes_read / (time.perf_counter() - started)
+    return streamed.n * streamed.files.vector_bytes / (time.perf_counter() - started)
 
 
 def in_turns(repeat: int, *measures: Callable[[], float]) -> list[float]:
-    """Medians of measures that take turns."""
+    """Medians of several measurements that take turns."""
     found = [[measure() for measure in measures] for _ in range(repeat)]
     return [statistics.median(column) for column in zip(*found, strict=True)]
 
@@ -120,9 +124,9 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
     activations = make(args.folder / str(args.rows), args.rows)
-    training = data.split_images(activations, HELD_OUT, 0).training
+    training = loader.split_images(activations, HELD_OUT, 0).training
     paths = sorted(activations.path.glob("*/*.npy"))
-    streamed = data.Streamed(activations, STREAM, training)
+    streamed = loader.Streamed(activations, STREAM, training)
     n_steps = len(training) // BATCH
     print(
         f"{len(training):,} vectors of {D} float16 in {len(paths)} files, "
@@ -140,7 +144,7 @@ def main() -> None:
 
         def streaming(ready: Callable[[], None] = ready) -> float:
             ready()
-            return rows_a_second(data.batches(streamed, BATCH, 0, 0, n_steps))
+            return rows_a_second(loader.batches(streamed, BATCH, 0, 0, n_steps))
 
         def reading_windows(ready: Callable[[], None] = ready) -> float:
             ready()
@@ -150,15 +154,15 @@ def main() -> None:
         bytes_a_second, read, rate = in_turns(args.repeat, reading, reading_windows, streaming)
         ratio = rate * D * 2 / bytes_a_second
         print(
-            f"streamed, {state}: {rate:,.0f} rows/s, {rate * D * 2 / 1e9:.2f} GB/s of training vectors; "
-            f"plain read {bytes_a_second / 1e9:.2f} GB/s; ratio {ratio:.2f}\n"
+            f"streamed, {state}: {rate:,.0f} rows/s, {rate * D * 2 / 1e9:.2f} GB/s of training "
+            f"vectors; plain read {bytes_a_second / 1e9:.2f} GB/s; ratio {ratio:.2f}\n"
             f"windows only read, {state}: {read / 1e9:.2f} GB/s; ratio {read / bytes_a_second:.2f}"
         )
-    memory = data.InMemory(activations, STREAM, training[: args.memory_rows])
+    memory = loader.InMemory(activations, STREAM, training[: args.memory_rows])
     n_steps = memory.n // BATCH
-    rows_a_second(data.batches(memory, BATCH, 0, 0, 2))
+    rows_a_second(loader.batches(memory, BATCH, 0, 0, 2))
     (rate,) = in_turns(
-        args.repeat, lambda: rows_a_second(data.batches(memory, BATCH, 0, 0, n_steps))
+        args.repeat, lambda: rows_a_second(loader.batches(memory, BATCH, 0, 0, n_steps))
     )
     print(f"in memory: {rate:,.0f} rows/s, {rate * D * 4 / 1e9:.2f} GB/s of float32 written")
 

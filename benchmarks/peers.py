@@ -1,7 +1,7 @@
-"""TopK dictionaries of other libraries, for those that are installed in the benchmark's environment.
+"""TopK dictionaries of other libraries, if they are installed.
 
-Each is trained as its own trainer does by default, on arrays: sparsify and overcomplete without an auxiliary loss,
-SAELens with its own.
+Each is trained on arrays, with the defaults of its own trainer: sparsify and overcomplete have no
+auxiliary loss, SAELens has its own.
 """
 
 import os
@@ -20,11 +20,11 @@ class Peer(NamedTuple):
     step: Callable[[np.ndarray], None]
     """Take a training step on (b, d) float32."""
     reconstruct: Callable[[Tensor], tuple[Tensor, Tensor]]
-    """Vectors (b, d) to their reconstructions (b, d) and numbers of active latents (b,)."""
+    """Map vectors (b, d) to reconstructions (b, d) and numbers of active latents (b,)."""
 
 
 def installed(d: int, n: int, k: int, lr: float = 1e-4, device: str = "cpu") -> list[Peer]:
-    """The peers that can be imported; on a GPU sparsify alone, the fastest."""
+    """The peers that can be imported. On a GPU only sparsify, the fastest."""
     found = []
     for make in (sparsify, overcomplete, sae_lens) if device == "cpu" else (sparsify,):
         try:
@@ -35,7 +35,7 @@ def installed(d: int, n: int, k: int, lr: float = 1e-4, device: str = "cpu") -> 
 
 
 def trained(peer: Peer, batches: Iterable[np.ndarray]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Train a peer; return what reconstructs."""
+    """Train a peer. Return its function that reconstructs."""
     for batch in batches:
         peer.step(batch)
     return peer.reconstruct
@@ -55,7 +55,7 @@ def _optimised(
 
 
 def sparsify(d: int, n: int, k: int, lr: float, device: str) -> Peer:
-    """EleutherAI's sparsify with its kernels on a GPU, with its eager decoder elsewhere."""
+    """EleutherAI's sparsify: with its kernels on a GPU, with its eager decoder elsewhere."""
     from importlib.metadata import version
 
     if device == "cpu":

@@ -1,8 +1,8 @@
-"""How near recording, decoding included, comes to the tower's forward pass alone.
+"""Compares the speed of recording, including decoding, with the tower's forward pass alone.
 
-``python benchmarks/record.py`` records JPEGs of 500 × 375 and, in turns, runs the same tower, cut off
-at the same block, in the same batches, on inputs that lie in memory. ``--memory`` records N, 2 N and
-4 N pictures through a tiny tower and gives the peak memory of each.
+``python benchmarks/record.py`` records JPEGs of 500 × 375. In turns with that, it runs the same
+tower, cut off at the same block, in the same batches, on inputs in memory. ``--memory`` records N,
+2 N and 4 N images with a tiny tower and prints the peak memory of each.
 """
 
 import argparse
@@ -20,14 +20,16 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from saev import activations, images, stage
-from saev.artifacts.images import Images
-from saev.blocks import BLOCK
-from saev.loading import BATCH
-from saev.progress import Progress
+from saev.activations import __main__ as activations
+from saev.activations.loading import BATCH
+from saev.activations.shards import ShardState
+from saev.activations.towers.tower import Tower, load_tower, normalise
+from saev.core.blocks import BLOCK
+from saev.core.machine import set_threads, torch_device
+from saev.core.progress import Progress
+from saev.images import __main__ as images
+from saev.images.artifact import Images
 from saev.settings.vit import VitSettings
-from saev.shards import ShardState
-from saev.vit import Tower, load_tower, normalise
 
 TINY = {
     "embed_dim": 16,
@@ -36,8 +38,8 @@ TINY = {
 }
 
 
-def make_pictures(folder: Path, n: int, size: tuple[int, int] = (500, 375)) -> None:
-    """Write ``n`` JPEGs with coarse and fine texture, about as large as photographs are."""
+def make_images(folder: Path, n: int, size: tuple[int, int] = (500, 375)) -> None:
+    """Write ``n`` JPEGs with coarse and fine texture, with file sizes like those of photographs."""
     folder.mkdir(parents=True)
     for i in range(n):
         rng = np.random.default_rng(i)
@@ -49,7 +51,7 @@ def make_pictures(folder: Path, n: int, size: tuple[int, int] = (500, 375)) -> N
         image.save(folder / f"{i:06}.jpg", quality=90)
 
 
-def list_pictures(folder: Path, out: Path) -> Images:
+def list_images(folder: Path, out: Path) -> Images:
     """Run the `images` stage."""
     spec = json.dumps({"settings": {"folder": str(folder)}})
     images.main(["--spec", spec, "--out", str(out)])
@@ -61,7 +63,7 @@ class Seconds(NamedTuple):
 
     wall: float
     cpu: float
-    """Of all threads: tells on a machine that others use too."""
+    """Processor time of all threads. More reliable on a machine that others use too."""
 
     @staticmethod
     def now() -> "Seconds":
@@ -69,7 +71,7 @@ class Seconds(NamedTuple):
         return Seconds(time.perf_counter(), time.process_time())
 
     def since(self) -> "Seconds":
-        """What has gone by."""
+        """The time that has passed."""
         now = Seconds.now()
         return Seconds(now.wall - self.wall, now.cpu - self.cpu)
 
@@ -87,7 +89,7 @@ def time_bare(tower: Tower, batches: list[torch.Tensor]) -> Seconds:
 def time_ours(
     tower: Tower, listed: Images, settings: VitSettings, workers: int, folder: Path
 ) -> Seconds:
-    """From files of pictures to finished files of activations."""
+    """Recording, from image files to finished files of activations."""
     (folder / "state").mkdir(parents=True)
     start = Seconds.now()
     n = listed.n_images
@@ -108,17 +110,17 @@ def synchronise(tower: Tower) -> None:
 
 def measure_speed(arguments: argparse.Namespace, folder: Path) -> float:
     """Print ours, the limit and the ratio of each round; return the median ratio."""
-    stage.set_threads(arguments.threads)
+    set_threads(arguments.threads)
     settings = VitSettings(
         model=arguments.model,
         weights="random",
         layers=(arguments.layer,),
         tokens=("cls", "patches"),
     )
-    tower = load_tower(settings, stage.torch_device(arguments.device))
+    tower = load_tower(settings, torch_device(arguments.device))
     print(tower.describe())
-    make_pictures(folder / "pictures", arguments.images)
-    listed = list_pictures(folder / "pictures", folder / "p-1")
+    make_images(folder / "images", arguments.images)
+    listed = list_images(folder / "images", folder / "p-1")
     side = tower.geometry.image_size
     noise = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
     batch = normalise(torch.from_numpy(noise).to(tower.device), tower.geometry)
@@ -126,7 +128,7 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> float:
     time_bare(tower, batches[:1])
     ratios = []
     for number in range(arguments.rounds):
-        # The bare pass on both sides of ours, so that a machine that drifts favours neither.
+        # Time the bare pass before and after ours, so that a drift of the machine favours neither.
         before = time_bare(tower, batches)
         ours = time_ours(tower, listed, settings, arguments.workers, folder / f"round-{number}")
         after = time_bare(tower, batches)
@@ -142,7 +144,10 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> float:
 
 
 def measure_memory(arguments: argparse.Namespace, folder: Path) -> float:
-    """Print the peak memory for N, 2 N and 4 N pictures; return the last over the first."""
+    """Print the peak memory for N, 2 N and 4 N images.
+
+    Return the ratio of the last to the first.
+    """
     (folder / "tiny.json").write_text(json.dumps(TINY))
     shard = 1024
     settings = {
@@ -154,8 +159,8 @@ def measure_memory(arguments: argparse.Namespace, folder: Path) -> float:
     }
     peaks = []
     for n in (arguments.images, 2 * arguments.images, 4 * arguments.images):
-        make_pictures(folder / f"pictures-{n}", n, (200, 150))
-        listed = list_pictures(folder / f"pictures-{n}", folder / f"p-{n}")
+        make_images(folder / f"images-{n}", n, (200, 150))
+        listed = list_images(folder / f"images-{n}", folder / f"p-{n}")
         common = [
             *("--spec", json.dumps({"settings": settings}), "--images", str(listed.path)),
             *("--out", str(listed.path / "v-1"), "--threads", str(arguments.threads)),
@@ -167,18 +172,20 @@ def measure_memory(arguments: argparse.Namespace, folder: Path) -> float:
         run = json.loads((listed.path / "v-1" / "run.json").read_bytes())
         peaks.append(run["recording_peak_memory_bytes"])
         print(
-            f"{n:,} pictures: recording {peaks[-1] / 1e6:,.0f} MB, "
+            f"{n:,} images: recording {peaks[-1] / 1e6:,.0f} MB, "
             f"sealing {run['peak_memory_bytes'] / 1e6:,.0f} MB"
         )
     return peaks[-1] / peaks[0]
 
 
 def main() -> None:
-    """Measure what the arguments say; exit status 1 when the target is missed."""
+    """Measure what the arguments say. Exit with status 1 if the target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="ViT-B-16")
     parser.add_argument("--layer", type=int, default=-1)
-    parser.add_argument("--images", type=int, help="pictures (96; with --memory 1024)")
+    parser.add_argument(
+        "--images", type=int, help="number of images (default: 96; with --memory 1024)"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count())

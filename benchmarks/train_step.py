@@ -1,12 +1,14 @@
-"""How fast a training step is, against the encoder's product alone, plain autograd, and peers.
+"""Compares a training step with the encoder's product alone, plain autograd, and peers.
 
     python benchmarks/train_step.py                      # d=768, n=6,144, k=32, batch 2,048
     python benchmarks/train_step.py --large              # d=1,024, n=65,536, k=64, batch 4,096
-    python benchmarks/train_step.py --peers              # with the peers that are installed here too
-    python benchmarks/train_step.py --large --batch 16384 --device cuda --peers     # against sparsify's kernels
+    python benchmarks/train_step.py --peers              # also the peers that are installed
+    python benchmarks/train_step.py --large --batch 16384 --device cuda --peers
 
-All are timed in turns within one run, as machines are shared: take the ratios. Peers are installed into an
-environment of their own (benchmarks/README.md), never by the project.
+The last command compares with sparsify's kernels.
+
+All are timed in turns within one run, because machines are shared: look at the ratios. Install
+peers into their own environment (benchmarks/README.md). The project never installs them.
 """
 
 import argparse
@@ -25,14 +27,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import peers
 from saev import sae as saes
-from saev.train import read_settings
-from saev.training.trainer import Trainer
+from saev.core.spec import parsed
+from saev.settings.sae import AnySaeSettings
+from saev.train.trainer import Trainer
 
 Step = Callable[[np.ndarray], object]
 
 
 def product(d: int, n: int, device: str) -> Step:
-    """``x @ W`` alone, in bfloat16 on a GPU: what no exact TopK can do without."""
+    """``x @ W`` alone, in bfloat16 on a GPU. No exact TopK can do without it."""
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     weight = (torch.randn(d, n) / d**0.5).to(device, dtype)
     out = torch.empty(0, dtype=dtype, device=device)
@@ -47,17 +50,20 @@ def product(d: int, n: int, device: str) -> Step:
 def ours(
     settings: dict[str, object], d: int, device: str = "cpu", active: float | None = None
 ) -> Step:
-    """A step of the trainer as `saev.train` does it, without logging; with a share of active latents, if given."""
+    """A step of the trainer as in `saev.train`, without logging.
+
+    ``active`` sets the share of active latents.
+    """
     training = {"tokens": "pooled", "batch_size": 1, "epochs": 1.0, "lr": 1e-4}
-    given = read_settings({**training, "dead_after": 10**9, **settings})
-    sae = saes.build(given.model_dump(), d, torch.Generator().manual_seed(0))
+    given = parsed(AnySaeSettings, {**training, "dead_after": 10**9, **settings})
+    sae = saes.build(given, d, torch.Generator().manual_seed(0))
     if active is not None:
         with torch.no_grad():
             pre = sae.preactivations(
                 torch.randn(256, d, generator=torch.Generator().manual_seed(0))
             )
             sae.b_enc -= float(np.quantile(pre.numpy(), 1 - active))
-    return Trainer(sae.to(device), given, n_steps=1, mean=np.zeros(d)).train
+    return Trainer(sae.to(device), n_steps=1, mean=np.zeros(d)).train
 
 
 def plain(d: int, n: int, k: int, batch: int, l1: float | None = None) -> Step:
@@ -89,7 +95,7 @@ def plain(d: int, n: int, k: int, batch: int, l1: float | None = None) -> Step:
 
 
 def rate(step: Step, batches: list[np.ndarray], n_steps: int) -> float:
-    """Examples a second of ``n_steps`` steps."""
+    """Examples per second over ``n_steps`` steps."""
     start = time.perf_counter()
     for i in range(n_steps):
         step(batches[i % len(batches)])
@@ -99,12 +105,15 @@ def rate(step: Step, batches: list[np.ndarray], n_steps: int) -> float:
 
 
 def print_peak_memory(step: Step, batches: list[np.ndarray], state: int, latents: int) -> None:
-    """The process's peak over some steps, of which nothing but `step` has run yet, against its budget."""
+    """Print the peak memory of this process over some steps, against its budget.
+
+    Call this before anything but ``step`` has run.
+    """
     rate(step, batches, 3)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(
-        f"peak memory {peak / 2**30:.2f} GiB; weights, gradients, Adam's moments and one batch of latents "
-        f"{(state + latents) / 2**30:.2f} GiB: {peak / (state + latents):.2f}"
+        f"peak memory {peak / 2**30:.2f} GiB; weights, gradients, Adam's moments and one batch of "
+        f"latents {(state + latents) / 2**30:.2f} GiB: {peak / (state + latents):.2f}"
     )
 
 

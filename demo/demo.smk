@@ -1,4 +1,4 @@
-# Weights and pictures of the demo. What each makes is complete when its .json is there.
+# Weights and images of the demo. The result of a rule is complete when its .json exists.
 rule fetch_clip_weights:
     output:
         "demo/cache/clip-vit-b-16.safetensors.json",
@@ -13,7 +13,7 @@ rule fetch_clip_weights:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        spec=demo_spec("demo.clip_weights"),
+        spec=PLAN.data["specs"]["makers"]["demo.clip_weights"],
     shell:
         "python -m demo.clip_weights --spec {params.spec:q} --threads {threads} --log {log:q} "
         "--out demo/cache/clip-vit-b-16.safetensors"
@@ -34,7 +34,7 @@ rule fetch_focus_weights:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        spec=demo_spec("demo.focus_weights"),
+        spec=PLAN.data["specs"]["makers"]["demo.focus_weights"],
     shell:
         "python -m demo.focus_weights --spec {params.spec:q} --threads {threads} --log {log:q} "
         "--out demo/cache/focus-vit-s-14.safetensors"
@@ -54,7 +54,7 @@ rule draw_openmoji:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        spec=demo_spec("demo.openmoji"),
+        spec=PLAN.data["specs"]["makers"]["demo.openmoji"],
     shell:
         "python -m demo.openmoji --spec {params.spec:q} --threads {threads} --log {log:q} "
         "--out demo/cache/openmoji"

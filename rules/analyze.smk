@@ -1,87 +1,73 @@
 rule analyze:
     input:
-        through("analyze"),
+        lambda wildcards: through("analyze"),
+    localrule: True
 
 
 rule label_images:
     input:
-        images=looked_at_images,
-        activations=looked_at_activations,
+        unpack(inputs("label_images")),
     output:
-        "results/{images}/{vit}/{sae}/{analysis}/labels.parquet",
+        done=stamp("label_images"),
     log:
-        "logs/{images}/{vit}/{sae}/{analysis}/label_images.log",
+        log_of("label_images"),
     benchmark:
-        "logs/{images}/{vit}/{sae}/{analysis}/label_images.tsv"
+        log_of("label_images", "tsv")
     conda:
         "../envs/saev.yaml"
-    threads: 1
+    threads: threads_of("label_images")
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **resources_of("label_images"),
     params:
-        spec=spec("analysis"),
+        spec=spec("analyze"),
     shell:
-        "python -m saev.analyze labels --spec {params.spec:q} --threads {threads} --log {log:q} "
+        "python -m saev.analyze labels --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
         "--images $(dirname {input.images:q}) --activations $(dirname {input.activations:q}) "
-        "--out $(dirname {output:q})"
+        "--out $(dirname {output.done:q})"
 
 
-# A part is a fixed range of the listing, so that sums come out the same however jobs are run.
+# A part is a fixed range of the listing, so that sums don't depend on how jobs run.
 rule analyze_shards:
     input:
-        checkpoint="results/{images}/{vit}/{sae}/checkpoint.safetensors",
-        sae="results/{images}/{vit}/{sae}/meta.json",
-        activations=looked_at_activations,
-        labels="results/{images}/{vit}/{sae}/{analysis}/labels.parquet",
+        unpack(inputs("analyze_shards")),
     output:
-        "results/{images}/{vit}/{sae}/{analysis}/parts/{number}.json",
+        done=stamp("analyze_shards"),
     log:
-        "logs/{images}/{vit}/{sae}/{analysis}/analyze_shards-{number}.log",
+        log_of("analyze_shards"),
     benchmark:
-        "logs/{images}/{vit}/{sae}/{analysis}/analyze_shards-{number}.tsv"
+        log_of("analyze_shards", "tsv")
     conda:
         "../envs/saev.yaml"
-    threads: job_threads
+    threads: threads_of("analyze_shards")
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
-        gpu=n_gpus,
+        **resources_of("analyze_shards"),
     params:
-        spec=spec("analysis"),
+        spec=spec("analyze"),
     shell:
-        "python -m saev.analyze part --spec {params.spec:q} --threads {threads} --log {log:q} "
+        "python -m saev.analyze part --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
         "--sae $(dirname {input.checkpoint:q}) --activations $(dirname {input.activations:q}) "
-        "--labels {input.labels:q} --part {wildcards.number} "
+        "--part {wildcards.number} "
         "--out results/{wildcards.images}/{wildcards.vit}/{wildcards.sae}/{wildcards.analysis}"
 
 
 rule merge_analysis:
     input:
-        parts=parts,
-        checkpoint="results/{images}/{vit}/{sae}/checkpoint.safetensors",
-        sae="results/{images}/{vit}/{sae}/meta.json",
-        activations=looked_at_activations,
-        labels="results/{images}/{vit}/{sae}/{analysis}/labels.parquet",
+        unpack(inputs("merge_analysis")),
     output:
-        latents="results/{images}/{vit}/{sae}/{analysis}/latents.safetensors",
-        table="results/{images}/{vit}/{sae}/{analysis}/latents.parquet",
-        run="results/{images}/{vit}/{sae}/{analysis}/run.json",
-        meta="results/{images}/{vit}/{sae}/{analysis}/meta.json",
+        done=stamp("merge_analysis"),
     log:
-        "logs/{images}/{vit}/{sae}/{analysis}/merge_analysis.log",
+        log_of("merge_analysis"),
     benchmark:
-        "logs/{images}/{vit}/{sae}/{analysis}/merge_analysis.tsv"
+        log_of("merge_analysis", "tsv")
     conda:
         "../envs/saev.yaml"
-    threads: job_threads
+    threads: threads_of("merge_analysis")
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        **resources_of("merge_analysis"),
     params:
-        spec=spec("analysis"),
+        spec=spec("analyze"),
     shell:
-        "python -m saev.analyze merge --spec {params.spec:q} --threads {threads} --log {log:q} "
+        "python -m saev.analyze merge --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
         "--sae $(dirname {input.checkpoint:q}) --activations $(dirname {input.activations:q}) "
-        "--labels {input.labels:q} --n-parts $(echo {input.parts:q} | wc -w) "
-        "--out $(dirname {output.meta:q})"
+        "--n-parts $(echo {input.parts:q} | wc -w) "
+        "--out $(dirname {output.done:q})"

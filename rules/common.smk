@@ -1,42 +1,141 @@
-# Helpers of the rules: the plan of this run, and lookups in it. No rules here.
+# The settings, the plan of this run, and lookups in it and in the table of stages.
 import atexit
+import inspect
 import os
-import re
 import sys
+import time
 from pathlib import Path
 
+from snakemake.api import DAGApi
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
 
-sys.path.insert(0, str(Path(workflow.basedir)))
+HERE = str(Path(workflow.basedir))
+sys.path.insert(0, HERE)
 
-from saev.code import code_digest
-from saev.errors import UserError
-from saev.files import canonical_json
-from saev.locks import Lock
-from saev.plan import Plan, resolve
-from saev.stage import PLAN_VARIABLE
+from saev.core import interrupts
 
-# Two lines for every round of jobs that say nothing; `--quiet all` would hide errors with them.
-logger.addFilter(
-    lambda record: not re.fullmatch(
-        r"Select jobs to execute\.\.\.|Execute \d+ jobs\.\.\.", str(record.msg)
-    )
-)
+if workflow.is_main_process:
+    interrupts.answer()
+
+from saev.core import logs
+from saev.core.errors import UserError
+from saev.core.locks import Lock
+from saev.core.plan_file import PLAN_VARIABLE
+from saev.settings import config as schema
+from saev.settings.yaml_file import require_yaml
+from saev.workflow import jobs
+from saev.workflow.plan import Plan, resolve
+from saev.workflow.terminal import Terminal
+from saev.workflow.stages import BY_NAME, LEVELS, RULES, STAGES, stamp
+
+jobs.import_from(HERE)
+logs.start()
+logger.addFilter(Terminal(logs.say, lambda: print_where()))
+
+
+def require_readable():
+    """Refuse settings files with slips, line by line, before Snakemake says less about them."""
+    try:
+        for path in ("config.yaml", *workflow.overwrite_configfiles):
+            if workflow.is_main_process and Path(path).exists():
+                require_yaml(os.path.relpath(path))
+    except UserError as error:
+        logs.say(f"error: {error}")
+        sys.exit(1)
+
+
+require_readable()
+
+
+configfile: "config.yaml"
+
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*-[0-9a-f]{8}"
 
 
 def make_plan():
-    """The plan of this run; remote jobs read the one that the main process has written."""
+    """The plan of this run. The main process makes it; jobs read its file."""
     try:
+        require_package()
         if not workflow.is_main_process:
             return Plan.load(os.environ[PLAN_VARIABLE])
         plan = resolve(config)
+        say_unused()
+        force(plan)
+        jobs.settle(jobs.jobs(plan))
         os.environ[PLAN_VARIABLE] = str(plan.save())
         return plan
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        # An exception would show where this file raised it.
+        logs.say(f"error: {error}")
+        sys.exit(1)
+
+
+def require_package():
+    """Refuse environments of Conda if the package isn't beside the rules: they don't hold it."""
+    methods = workflow.deployment_settings.deployment_method
+    if DeploymentMethod.CONDA in methods and not Path(HERE, "saev").is_dir():
+        raise UserError(
+            "--sdm conda needs a clone of saev. Without one, jobs run where saev is installed: "
+            "leave it out"
+        )
+
+
+def say_unused():
+    """Name the entries that no run uses; with `--configfile`, only those in its files."""
+    given = [Path(path) for path in workflow.overwrite_configfiles]
+    theirs = [load_configfile(path) for path in given]
+    for entry in schema.unused(schema.parse(config)):
+        section, _, name = entry.partition(".")
+        if not theirs or any(name in (one.get(section) or {}) for one in theirs):
+            logs.say(f"{entry}: no run uses it")
+    if given and not any("runs" in one for one in theirs):
+        names = ", ".join(path.name for path in given)
+        logs.say(f"{names}: names no runs, so those of config.yaml are made")
+
+
+def force(plan):
+    """Note in the plan which rules `--forcerun` and `--forceall` name, so that they really rerun.
+
+    The name of a stage stands for all its rules.
+    """
+    given = dag_settings()
+    if given is None:
+        return
+    rules = {name for name in given.forcerun if name in RULES}
+    for name in set(given.forcerun) & set(BY_NAME):
+        rules |= {rule.name for rule in BY_NAME[name].rules}
+    given.forcerun = {*given.forcerun, *rules}
+    if given.forceall:
+        rules = set(RULES)
+    if rules:
+        plan.data["forced"] = {"rules": sorted(rules), "at": time.time()}
+
+
+def dag_settings():
+    """Options such as `--forcerun`, which Snakemake sets only after reading this file."""
+    api = found_above("self", lambda value: isinstance(value, DAGApi))
+    return api and api.dag_settings
+
+
+def tried_again():
+    """Whether failed jobs may be tried again, as far as known. See `dag_settings`."""
+    options = found_above("args", lambda value: hasattr(value, "retries"))
+    return not workflow.is_main_process or options is None or bool(options.retries)
+
+
+def found_above(name, fits):
+    """A local variable of a caller of this file; None if there is none."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        value = frame.f_locals.get(name)
+        if value is not None and fits(value):
+            return value
+        frame = frame.f_back
+    return None
 
 
 def lock_results():
@@ -45,7 +144,7 @@ def lock_results():
         return
     lock = Lock("results/.lock", "results/")
     try:
-        lock.acquire()
+        lock.acquire(on_wait=logs.say)
     except UserError as error:
         raise WorkflowError(str(error)) from None
     atexit.register(lock.release)
@@ -54,122 +153,108 @@ def lock_results():
 PLAN = make_plan()
 
 
-def spec(kind):
-    """Settings and code of the component that a wildcard names, as the parameter of its rule."""
-    return lambda wildcards: PLAN.data["specs"][kind][getattr(wildcards, kind)]
+def through(stage):
+    """Stamps of the stages up to this one."""
+    return jobs.through(PLAN, stage)
+
+
+def stamps(stage):
+    """Stamps of a stage, over all runs."""
+    return [job.stamp for job in jobs.of_stage(PLAN, stage)]
+
+
+def inputs(rule):
+    """The inputs of a rule by name, as a function of the wildcards that looks them up in the plan."""
+    stage, found = RULES[rule]
+
+    def named(wildcards):
+        run = run_of(wildcards)
+        paths = {
+            name: list(jobs.needed(PLAN, need, run))
+            for name, need in found.needs.items()
+        }
+        if found.made:
+            # The user may have a rule that makes it. It is `ancient`, as the digest already covers its content.
+            path = PLAN.component(stage.component, run[stage.component])["ready"]
+            paths["ready"] = [ancient(path)] if path else []
+        return paths
+
+    return signed(named)
+
+
+def run_of(wildcards):
+    """The names of the components in the wildcards, and of the analysed images (``on``)."""
+    run = dict(wildcards.items())
+    known = run.get("analysis") and PLAN.component("analysis", run["analysis"])
+    return {"on": (known and known["on"]) or run["images"], **run}
+
+
+def gallery_inputs():
+    """The inputs of the page of all runs."""
+    needs = RULES["build_gallery"][1].needs
+    return {name: jobs.gallery_inputs(PLAN, name) for name in needs}
+
+
+def log_of(rule, ending="log"):
+    """Path of a job's log, outside of results/."""
+    stage, found = RULES[rule]
+    number = "-{number}" if found.each else ""
+    return f"logs{stage.folder.removeprefix('results')}/{rule}{number}.{ending}"
+
+
+def threads_of(rule):
+    """Threads of a job. A heavy job gets `compute.threads`, or all cores that Snakemake has."""
+    if not RULES[rule][1].cost.heavy:
+        return 1
+    return PLAN.data["compute"]["threads"] or workflow.resource_settings.cores or 1
+
+
+def resources_of(rule):
+    """Memory, time and GPUs of a job. Later attempts request more memory and time."""
+    cost, on_gpu = RULES[rule][1].cost, int(PLAN.data["compute"]["device"] == "cuda")
+
+    def asked(processes, attempt):
+        wanted = {
+            "mem_mb": cost.mem_mb * attempt * processes,
+            "runtime": cost.minutes * attempt,
+        }
+        return wanted | ({"gpu": on_gpu * processes} if cost.gpu else {})
+
+    def later(name):
+        # Each process of a training holds the whole dictionary, and has its own GPU if there are GPUs.
+        def value(wildcards, attempt):
+            known = PLAN.component("sae", wildcards.sae) if trains else {}
+            return asked(known.get("processes", 1), attempt)[name]
+
+        return signed(value)
+
+    trains = rule == "train_sae"
+    if trains or tried_again():
+        return {name: later(name) for name in asked(1, 1)}
+    # Snakemake takes long over a function for each job.
+    return asked(1, 1)
+
+
+def signed(function):
+    """The same, with its signature at hand. Snakemake asks for it several times for each job."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
+def spec(stage):
+    """The only parameter of a rule: settings and code of what its job makes."""
+    component = BY_NAME[stage].component
+    specs = PLAN.data["specs"][stage]
+    return signed(lambda wildcards: specs[getattr(wildcards, component)])
 
 
 def dashboard_spec(wildcards):
-    """Code of the dashboard, and the credit of the pictures that it shows."""
-    return PLAN.data["specs"]["dashboard"][looked_at(wildcards)]
-
-
-def demo_spec(module):
-    """Code of a module of the demo."""
-    return canonical_json({"code": code_digest(module), "settings": {}})
-
-
-def job_threads(wildcards):
-    """Threads of a heavy job: those stated, or all that this run was given."""
-    return PLAN.data["compute"]["threads"] or workflow.cores or 1
-
-
-def n_gpus(wildcards):
-    """GPUs that a heavy job asks for."""
-    return int(PLAN.data["compute"]["device"] == "cuda")
-
-
-def processes(wildcards):
-    """Processes of a training; each holds the whole dictionary, and has a GPU of its own where there are any."""
-    return PLAN.component("sae", wildcards.sae)["settings"].get("processes", 1)
-
-
-def when_made(kind):
-    """Completion file of a source that a rule makes; its content is in the digest already."""
-
-    def ready(wildcards):
-        path = PLAN.component(kind, getattr(wildcards, kind))["ready"]
-        return [ancient(path)] if path else []
-
-    return ready
-
-
-def shards(wildcards):
-    count = PLAN.n_shards(wildcards.images, wildcards.vit)
-    base = f"results/{wildcards.images}/{wildcards.vit}/shards"
-    return [f"{base}/{number:05d}.json" for number in range(count)]
-
-
-def looked_at(wildcards):
-    """Name of the images that an analysis looks at: those trained on, unless it says otherwise."""
-    on = PLAN.component("analysis", wildcards.analysis)["settings"].get("on")
-    return on or wildcards.images
-
-
-def looked_at_activations(wildcards):
-    return f"results/{looked_at(wildcards)}/{wildcards.vit}/meta.json"
-
-
-def looked_at_images(wildcards):
-    return f"results/{looked_at(wildcards)}/meta.json"
-
-
-def parts(wildcards):
-    base = f"results/{wildcards.images}/{wildcards.vit}/{wildcards.sae}/{wildcards.analysis}/parts"
-    return [f"{base}/{n:05d}.json" for n in range(PLAN.n_parts(looked_at(wildcards)))]
-
-
-STAGES = ["images", "activations", "train", "analyze", "dashboard"]
-
-
-def through(stage):
-    """All files of the stages up to this one: what is missing is made again, also in the middle.
-
-    (Snakemake doesn't miss a file that nothing but existing files was made from.)
-    """
-    wanted = STAGES[: STAGES.index(stage) + 1]
-    return [
-        file for run in PLAN.runs for name in wanted for file in files_of(name, run)
-    ]
-
-
-def files_of(stage, run):
-    looked_at = [{**run, "images": images} for images in (run["images"], run["on"])]
-    sae = "results/{images}/{vit}/{sae}".format(**run)
-    analysis = f"{sae}/{run['analysis']}"
-    n_parts = PLAN.n_parts(run["on"])
-    if stage == "images":
-        names = ["manifest.parquet", "run.json", "meta.json"]
-        return [
-            f"results/{one['images']}/{name}" for one in looked_at for name in names
-        ]
-    if stage == "activations":
-        return [file for one in looked_at for file in files_of_activations(**one)]
-    if stage == "train":
-        names = [
-            "checkpoint.safetensors",
-            "train.jsonl",
-            "curves.png",
-            "run.json",
-            "meta.json",
-        ]
-        return [f"{sae}/{name}" for name in names]
-    if stage == "analyze":
-        names = ["labels.parquet", "latents.safetensors", "latents.parquet", "run.json"]
-        names += ["meta.json", *(f"parts/{n:05d}.json" for n in range(n_parts))]
-        return [f"{analysis}/{name}" for name in names]
-    return [f"{analysis}/dashboard/{name}" for name in ("index.html", "summary.json")]
-
-
-def files_of_activations(images, vit, **_):
-    names = ["images.parquet", "stats.safetensors", "run.json", "meta.json"]
-    names += [
-        f"shards/{number:05d}.json" for number in range(PLAN.n_shards(images, vit))
-    ]
-    return [f"results/{images}/{vit}/{name}" for name in names]
+    """Code of the dashboard, and the credit of the images that it shows."""
+    return PLAN.data["specs"]["dashboard"][run_of(wildcards)["on"]]
 
 
 def print_where():
-    page = Path("results/index.html").resolve()
+    gallery, rule = RULES["build_gallery"]
+    page = Path(gallery.folder, rule.outputs["page"]).resolve()
     if page.exists():
         print(f"Open {page}")

@@ -1,38 +1,35 @@
-# Ends with an error if a run doesn't follow its reference; the verdicts stay, and so it can be asked again.
+# Fails if a run doesn't match its reference. The verdicts stay, so you can run it again.
 rule compare:
     input:
-        [
-            f"results/{run['images']}/{run['vit']}/{run['sae']}/references/{run['reference']}/verdict.json"
-            for run in PLAN.runs
-            if run.get("reference")
-        ],
+        stamps("compare"),
     log:
         "logs/compare.log",
+    localrule: True
     conda:
         "../envs/saev.yaml"
+    params:
+        verdicts=[job.outputs[0] for job in jobs.of_stage(PLAN, "compare")],
     shell:
-        "python -m saev.compare verdict {input:q} 2>&1 | tee {log:q} >&2; exit ${{PIPESTATUS[0]}}"
+        "python -m saev.compare verdict {params.verdicts:q} 2>&1 | tee {log:q} >&2; "
+        "exit ${{PIPESTATUS[0]}}"
 
 
 rule compare_curves:
     input:
-        curve="results/{images}/{vit}/{sae}/train.jsonl",
-        sae="results/{images}/{vit}/{sae}/meta.json",
+        unpack(inputs("compare_curves")),
     output:
-        verdict="results/{images}/{vit}/{sae}/references/{reference}/verdict.json",
-        figure="results/{images}/{vit}/{sae}/references/{reference}/comparison.png",
+        done=stamp("compare_curves"),
     log:
-        "logs/{images}/{vit}/{sae}/references/{reference}.log",
+        log_of("compare_curves"),
     benchmark:
-        "logs/{images}/{vit}/{sae}/references/{reference}.tsv"
+        log_of("compare_curves", "tsv")
     conda:
         "../envs/saev.yaml"
-    threads: 1
+    threads: threads_of("compare_curves")
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        **resources_of("compare_curves"),
     params:
-        spec=spec("reference"),
+        spec=spec("compare"),
     shell:
-        "python -m saev.compare curves --spec {params.spec:q} --threads {threads} --log {log:q} "
-        "--curve {input.curve:q} --out $(dirname {output.verdict:q})"
+        "python -m saev.compare curves --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
+        "--sae $(dirname {input.sae:q}) --out $(dirname {output.done:q})"

@@ -1,28 +1,26 @@
 rule images:
     input:
-        through("images"),
+        lambda wildcards: through("images"),
+    localrule: True
 
 
-# The listing was taken when the workflow was parsed, so that a run isn't disturbed by a new picture.
+# The workflow made the listing when it was parsed, so that a new image doesn't disturb a run.
 rule list_images:
     input:
-        when_made("images"),
+        unpack(inputs("list_images")),
     output:
-        manifest="results/{images}/manifest.parquet",
-        run="results/{images}/run.json",
-        meta="results/{images}/meta.json",
+        done=stamp("list_images"),
     log:
-        "logs/{images}/list_images.log",
+        log_of("list_images"),
     benchmark:
-        "logs/{images}/list_images.tsv"
+        log_of("list_images", "tsv")
     conda:
         "../envs/saev.yaml"
-    threads: 1
+    threads: threads_of("list_images")
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **resources_of("list_images"),
     params:
         spec=spec("images"),
     shell:
-        "python -m saev.images --spec {params.spec:q} --threads {threads} --log {log:q} "
-        "--listing results/.plans/{wildcards.images}.parquet --out results/{wildcards.images}"
+        "python -m saev.images --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
+        "--listing results/.plans/{wildcards.images}.parquet --out $(dirname {output.done:q})"

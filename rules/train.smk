@@ -1,32 +1,26 @@
 rule train:
     input:
-        through("train"),
+        lambda wildcards: through("train"),
+    localrule: True
 
 
-# Its resumable state lies undeclared under .state/: Snakemake deletes declared outputs first.
+# Its resumable state under .state/ isn't declared, because Snakemake would delete it.
 rule train_sae:
     input:
-        "results/{images}/{vit}/meta.json",
+        unpack(inputs("train_sae")),
     output:
-        checkpoint="results/{images}/{vit}/{sae}/checkpoint.safetensors",
-        log="results/{images}/{vit}/{sae}/train.jsonl",
-        curves="results/{images}/{vit}/{sae}/curves.png",
-        run="results/{images}/{vit}/{sae}/run.json",
-        meta="results/{images}/{vit}/{sae}/meta.json",
+        done=stamp("train_sae"),
     log:
-        "logs/{images}/{vit}/{sae}/train_sae.log",
+        log_of("train_sae"),
     benchmark:
-        "logs/{images}/{vit}/{sae}/train_sae.tsv"
+        log_of("train_sae", "tsv")
     conda:
         "../envs/saev.yaml"
-    threads: job_threads
+    threads: threads_of("train_sae")
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt * processes(wildcards),
-        runtime=lambda wildcards, attempt: 720 * attempt,
-        gpu=lambda wildcards: n_gpus(wildcards) * processes(wildcards),
+        **resources_of("train_sae"),
     params:
-        spec=spec("sae"),
+        spec=spec("train"),
     shell:
-        "python -m saev.train --spec {params.spec:q} --threads {threads} --log {log:q} "
-        "--activations results/{wildcards.images}/{wildcards.vit} "
-        "--out results/{wildcards.images}/{wildcards.vit}/{wildcards.sae}"
+        "python -m saev.train --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
+        "--activations $(dirname {input.activations:q}) --out $(dirname {output.done:q})"

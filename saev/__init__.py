@@ -4,23 +4,26 @@
 
     sae = saev.load("results/…/cls-1a2b3c4d")
     run = saev.open_run("results/{images}/{vit}/{sae}/{analysis}")
-    found = saev.Explorer("results/{images}/{vit}/{sae}/{analysis}").encode_images(pictures)
+    found = saev.Explorer("results/{images}/{vit}/{sae}/{analysis}").encode_images(images)
 
-Each is imported when it is first used: `import saev` alone costs nothing. See docs/python.md.
+Each is imported when you first use it, so `import saev` alone costs nothing. See docs/python.md.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from saev.core import interrupts as _interrupts  # noqa: F401
+
 if TYPE_CHECKING:
-    from saev.door import load, open_run
-    from saev.explorer import Explorer
+    from saev.api.explorer import Explorer
+    from saev.api.run import load, open_run
 
 __all__ = ["Explorer", "load", "open_run"]
 
-# By name and never by an import statement, which would put them into the digest of every stage's code:
-# this file is part of all of them, so a statement changed here reruns everything.
-_MODULES = {"Explorer": "saev.explorer", "load": "saev.door", "open_run": "saev.door"}
+# Import these by name. An import statement would put them into the digest of every stage's code,
+# because this file is part of all of them. For the same reason, changing a statement here reruns
+# everything.
+_MODULES = {"Explorer": "saev.api.explorer", "load": "saev.api.run", "open_run": "saev.api.run"}
 
 
 def __getattr__(name: str) -> object:

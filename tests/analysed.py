@@ -1,4 +1,4 @@
-"""A small analysis to look at: activations, a dictionary, labels; made without pictures or training."""
+"""A small analysis (activations, a dictionary, labels), made without images or training."""
 
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,17 @@ import torch
 from synthetic import write_activations
 
 from saev import sae as saes
-from saev.analysis.inputs import Inputs, open_inputs
-from saev.analysis.merge import write_merged
-from saev.analysis.parts import write_part
-from saev.artifacts.activations import Activations
-from saev.artifacts.analysis import LABELS, n_parts
-from saev.artifacts.meta import write_meta
-from saev.artifacts.sae import CHECKPOINT
-from saev.blocks import BLOCK
+from saev.activations.artifact import Activations
+from saev.analyze.artifact import LABELS, n_parts
+from saev.analyze.inputs import Inputs, open_inputs
+from saev.analyze.merge import write_merged
+from saev.analyze.parts import write_part
+from saev.core.blocks import BLOCK
+from saev.core.meta import write_meta
+from saev.core.spec import parsed
+from saev.settings.analysis import AnalysisResolved, AnalysisSettings, LabelSettings
+from saev.settings.sae import AnySaeSettings
+from saev.train.artifact import CHECKPOINT
 
 TOPK = {"architecture": "topk", "n_latents": 24, "k": 3, "seed": 5, "held_out": 0.2}
 RELU = {"architecture": "relu", "n_latents": 24, "l1": 0.1, "seed": 5, "held_out": 0.2}
@@ -51,13 +54,14 @@ def write_sae(
     dead: int = 2,
     always: int = 0,
 ) -> Path:
-    """Write a dictionary with random weights; its first ``dead`` latents never fire, its last ``always`` do."""
+    """Write a dictionary with random weights; its first ``dead`` latents never fire, its last
+    ``always`` do."""
     reader = Activations(activations)
     d = reader.streams[stream].d
     rng = torch.Generator().manual_seed(settings["seed"])
     needed = {"batch_size": 8, "epochs": 1.0, "lr": 1e-3, "layer": 1, "tokens": "cls"}
     settings = {**needed, **settings}
-    sae = saes.build(settings, d)
+    sae = saes.build(parsed(AnySaeSettings, settings), d)
     with torch.no_grad():
         sae.W_enc.copy_(sae.W_dec.T)
     sae.b_enc.data = 0.2 * torch.randn(sae.n_latents, generator=rng)
@@ -67,7 +71,7 @@ def write_sae(
     sae.norm_mean.copy_(torch.randn(d, generator=rng) * 0.3)
     sae.norm_scale.copy_(0.5 + torch.rand(d, generator=rng))
     inputs = {"activations": reader.digest}
-    saes.save(sae, folder / CHECKPOINT, settings=settings, inputs=inputs, stream=stream)
+    saes.save(sae, folder / CHECKPOINT, inputs=inputs, stream=stream)
     write_meta(
         folder,
         stage="train",
@@ -90,7 +94,7 @@ def write_label_table(folder: Path, n: int, labels: dict[str, list[str | None]])
 
 
 class Case:
-    """A directory with all that an analysis needs, and its inputs in memory for the test's own sums."""
+    """A directory with everything an analysis needs. The test has its inputs in memory."""
 
     def __init__(
         self,
@@ -119,7 +123,8 @@ class Case:
         )
         self.out = self.sae / "analysis"
         self.table = write_label_table(self.out, len(values), labels)
-        self.settings = {"labels": {name: {} for name in labels}, "top_images": top_images}
+        sources = {name: LabelSettings(folder=True) for name in labels}
+        self.settings = AnalysisSettings(labels=sources, top_images=top_images)
 
     def open(self, **changes: Any) -> Inputs:
         """Open the inputs."""
@@ -143,7 +148,9 @@ class Case:
         n = n_parts(len(self.values), part_images)
         for part in range(n):
             self.part(part, part_images)
-        return write_merged(self.open(), self.settings, n, self.out, part_images)
+        return write_merged(
+            self.open(), self.settings, AnalysisResolved(), n, self.out, self.out, part_images
+        )[1]
 
     def results(self) -> dict[str, bytes]:
         """Bytes of what the analysis has made."""

@@ -1,12 +1,42 @@
 """Fixtures shared by the tests of the whole workflow, and by those of training."""
 
+import logging
+import os
+
 import pytest
 from hypothesis import settings
 from project import Project
 
+from saev.workflow import known_towers
+
+# As stages that are run as programs have it (`saev.core.frame.run`).
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 # Other tests, or others' programs, may keep the processor busy.
 settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _towers_checked_once():
+    """The program that checks towers takes seconds to start, and many tests ask about the same."""
+    known, run = {}, known_towers._run
+
+    def remembered(given):
+        key = tuple(known_towers._key(one, "") for one in given)
+        if key not in known:
+            known[key] = run(given)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(known_towers, "_run", remembered)
+        yield
+
+
+@pytest.fixture
+def said(caplog):
+    """Returns what saev has said so far in this test."""
+    caplog.set_level(logging.INFO, "saev")
+    return lambda: "\n".join(r.getMessage() for r in caplog.records if r.name == "saev")
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +60,15 @@ def activations(tmp_path_factory):
         "pooled": vectors[600:1200, :10],
     }
     return write_activations(tmp_path_factory.mktemp("a") / "vit", streams, absent=(3, 580))
+
+
+@pytest.fixture
+def saving(tmp_path, monkeypatch):
+    """Trainings in this process save their state after every step."""
+    from trained import write_plan
+
+    for name, value in write_plan(tmp_path / "plan.json", state_seconds=0).items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,17 @@
 import torch
 
 from saev import sae as saes
+from saev.core.spec import parsed
 from saev.sae.base import unit_rows
+from saev.settings.sae import SAE_SETTINGS, AnySaeSettings
 
 D, N = 12, 40
-SETTINGS = {
-    "topk": {"architecture": "topk", "n_latents": N, "k": 5, "aux_k": 6, "aux_coefficient": 0.5},
-    "relu": {"architecture": "relu", "n_latents": N, "l1": 0.1, "l1_warmup_steps": 10},
-}
+TRAINING = {"tokens": "pooled", "n_latents": N, "batch_size": 8, "epochs": 1.0, "lr": 0.001}
 AUX = {"aux_k": 6, "aux_coefficient": 0.5}
+SETTINGS = {
+    "topk": {**TRAINING, "architecture": "topk", "k": 5, **AUX},
+    "relu": {**TRAINING, "architecture": "relu", "l1": 0.1, "l1_warmup_steps": 10},
+}
 SETTINGS |= {
     "batchtopk": {**SETTINGS["topk"], "architecture": "batchtopk"},
     "matryoshka": {**SETTINGS["topk"], "architecture": "matryoshka", "widths": [10, 25, N]},
@@ -27,8 +30,8 @@ SETTINGS |= {
         "relaxation": 0.5,
     },
     "jumprelu": {
+        **TRAINING,
         "architecture": "jumprelu",
-        "n_latents": N,
         "sparsity": 0.1,
         "sparsity_warmup_steps": 10,
         "bandwidth": 2.0,
@@ -40,10 +43,18 @@ SETTINGS |= {
 SELECTING = [name for name in SETTINGS if "relu" not in name]
 
 
-def make(architecture, d=D, **changes):
+def build(name, d=D, generator=None, **changes):
+    """A dictionary as it starts; of the changes, those that its architecture knows."""
+    given = SETTINGS[name]
+    known = SAE_SETTINGS[given["architecture"]].model_fields.keys()
+    given = given | {key: value for key, value in changes.items() if key in known}
+    return saes.build(parsed(AnySaeSettings, given), d, generator)
+
+
+def make(name, d=D, **changes):
     """A dictionary with no parameter at its initial value."""
     generator = torch.Generator().manual_seed(3)
-    sae = saes.build({**SETTINGS[architecture], **changes}, d, generator)
+    sae = build(name, d, generator, **changes)
     with torch.no_grad():
         for parameter in sae.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))

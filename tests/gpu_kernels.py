@@ -1,4 +1,5 @@
-"""Steps on a GPU and what they are made of, against plain torch and steps on a CPU; runs as `triton_kernels.py` does."""
+"""Steps on a GPU and what they are made of, against plain torch and steps on a CPU; runs as
+`triton_kernels.py` does."""
 
 from contextlib import nullcontext
 
@@ -8,10 +9,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from triton_kernels import DEVICE, close, codes, draw
 
 from saev import sae as saes
+from saev.core.spec import parsed
 from saev.sae import kernels as chosen
 from saev.sae.kernels import cpu, gpu, plain
-from saev.train import read_settings
-from saev.training.trainer import Trainer
+from saev.settings.sae import AnySaeSettings
+from saev.train.trainer import Trainer
 
 EVERY = {
     "topk": {"k": 5},
@@ -25,8 +27,9 @@ EVERY = {
 
 
 def trainer_of(name, monkeypatch, kernel, device):
-    """A trainer of a small dictionary with these kernels, that takes some of its latents for dead."""
-    settings = read_settings(
+    """A trainer of a small dictionary with these kernels, that takes some of its latents for
+    dead."""
+    settings = parsed(AnySaeSettings, 
         {
             "architecture": name.split()[0], "tokens": "pooled", "n_latents": 70, **EVERY[name],
             "aux_k": 9, "aux_coefficient": 0.5, "dead_after": 20, "batch_size": 8, "epochs": 1.0,
@@ -34,8 +37,8 @@ def trainer_of(name, monkeypatch, kernel, device):
         }
     )  # fmt: skip
     monkeypatch.setattr(chosen, "of", lambda _: kernel)
-    sae = saes.build(settings.model_dump(), 33, torch.Generator().manual_seed(0))
-    trainer = Trainer(sae.to(device), settings, n_steps=14, mean=torch.zeros(33).numpy())
+    sae = saes.build(settings, 33, torch.Generator().manual_seed(0))
+    trainer = Trainer(sae.to(device), n_steps=14, mean=torch.zeros(33).numpy())
     trainer.silent[60:] = 20
     return trainer
 
@@ -66,7 +69,8 @@ def test_steps_with_them_equal_steps_on_a_cpu_and_do_not_wait_for_the_device(nam
 
 
 class NoWaiting(TorchDispatchMode):
-    """Refuses what makes the host wait for a GPU's numbers: by name without a GPU, by PyTorch's own check on one."""
+    """Refuses what makes the host wait for a GPU's numbers: by name without a GPU, by PyTorch's own
+    check on one."""
 
     WAITING = (
         "_local_scalar_dense", "nonzero", "masked_select", "bincount", "repeat_interleave", "unique"

@@ -1,4 +1,4 @@
-"""A copy of the project with tiny pictures and a tiny tower, in which the real workflow runs in seconds."""
+"""A copy of the project with tiny images and a tiny tower: the real workflow runs in seconds."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parent.parent
 TREE = ("Snakefile", "rules", "saev", "demo", "envs", "profiles", "pyproject.toml")
+VOLATILE = {".plans", ".state", ".verified", "baselines", "runs"}
 COLOURS = {"cat": "#c33", "dog": "#3a3", "spider": "#33c"}
 
 TOWER = {
@@ -67,12 +68,13 @@ def config() -> dict:
             {"images": "pets", "vit": "tiny", "sae": "cls", "analysis": "named"},
             {"images": "pets", "vit": "tiny", "sae": "patches", "analysis": "named"},
         ],
-        "compute": {"threads": 1, "workers": 1, "wandb": "disabled"},
+        # A training of a second has states to resume from too.
+        "compute": {"threads": 1, "workers": 1, "wandb": "disabled", "state_seconds": 0.05},
     }
 
 
 def draw_pictures(folder: Path, n: int = 300) -> list[str]:
-    """Draw ``n`` small pictures of three kinds; return their keys."""
+    """Draw ``n`` small images of three kinds; return their keys."""
     rng = np.random.default_rng(0)
     keys = []
     for i in range(n):
@@ -110,11 +112,6 @@ class Project:
                 shutil.copytree(source, folder / name, ignore=ignore)
             else:
                 shutil.copy(source, folder / name)
-        # A training of a second has states to resume from too.
-        trainer = folder / "saev/training/fit.py"
-        text = trainer.read_text()
-        assert "STATE_SECONDS = 20.0" in text
-        trainer.write_text(text.replace("STATE_SECONDS = 20.0", "STATE_SECONDS = 0.05"))
         keys = draw_pictures(folder / "pictures", n_images)
         rows = [f"{key},{'north' if i % 2 else 'south'}" for i, key in enumerate(keys)]
         (folder / "sites.csv").write_text("\n".join(["path,site", *rows]) + "\n")
@@ -181,7 +178,8 @@ class Project:
             for path in sorted(base.rglob("*"))
             if path.is_file()
             and path.name != "run.json"
-            and not {".plans", ".state", "runs"} & set(path.relative_to(base).parts)
+            and path.suffix not in (".done", ".made")  # they name the code
+            and not VOLATILE & set(path.relative_to(base).parts)
         }
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the recording share: a tiny tower, pictures, and the two commands."""
+"""What the tests of the recording share: a tiny tower, images, and the two commands."""
 
 import json
 from io import BytesIO
@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from saev import activations, images
-from saev.artifacts.activations import Activations
+from saev.activations import __main__ as activations
+from saev.activations.artifact import Activations
+from saev.images import __main__ as images
 
 TINY = {
     "embed_dim": 16,
@@ -32,7 +33,7 @@ def write_config(folder: Path) -> str:
 
 
 def write_pictures(folder: Path, n: int, seed: int = 0, size: tuple[int, int] = (36, 33)) -> None:
-    """Write ``n`` pictures, each of its own colour and noise, in two subfolders."""
+    """Write ``n`` images, each of its own colour and noise, in two subfolders."""
     for i in range(n):
         path = folder / "ab"[i % 2] / f"{i:04}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,9 +74,13 @@ def record(listed: Path, out: Path, vit: dict, shards: range, threads: int = 1) 
     return Activations(out, verify="sha256")
 
 
-def plan(path: Path, **compute: object) -> Path:
-    """Write a plan with settings of the machine; its path goes into $SAEV_PLAN."""
-    path.write_text(json.dumps({"compute": compute}))
+def plan(path: Path, on_bad_image: dict[str, str], **compute: object) -> Path:
+    """Write a plan with settings of the machine, and what to do with bad images by their directory.
+
+    Its path goes into $SAEV_PLAN.
+    """
+    images = {name: {"loose": {"on_bad_image": what}} for name, what in on_bad_image.items()}
+    path.write_text(json.dumps({"compute": compute, "components": {"images": images}}))
     return path
 
 
@@ -84,13 +89,13 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         str(p.relative_to(folder)): p.read_bytes()
         for p in sorted(folder.rglob("*"))
-        if p.is_file() and p.name != "run.json" and "runs" not in p.parts
+        if p.is_file() and p.name != "run.json" and not {"runs", ".verified"} & set(p.parts)
     }
 
 
 def spoil(pictures, rows):
-    """Make the pictures of ``rows`` unreadable, each in another way."""
-    from saev.sources.folder import list_folder
+    """Make the images of ``rows`` unreadable, each in another way."""
+    from saev.images.sources.folder import list_folder
 
     keys = list_folder(pictures).keys
     whole = BytesIO()

@@ -1,4 +1,4 @@
-"""Makes sealed activations without pictures or a tower, in the format of the `activations` stage."""
+"""Makes sealed activations without images or a tower, in the format of the `activations` stage."""
 
 from pathlib import Path
 
@@ -7,17 +7,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
-from saev.artifacts import activations as names
-from saev.artifacts.activations import ALL_SHARDS
-from saev.artifacts.meta import write_meta
-from saev.blocks import BLOCK
-from saev.files import file_entry, sha256_bytes, write_json
+from saev.activations import artifact as names
+from saev.activations.artifact import ALL_SHARDS
+from saev.core.blocks import BLOCK
+from saev.core.files import file_entry, sha256_bytes, write_json
+from saev.core.meta import write_meta
 
 STORED = {"float16": np.float16, "float32": np.float32, "bfloat16": np.uint16}
 
 
 def store(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Convert float32 to what is stored (bfloat16 by cutting off, which is exact for small integers)."""
+    """Convert float32 to what is stored (bfloat16 by cutting off, which is exact for small
+    integers)."""
     if dtype == "bfloat16":
         return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
     return values.astype(STORED[dtype])
@@ -99,7 +100,8 @@ def write_activations(
 
 
 def encoded(folder: str | Path, **options) -> Path:
-    """Activations that hold their own row and patch: [row, patch, 0, 0] in float32, 600 images of 3."""
+    """Activations that hold their own row and patch: [row, patch, 0, 0] in float32, 600 images of
+    3."""
     values = np.zeros((600, 3, 4))
     values[..., 0] = np.arange(600)[:, None]
     values[..., 1] = np.arange(3)
@@ -116,7 +118,8 @@ def _layer(name: str) -> int:
 
 
 def _flat(values: np.ndarray) -> np.ndarray:
-    """(vectors, d) float64; what isn't finite counts as 0, so that tests can make bad activations."""
+    """(vectors, d) float64; what isn't finite counts as 0, so that tests can make bad
+    activations."""
     flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
     return np.where(np.isfinite(flat), flat, 0)
 

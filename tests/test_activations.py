@@ -1,4 +1,4 @@
-"""Recording, sealing and reading activations: values, bad pictures, bytes."""
+"""Recording, sealing and reading activations: values, bad images, bytes."""
 
 import json
 import os
@@ -23,13 +23,15 @@ from recording import (
     write_pictures,
 )
 
-from saev import activations
-from saev.artifacts.activations import Activations, Stream, to_float32
-from saev.artifacts.images import Images
-from saev.decode import open_rgb
-from saev.errors import UserError
+from saev.activations import __main__ as activations
+from saev.activations import recording as recording_code
+from saev.activations.artifact import Activations, Stream, to_float32
+from saev.activations.towers.tower import load_tower
+from saev.core.errors import UserError
+from saev.core.files import sha256_file
+from saev.images.artifact import Images
+from saev.images.decode import open_rgb
 from saev.settings.vit import VitSettings
-from saev.vit import load_tower
 
 N = 600
 ABSENT = (0, 3, 255, 256, 599, *range(300, 340))
@@ -37,11 +39,11 @@ ABSENT = (0, 3, 255, 256, 599, *range(300, 340))
 
 @pytest.fixture(scope="module")
 def skipped(tmp_path_factory):
-    """A recording of 600 pictures in three shards, of which 45 can't be read."""
+    """A recording of 600 images in three shards, of which 45 can't be read."""
     folder = tmp_path_factory.mktemp("skipped")
     write_pictures(folder / "pics", N)
     spoil(folder / "pics", ABSENT)
-    listed = list_images(folder / "pics", folder / "p-1")
+    listed = list_images(folder / "pics", folder / "p-1", on_bad_image="skip")
     path = plan(folder / "plan.json", on_bad_image={"p-1": "skip"}, device="cpu", workers=2)
     os.environ["SAEV_PLAN"] = str(path)
     vit = settings(folder)
@@ -57,7 +59,7 @@ PRESENT = np.setdiff1d(np.arange(N), ABSENT)
 
 @pytest.fixture(scope="module")
 def expected(skipped):
-    """Activations of each picture, opened and run by itself beside seven copies: by stream."""
+    """Activations of each image, opened and run by itself beside seven copies: by stream."""
     tower = load_tower(VitSettings.model_validate_json(json.dumps(skipped.vit)))
     images = Images(skipped.listed)
     found = {s.name: {} for s in tower.streams}
@@ -71,7 +73,7 @@ def expected(skipped):
     return found
 
 
-def test_every_row_holds_the_activations_of_its_own_picture(skipped, expected):
+def test_every_row_holds_the_activations_of_its_own_image(skipped, expected):
     for stream in skipped.acts.streams.values():
         rows, values = skipped.acts.read(stream, 0, N)
         assert rows.tolist() == PRESENT.tolist()
@@ -107,8 +109,8 @@ def test_taking_an_absent_row_is_refused(skipped, row):
         skipped.acts.take(skipped.acts.stream(None, "pooled"), np.array([1, row]))
 
 
-def test_records_tell_size_crop_digest_and_reason_of_every_picture(skipped):
-    from saev.files import sha256_bytes
+def test_records_tell_size_crop_digest_and_reason_of_every_image(skipped):
+    from saev.core.files import sha256_bytes
 
     table = pq.read_table(skipped.listed / "v-1" / "images.parquet")
     records = table.to_pylist()
@@ -174,19 +176,19 @@ def test_workers_threads_and_shards_change_no_value(skipped, tmp_path, monkeypat
     assert statistics == reference["stats.safetensors"]
 
 
-def test_all_bad_pictures_of_a_shard_are_listed_with_the_way_to_skip_them(skipped, tmp_path):
+def test_all_bad_images_of_a_shard_are_listed_with_the_way_to_skip_them(skipped, tmp_path):
     common = arguments(skipped.listed, tmp_path / "v-1", skipped.vit)
     with pytest.raises(UserError) as caught:
         activations.main(["record", *common, "--shard", "1"])
     message = str(caught.value)
     for row in ABSENT:
         assert (f"(row {row})" in message) == (256 <= row < 512)
-    assert "41 of the pictures 256 to 511" in message
+    assert "41 of the images 256 to 511" in message
     assert "images.p.on_bad_image to skip" in message
     assert not list((tmp_path / "v-1").glob("shards/*"))
 
 
-def test_a_picture_that_changed_since_it_was_listed_is_bad(tmp_path):
+def test_an_image_that_changed_since_it_was_listed_is_bad(tmp_path):
     write_pictures(tmp_path / "pics", 3)
     listed = list_images(tmp_path / "pics", tmp_path / "p-1")
     (tmp_path / "pics" / "a" / "0000.png").write_bytes(b"other")
@@ -200,7 +202,7 @@ def test_a_picture_that_changed_since_it_was_listed_is_bad(tmp_path):
 def test_every_stored_type_reads_back_what_torch_rounds_to(tmp_path, dtype):
     values = torch.randn(5, 7, generator=torch.manual_seed(0))
     stream = Stream("pooled", 7, 1, "pooled", None)
-    stored = activations.stored(values, dtype, stream, list(range(5)))
+    stored = recording_code.stored(values, dtype, stream, list(range(5)))
     assert np.array_equal(
         to_float32(stored, dtype), values.to(getattr(torch, dtype)).float().numpy()
     )
@@ -210,18 +212,18 @@ def test_values_that_the_type_cannot_hold_are_refused_with_stream_row_and_remedy
     stream = Stream("layer-03.cls", 2, 1, "cls", 3)
     values = torch.tensor([[1.0, 2.0], [70_000.0, 0.0]])
     with pytest.raises(UserError, match=r"70,000 of layer-03\.cls, row 9,.*set dtype to float32"):
-        activations.stored(values, "float16", stream, [4, 9])
-    assert activations.stored(values, "bfloat16", stream, [4, 9]).dtype == np.uint16
+        recording_code.stored(values, "float16", stream, [4, 9])
+    assert recording_code.stored(values, "bfloat16", stream, [4, 9]).dtype == np.uint16
     with pytest.raises(UserError, match=r"NaN or infinite values \(layer-03\.cls, row 9\)"):
-        activations.stored(values.log(), "float32", stream, [4, 9])
+        recording_code.stored(values.log(), "float32", stream, [4, 9])
 
 
 def test_a_disk_that_is_too_small_is_found_before_recording(skipped, tmp_path, monkeypatch):
     usage = SimpleNamespace(free=10**6)
-    monkeypatch.setattr("saev.activations.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("saev.activations.recording.shutil.disk_usage", lambda path: usage)
     common = arguments(skipped.listed, tmp_path / "v-1", skipped.vit)
     with pytest.raises(
-        UserError, match=r"67\.\d MB are needed for the 600 pictures.* 1\.0 MB are free"
+        UserError, match=r"67\.\d MB are needed for the 600 images.* 1\.0 MB are free"
     ):
         activations.main(["record", *common, "--shard", "0"])
     assert not (tmp_path / "v-1").exists()
@@ -242,7 +244,7 @@ def test_a_truncated_shard_is_found_by_seal_and_by_the_reader(skipped, tmp_path,
         activations.main(["seal", *arguments(out.parent, out, skipped.vit)])
     acts = Activations(out)
     acts.read(acts.streams[name], 0, 256)
-    with pytest.raises(UserError, match="isn't what was sealed"):
+    with pytest.raises(UserError, match="has changed since it was sealed"):
         acts.read(acts.streams[name], 0, 257 + 3)
 
 
@@ -283,13 +285,18 @@ def test_seal_refuses_missing_shards_other_listings_and_lost_rows(skipped, tmp_p
     shifted = np.load(rows)
     shifted[-1] -= 1
     np.save(rows, shifted)
+    with pytest.raises(UserError, match=r"shard-00001\.rows\.npy has another SHA-256"):
+        activations.main(["seal", *common])
+    (entry,) = (e for e in held["files"] if e["name"] == "rows/shard-00001.rows.npy")
+    entry |= {"bytes": rows.stat().st_size, "sha256": sha256_file(rows)}
+    sidecar.write_text(json.dumps(held))
     with pytest.raises(UserError, match="disagree"):
         activations.main(["seal", *common])
 
 
-def test_seal_warns_of_a_dimension_that_holds_most_of_the_variance(capsys):
-    from saev.seal import _sanity, _warn
-    from saev.statistics import Moments
+def test_seal_says_which_dimension_holds_most_of_the_variance():
+    from saev.activations.moments import Moments
+    from saev.activations.seal import _sanity
 
     vectors = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
     vectors[:, 2] *= 30
@@ -297,5 +304,3 @@ def test_seal_warns_of_a_dimension_that_holds_most_of_the_variance(capsys):
     figures = _sanity(Moments.of(vectors))
     assert figures["n_constant_dimensions"] == 1
     assert figures["top_dimension"] == 2
-    _warn(Stream("layer-00.cls", 4, 1, "cls", 0), figures)
-    assert "dimension 2 holds 100% of the variance" in capsys.readouterr().err

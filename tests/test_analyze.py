@@ -11,9 +11,9 @@ import torch
 from analysed import RELU, TOPK, Case, some_labels, vectors
 from safetensors.numpy import load_file
 
-from saev.analysis.baseline import sample
-from saev.artifacts.analysis import Analysis
-from saev.blocks import held_out_mask
+from saev.analyze.artifact import Analysis
+from saev.analyze.baseline import sample
+from saev.core.blocks import held_out_mask
 
 ABSENT = (0, 7, 300, 511)
 CASES = [(0, TOPK), (5, TOPK), (0, RELU), (3, RELU)]

@@ -14,17 +14,18 @@ from analysed import TOPK, Case, cycling, some_labels, vectors, write_label_tabl
 from safetensors.numpy import load_file
 from synthetic import write_activations
 
-from saev import metrics
-from saev.analysis.counts import Run
-from saev.analysis.figures import entropy_top, label_figures, purity_top
-from saev.analysis.histogram import BINS, EDGES, bin_of
-from saev.analysis.mapped import release
-from saev.analysis.merge import write_merged
-from saev.analysis.parts import write_part
-from saev.artifacts.activations import Activations
-from saev.artifacts.analysis import PART, n_parts
-from saev.blocks import BLOCK
-from saev.errors import UserError
+from saev.activations.artifact import Activations
+from saev.analyze.artifact import PART, n_parts
+from saev.analyze.counts import PairCounts
+from saev.analyze.figures import chance_of, chance_of_either, entropy_top, label_figures, purity_top
+from saev.analyze.histogram import BINS, EDGES, bin_of
+from saev.analyze.mapped import release
+from saev.analyze.merge import write_merged
+from saev.analyze.parts import write_part
+from saev.core import metrics
+from saev.core.blocks import BLOCK
+from saev.core.errors import UserError
+from saev.settings.analysis import AnalysisResolved
 
 ABSENT = (0, 7, 300, 511)
 
@@ -106,10 +107,14 @@ def test_bins_are_those_of_a_search_also_at_the_edges_and_beyond():
 
 def test_entropy_and_purity_of_counts_worked_out_by_hand():
     # Latent 0: 9 of label 0 and 3 of label 2; latent 2: 5 of label 1.
-    run = Run(np.array([0, 2, 7]), np.array([9, 3, 5]), 3)
-    found = label_figures([run], 4, 3)
-    assert np.isnan(label_figures([Run(np.array([0]), np.array([9]), 3)], 1, 3).purity).all()
-    assert label_figures([Run(np.array([0]), np.array([10]), 3)], 1, 3).purity.tolist() == [1]
+    run = PairCounts(np.array([0, 2, 7]), np.array([9, 3, 5]), 3)
+    found = label_figures([run], 4, np.array([9, 9, 9]))
+    assert np.isnan(
+        label_figures([PairCounts(np.array([0]), np.array([9]), 3)], 1, np.array([9, 9, 9])).purity
+    ).all()
+    assert label_figures(
+        [PairCounts(np.array([0]), np.array([10]), 3)], 1, np.array([10, 9, 9])
+    ).purity.tolist() == [1]
     assert found.support.tolist() == [12, 0, 5, 0]
     assert found.purity[0] == 0.75
     assert found.entropy[0] == pytest.approx(0.5623351446188083 / 1.0986122886681098)
@@ -135,7 +140,12 @@ def test_the_number_of_parts_covers_all_images():
 
 def run_cli(case, *arguments, threads=1):
     command = [sys.executable, "-m", "saev.analyze", *map(str, arguments), "--out", str(case.out)]
-    command += ["--spec", json.dumps({"settings": case.settings}), "--threads", str(threads)]
+    command += [
+        "--spec",
+        json.dumps({"settings": case.settings.essential()}),
+        "--threads",
+        str(threads),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
@@ -143,7 +153,7 @@ def run_cli(case, *arguments, threads=1):
 @pytest.mark.slow
 def test_the_command_line_makes_the_same_files_and_says_errors_in_a_line(tmp_path):
     case = Case(tmp_path, vectors(600, patches=3), some_labels(600))
-    common = ("--sae", case.sae, "--activations", case.activations, "--labels", case.table)
+    common = ("--sae", case.sae, "--activations", case.activations)
     assert run_cli(case, "part", *common, "--part", 0).returncode == 0
     done = run_cli(case, "merge", *common, "--n-parts", 1)
     assert done.returncode == 0, done.stderr
@@ -187,7 +197,9 @@ def test_a_part_that_was_killed_and_begun_anew_gives_the_same_bytes(tmp_path):
     assert not (killed.out / "parts/00001.json").exists()
     inputs.activations.read = read
     killed.part(1)
-    write_merged(killed.open(), killed.settings, 3, killed.out, BLOCK)
+    write_merged(
+        killed.open(), killed.settings, AnalysisResolved(), 3, killed.out, killed.out, BLOCK
+    )
     assert killed.results() == whole.results()
 
 
@@ -210,7 +222,7 @@ def test_an_altered_part_is_refused_by_the_merge(tmp_path):
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"totals\.safetensors"):
-        write_merged(case.open(), case.settings, 2, case.out, BLOCK)
+        write_merged(case.open(), case.settings, AnalysisResolved(), 2, case.out, case.out, BLOCK)
 
 
 def test_a_part_of_other_labels_isnt_merged(tmp_path):
@@ -219,7 +231,7 @@ def test_a_part_of_other_labels_isnt_merged(tmp_path):
     write_label_table(case.out, 300, {"kind": cycling(300, "a", "c")})
     case.part(1)
     with pytest.raises(UserError, match="made from other labels_sha256"):
-        write_merged(case.open(), case.settings, 2, case.out, BLOCK)
+        write_merged(case.open(), case.settings, AnalysisResolved(), 2, case.out, case.out, BLOCK)
 
 
 def test_other_activations_than_those_of_the_training_need_on(tmp_path):
@@ -227,7 +239,7 @@ def test_other_activations_than_those_of_the_training_need_on(tmp_path):
     other = Case(tmp_path / "other", vectors(280, seed=1), {})
     with pytest.raises(UserError, match="trained on other activations"):
         case.open(activations_folder=other.activations, labels=other.table)
-    case.settings = {**case.settings, "on": "other-12345678"}
+    case.settings = case.settings.model_copy(update={"on": "other-12345678"})
     case.activations, case.table, case.values = other.activations, other.table, other.values
     summary = case.analyse()
     assert list(summary["splits"]) == ["other"]
@@ -237,7 +249,7 @@ def test_other_activations_than_those_of_the_training_need_on(tmp_path):
 
 def test_activations_of_another_width_stream_or_tower_are_refused(tmp_path):
     case = Case(tmp_path, vectors(300), {})
-    case.settings = {**case.settings, "on": "other-12345678"}
+    case.settings = case.settings.model_copy(update={"on": "other-12345678"})
 
     def refused(folder, streams, match, **weights):
         path = write_activations(tmp_path / folder, streams)
@@ -249,7 +261,7 @@ def test_activations_of_another_width_stream_or_tower_are_refused(tmp_path):
             case.open(activations_folder=path)
 
     refused("width", {"layer-01.cls": vectors(300, d=12)}, "width 12")
-    refused("stream", {"layer-00.cls": vectors(300)}, r"it holds: layer-00\.cls")
+    refused("stream", {"layer-00.cls": vectors(300)}, r"holds only: layer-00\.cls")
     same = {"layer-01.cls": vectors(300, seed=3)}
     refused("tower", same, "weights_sha256 None", weights_sha256="ab" * 32)
 
@@ -297,3 +309,38 @@ def test_pages_of_a_mapped_file_are_given_back_and_can_be_read_again(tmp_path):
     assert before - resident() > 0.9 * values.nbytes
     assert values.sum() == total
     release(np.zeros(3))
+
+
+@pytest.mark.parametrize("sizes", [[100, 100], [150, 40, 10], [20] * 10])
+@pytest.mark.parametrize("n", [3, 12, 60])
+def test_shuffled_labels_seldom_beat_their_chance(sizes, n):
+    rng, images = np.random.default_rng(0), np.array(sizes)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    counts = np.array(
+        [np.bincount(rng.choice(labels, n, False), minlength=len(sizes)) for _ in range(2000)]
+    )
+    top, largest = counts.argmax(1), counts.max(1)
+    chance = chance_of(largest / n, np.full(2000, n), images[top] / 200, len(sizes))
+    for bound in (0.3, 0.1, 0.01):
+        assert (chance < bound).mean() <= bound
+
+
+def test_a_label_that_a_latent_prefers_beats_chance_and_one_that_all_images_have_does_not():
+    rare, common = chance_of(np.array([1.0, 0.6]), np.array([12, 200]), np.array([0.1, 0.55]), 10)
+    assert rare == pytest.approx(10 * 0.1**12)
+    assert common > 0.9
+    alone = chance_of(np.array([1.0]), np.array([500]), np.array([1.0]), 1)
+    below = chance_of(np.array([0.2]), np.array([500]), np.array([0.3]), 3)
+    assert alone == below == 1
+
+
+def test_a_latent_whose_top_images_alone_have_a_label_beats_chance_too():
+    images, top = np.array([150, 850]), np.array([0, 0, -1])
+    codes = np.array([[0] * 16, [0] * 3 + [1] * 13, [-1] * 16])
+    everywhere = chance_of(np.array([0.15]), np.array([1000]), np.array([0.15]), 2)[0]
+    found = chance_of_either(np.array([everywhere, everywhere, np.nan]), codes, top, images)
+    assert found[0] == pytest.approx(4 * 0.15**16)
+    assert found[1] == 1
+    assert np.isnan(found[2])
+    by_all = chance_of_either(np.array([1e-9, 1e-9, np.nan]), codes, top, images)
+    assert by_all[1] == pytest.approx(2e-9)

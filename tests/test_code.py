@@ -1,33 +1,33 @@
 """The digest of a stage's code: what changes it, what doesn't, and which modules lie in it."""
 
+import json
+import re
 import shutil
 import subprocess
+import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from saev.code import ROOT, closure, code_digest
+from saev.workflow import hashes
+from saev.workflow.digests import ROOT, closure, module_digest, sources_digest
 
-STAGES = {
-    "images": "saev.images",
-    "activations": "saev.activations",
-    "train": "saev.train",
-    "analyze": "saev.analyze",
-    "dashboard": "saev.dashboard.__main__",
-}
+STAGES = ("images", "activations", "train", "compare", "analyze", "dashboard")
 # What must never be in a stage's closure: a change there would rerun the stage for nothing.
+TOWERS = "saev.activations.towers"
 FORBIDDEN = {
-    "images": ["saev.vit", "saev.activations", "saev.sae", "saev.train", "saev.analyze"],
+    "images": ["saev.activations", "saev.sae", "saev.train", "saev.analyze"],
     "activations": ["saev.sae", "saev.train", "saev.analyze", "saev.dashboard"],
-    "train": ["saev.vit", "saev.activations", "saev.analyze", "saev.dashboard", "saev.decode"],
-    "analyze": ["saev.vit", "saev.activations", "saev.train", "saev.dashboard"],
-    "dashboard": ["saev.vit", "saev.activations", "saev.train", "saev.analyze"],
+    "train": [TOWERS, "saev.analyze", "saev.dashboard", "saev.images.decode"],
+    "compare": [TOWERS, "saev.analyze", "saev.dashboard"],
+    "analyze": [TOWERS, "saev.dashboard"],
+    "dashboard": [TOWERS],
 }
-EVERYWHERE = {
-    *("saev.settings.config", "saev.plan", "saev.code", "saev.check", "saev.cli"),
-    *("saev.door", "saev.explorer"),
-    "saev.housekeeping",
-}
+EVERYWHERE = {"saev.settings.config", "saev.workflow", "saev.tools", "saev.api"}
 
 
 @pytest.fixture
@@ -45,12 +45,12 @@ def package(tmp_path):
 
 
 def changed(package: Path, name: str, old: str, new: str) -> bool:
-    before = code_digest("saev.train", package)
+    before = module_digest("saev.train", package)
     path = package / "saev" / name
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    return code_digest("saev.train", package) != before
+    return module_digest("saev.train", package) != before
 
 
 def test_the_closure_holds_lazy_and_relative_imports(package):
@@ -93,6 +93,15 @@ def test_a_statement_in_any_imported_module_changes_it(package, name, old, new):
     assert changed(package, name, old, new)
 
 
+@pytest.mark.parametrize("name", ["__repr__", "_repr_html_"])
+def test_how_an_object_looks_changes_nothing(package, name):
+    methods = f"class C:\n    y = 1\n\n    def {name}(self):\n        return 'c'\n"
+    assert not changed(package, "common.py", "X = 1", "X = 1")
+    (package / "saev/common.py").write_text(f"X = 1\n\n\n{methods}")
+    assert not changed(package, "common.py", "'c'", "'d'")
+    assert changed(package, "common.py", f"def {name}", "def other")
+
+
 @pytest.mark.parametrize("test", ["TYPE_CHECKING", "typing.TYPE_CHECKING"])
 def test_what_only_type_checkers_import_is_not_in_the_closure(package, test):
     (package / "saev/typed.py").write_text("Z = 1\n")
@@ -109,11 +118,12 @@ def test_swapped_operands_are_told_apart(package):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_no_other_stage(stage):
-    modules = list(closure(STAGES[stage]))
+    modules = list(closure(f"saev.{stage}.__main__"))
+    others = [f"saev.{other}.__main__" for other in STAGES if other != stage]
     wrong = [
         module
         for module in modules
-        for name in [*FORBIDDEN[stage], *EVERYWHERE]
+        for name in [*FORBIDDEN[stage], *EVERYWHERE, *others]
         if module == name or module.startswith(f"{name}.")
     ]
     assert wrong == []
@@ -121,8 +131,10 @@ def test_a_stage_depends_on_no_other_stage(stage):
 
 @pytest.mark.slow
 def test_the_digest_is_the_same_in_every_python_version():
-    seen = {code_digest("saev.stage")}
-    command = "from saev.code import code_digest; print(code_digest('saev.stage'))"
+    seen = {module_digest("saev.core.files")}
+    command = (
+        "from saev.workflow.digests import module_digest; print(module_digest('saev.core.files'))"
+    )
     candidates = [shutil.which(f"python3.{minor}") for minor in range(11, 15)]
     candidates += [str(p) for p in Path.home().glob(".pyenv/versions/3.1[1-9]*/bin/python")]
     for python in filter(None, candidates):
@@ -134,13 +146,53 @@ def test_the_digest_is_the_same_in_every_python_version():
     assert len(seen) == 1
 
 
-def test_the_pins_of_the_environment_file_are_those_of_the_project():
-    import tomllib
+def project_requirements() -> dict[str, list[Requirement]]:
+    """Requirements of pyproject.toml: those of the package ("") and those of each extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    kinds = {"": project["dependencies"], **project["optional-dependencies"]}
+    return {kind: [Requirement(line) for line in lines] for kind, lines in kinds.items()}
 
-    import yaml
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+def pins() -> dict[str, str]:
+    """Version of each package in constraints.txt, by its normalised name."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    found = [re.fullmatch(r"([\w.-]+)==([\w.]+)", line) for line in lines]
+    assert all(found), "constraints.txt holds a line that is no exact pin"
+    return {canonicalize_name(match[1]): match[2] for match in found}
+
+
+@pytest.mark.parametrize("kind", project_requirements())
+def test_every_range_of_the_project_has_a_floor_and_holds_the_pin(kind):
+    pinned = pins()
+    for needed in project_requirements()[kind]:
+        assert any(one.operator == ">=" for one in needed.specifier), f"{needed} has no floor"
+        assert needed.specifier.contains(pinned[canonicalize_name(needed.name)]), needed
+
+
+def test_the_environment_file_holds_the_pins_of_the_package_and_of_the_demo():
+    needed = [one.name for kind in ("", "demo") for one in project_requirements()[kind]]
     environment = yaml.safe_load((ROOT / "envs/saev.yaml").read_text())
-    assert environment["dependencies"][-1]["pip"] == project
-    constraints = (ROOT / "constraints.txt").read_text().lower().replace("_", "-").splitlines()
-    assert [pin for pin in project if pin.lower().replace("_", "-") not in constraints] == []
+    assert environment["dependencies"][-1]["pip"] == [
+        f"{name}=={pins()[canonicalize_name(name)]}" for name in needed
+    ]
+
+
+def test_digests_of_code_are_remembered_until_a_file_of_code_changes(tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(hashes, "module_digest", lambda name: looked.append(name) or f"of {name}")
+    for state, told in (("a", 1), ("a", 1), ("b", 2)):
+        monkeypatch.setattr(hashes, "sources_digest", partial(str, state))
+        memory = hashes.Hashes(tmp_path / "hashes.json")
+        assert memory.module("demo.openmoji") == "of demo.openmoji"
+        memory.save()
+        assert len(looked) == told
+        assert len(json.loads((tmp_path / "hashes.json").read_bytes())) == 1
+
+
+def test_the_memory_of_digests_sees_every_file_of_code(tmp_path):
+    (tmp_path / "saev/core").mkdir(parents=True)
+    seen = set()
+    for name, text in (("core/a.py", ""), ("core/a.py", "1"), ("core/b.js", "1"), ("b.py", "1")):
+        (tmp_path / "saev" / name).write_text(text)
+        seen.add(sources_digest(tmp_path))
+    assert len(seen) == 4

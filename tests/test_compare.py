@@ -5,8 +5,9 @@ import json
 import pytest
 from project import Project
 
-from saev.compare import compare, main, read_curve, sentence
-from saev.errors import UserError
+from saev.compare.__main__ import compare, main, read_curve, sentence
+from saev.core.errors import UserError
+from saev.core.meta import altered_files, read_meta, write_meta
 from saev.settings.references import ReferenceSettings
 
 
@@ -51,29 +52,44 @@ def test_steps_before_the_first_that_counts_are_passed_over():
 
 
 def test_curves_without_a_common_step_or_figure_are_refused_with_what_they_hold():
-    with pytest.raises(UserError, match=r"'loss' is at no common step.*steps 10 to 20 with nmse"):
+    with pytest.raises(UserError, match=r"both curves have 'loss'.*steps 10 to 20 with nmse"):
         compare(lines(nmse=[1.0, 0.5]), lines(loss=[1.0, 0.5]), settings(loss=0.1))
 
 
 def test_a_file_that_is_no_curve_is_refused_by_line(tmp_path):
     path = tmp_path / "old.jsonl"
     path.write_text('{"step": 1}\n{"loss": 2}\n')
-    with pytest.raises(UserError, match="line 2: not an object with a step"):
+    with pytest.raises(UserError, match="line 2 isn't an object with a step"):
         read_curve(path)
     with pytest.raises(UserError, match="no curve"):
         read_curve(tmp_path / "absent")
 
 
-def test_verdict_and_picture_are_written_and_the_words_say_both(tmp_path, capsys):
-    ours, old, out = tmp_path / "train.jsonl", tmp_path / "old.jsonl", tmp_path / "out"
+def test_verdict_and_plot_are_written_and_the_words_say_both(tmp_path, capsys):
+    trained, old, out = tmp_path / "sae-1", tmp_path / "old.jsonl", tmp_path / "out"
+    ours = trained / "train.jsonl"
+    trained.mkdir()
     for path, value in ((ours, 0.5), (old, 0.4)):
         path.write_text("".join(f'{{"step": {s}, "nmse": {value}}}\n' for s in (1, 2)))
+    write_meta(
+        trained,
+        stage="train",
+        name="sae-1",
+        settings={},
+        inputs={},
+        summary={},
+        files=["train.jsonl"],
+    )
     spec = json.dumps({"settings": {"curve": str(old), "tolerance": {"nmse": 0.1}}})
-    main(["curves", "--spec", spec, "--curve", str(ours), "--out", str(out)])
+    main(["curves", "--spec", spec, "--sae", str(trained), "--out", str(out)])
+    meta, _ = read_meta(out, "compare")
+    assert meta["summary"]["agrees"] is False
+    assert altered_files(out, meta["files"], deep=True) == []
+    assert json.loads((out / "run.json").read_text())["stage"] == "compare"
     verdict = json.loads((out / "verdict.json").read_text())
     assert verdict["agrees"] is False
     assert "doesn't follow" in sentence(verdict)
-    assert "nmse: out of 0.1 from step 1, at most 0.25 off" in sentence(verdict)
+    assert "nmse: outside 0.1 from step 1, at most 0.25 off" in sentence(verdict)
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(SystemExit) as stopped:
         main(["verdict", str(out / "verdict.json")])

@@ -1,4 +1,4 @@
-"""The pages: pictures as the model saw them, data as it is, and markup that does nothing."""
+"""The pages: images as the model saw them, data as it is, and markup that does nothing."""
 
 import json
 import re
@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from saev.artifacts import dashboard as names
-from saev.artifacts.activations import Activations
-from saev.artifacts.images import Images
-from saev.artifacts.meta import META
-from saev.dashboard.build import page
-from saev.dashboard.data import column, embedded, packed, rounded, script, unpacked
-from saev.dashboard.pictures import make_pictures, thumbnail
-from saev.decode import Geometry, open_rgb
-from saev.errors import UserError
+from saev.activations.artifact import Activations
+from saev.core.errors import UserError
+from saev.core.meta import META
+from saev.dashboard import artifact as names
+from saev.dashboard.page import page
+from saev.dashboard.scripts import column, embedded, packed, rounded, script, unpacked
+from saev.dashboard.thumbnails import make_thumbnails, thumbnail
+from saev.images.artifact import Images
+from saev.images.decode import Geometry, open_rgb
 
 
 def assigned(text):
@@ -52,17 +52,18 @@ def test_a_template_is_filled_once_even_if_the_data_names_its_slots():
     assert "gallery({" in text
 
 
-def test_a_thumbnail_is_the_crop_of_the_picture():
-    picture = Image.new("RGB", (300, 200), "red")
-    picture.paste("blue", (50, 0, 250, 200))
-    small = thumbnail(picture, (50.0, 0.0, 250.0, 200.0))
+def test_a_thumbnail_is_the_crop_of_the_image():
+    image = Image.new("RGB", (300, 200), "red")
+    image.paste("blue", (50, 0, 250, 200))
+    small = thumbnail(image, (50.0, 0.0, 250.0, 200.0))
     assert small.size == (160, 160)
     assert np.asarray(small).reshape(-1, 3).min(axis=0).tolist() == [0, 0, 255]
     assert np.asarray(small).reshape(-1, 3).max(axis=0).tolist() == [0, 0, 255]
 
 
-def test_a_thumbnail_of_a_turned_picture_is_the_part_that_the_model_saw(tmp_path):
-    # Stored lying on its side, 200 × 300; EXIF says to turn it by a quarter: a person sees 300 × 200.
+def test_a_thumbnail_of_a_turned_image_is_the_part_that_the_model_saw(tmp_path):
+    # Stored lying on its side, 200 × 300; EXIF says to turn it by a quarter: a person sees 300 ×
+    # 200.
     seen = Image.new("RGB", (300, 200), "red")
     seen.paste("blue", (50, 0, 250, 200))
     seen.paste("lime", (50, 0, 150, 100))  # the upper left quarter of the square in the middle
@@ -71,21 +72,21 @@ def test_a_thumbnail_of_a_turned_picture_is_the_part_that_the_model_saw(tmp_path
     path = tmp_path / "turned.png"
     seen.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
     geometry = Geometry(32, "shortest", 32, "bicubic", (0, 0, 0), (1, 1, 1), 16, (2, 2))
-    picture = open_rgb(path)
-    small = np.asarray(thumbnail(picture, geometry.crop(*picture.size)))
+    image = open_rgb(path)
+    small = np.asarray(thumbnail(image, geometry.crop(*image.size)))
     assert small.shape == (160, 160, 3)
     assert (small[4:72, 4:72] == [0, 255, 0]).all()
     assert (small[4:-4, 88:] == [0, 0, 255]).all()
     assert (small[88:] == [0, 0, 255]).all()
-    model = geometry.pixels(picture)
+    model = geometry.pixels(image)
     assert model[4, 4].tolist() == [0, 255, 0]
     assert model[28, 28].tolist() == [0, 0, 255]
 
 
-def test_a_picture_that_is_padded_keeps_its_shape_within_the_square():
+def test_an_image_that_is_padded_keeps_its_shape_within_the_square():
     geometry = Geometry(32, "longest", 32, "bicubic", (0, 0, 0), (1, 1, 1), 16, (2, 2))
-    picture = Image.new("RGB", (100, 50), "white")
-    small = np.asarray(thumbnail(picture, geometry.crop(*picture.size)))
+    image = Image.new("RGB", (100, 50), "white")
+    small = np.asarray(thumbnail(image, geometry.crop(*image.size)))
     assert small.shape == (160, 160, 3)
     assert (small[80] == 255).all()
     assert (small[:30] == 0).all()
@@ -98,10 +99,10 @@ def test_packed_bytes_come_back(values, zeros):
     assert (unpacked(packed(whole), len(whole)) == whole).all()
 
 
-def test_pictures_and_heat_maps_lie_in_folders_of_hundreds_at_most():
+def test_images_and_heat_maps_lie_in_folders_of_hundreds_at_most():
     by_folder = {}
     for row in range(0, 300_000, 7):
-        parts = names.picture(row).split("/")
+        parts = names.thumbnail(row).split("/")
         for depth in range(1, len(parts)):
             by_folder.setdefault("/".join(parts[:depth]), set()).add(parts[depth])
     assert max(map(len, by_folder.values())) <= 256
@@ -128,7 +129,8 @@ def blocks(dashboard, name=names.block):
 
 
 def run_stage(folder, vit, dashboard):
-    """Make a dashboard again by the stage's command; return what it printed, and its exit status."""
+    """Make a dashboard again by the stage's command; return what it printed, and its exit
+    status."""
     analysis = dashboard.parent
     arguments = ["--analysis", analysis, "--activations", vit, "--sae", analysis.parent]
     arguments += ["--images", vit.parent, "--out", dashboard, "--threads", "2"]
@@ -150,7 +152,7 @@ def test_the_page_shows_the_top_images_of_the_analysis(copy):
         assert {int(row) for row in block["images"]} == set(shown.tolist())
         for row, (key, animal, _site) in block["images"].items():
             assert key.startswith(f"{animal}/"), row
-            assert (dashboard / names.picture(int(row))).exists()
+            assert (dashboard / names.thumbnail(int(row))).exists()
 
 
 @pytest.mark.slow
@@ -175,7 +177,7 @@ def test_heat_maps_are_largest_at_the_recorded_patch(copy):
 
 
 @pytest.mark.slow
-def test_a_picture_that_has_changed_or_vanished_is_refused_by_name(copy, tmp_path, monkeypatch):
+def test_an_image_that_has_changed_or_vanished_is_refused_by_name(copy, tmp_path, monkeypatch):
     folder, vit = copy
     monkeypatch.chdir(folder)
     images, activations = Images(vit.parent), Activations(vit)
@@ -184,7 +186,7 @@ def test_a_picture_that_has_changed_or_vanished_is_refused_by_name(copy, tmp_pat
     (folder / "pictures" / keys[0]).unlink()
     Image.new("RGB", (44, 36)).save(folder / "pictures" / keys[2])
     with pytest.raises(UserError) as caught:
-        make_pictures(tmp_path / "out", images, activations, images.entries(rows.tolist()), 2)
+        make_thumbnails(tmp_path / "out", images, activations, images.entries(rows.tolist()), 2)
     assert keys[0] in str(caught.value)
     assert f"{keys[2]}: has changed" in str(caught.value)
     assert keys[1] not in str(caught.value)
@@ -207,11 +209,11 @@ def test_a_latent_on_fewer_images_than_places_leaves_them_empty(copy):
 def test_a_dashboard_that_is_made_again_has_the_same_bytes(copy):
     folder, vit = copy
     for dashboard in vit.glob("*/named-*/dashboard"):
-        before = {p: p.read_bytes() for p in dashboard.rglob("*") if p.is_file()}
+        before = {p: p.read_bytes() for p in dashboard.rglob("[!.]*") if p.is_file()}
         shutil.rmtree(dashboard)
         done = run_stage(folder, vit, dashboard)
         assert done.returncode == 0, done.stderr
-        after = {p: p.read_bytes() for p in dashboard.rglob("*") if p.is_file()}
+        after = {p: p.read_bytes() for p in dashboard.rglob("[!.]*") if p.is_file()}
         volatile = dashboard / names.RUN
         assert before.keys() == after.keys()
         assert [p for p in before if before[p] != after[p] and p != volatile] == []
@@ -224,9 +226,10 @@ def test_a_dictionary_that_is_not_the_analysed_one_is_refused(copy):
     dashboard = only(vit.glob("cls-*/named-*/dashboard"))
     meta = dashboard.parent.parent / META
     meta.write_text(meta.read_text().replace('"stage"', ' "stage"', 1))
+    meta.with_name(".train_sae.made").unlink()  # as of a training by hand
     done = run_stage(folder, vit, dashboard)
     assert done.returncode == 1
-    assert "another result of the stage train" in done.stderr
+    assert "wasn't made from the current result of the stage train" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -307,12 +310,56 @@ def test_a_reader_sorts_filters_and_walks_through_latents(copy):
             )
         assert "No latent passes" in browser.run("document.getElementById('cards').textContent")
         browser.open(f"{path.as_uri()}#min=0&label=animal")
+        # A card is named after its label only if shuffled labels hardly ever give such a share.
+        browser.run("figures['label_chance.animal'][2] = 0.01; go({ sort: 'fire_count' })")
+        chance = json.loads(browser.run("JSON.stringify(figures['label_chance.animal'])"))
+        cards = "[...document.querySelectorAll('.card')].map((c) => [c.href, c.innerText])"
+        named = {
+            int(address.rpartition("latent=")[2]): text.split()[0]
+            for address, text in json.loads(browser.run(f"JSON.stringify({cards})"))
+        }
+        for j, name in named.items():
+            label = latents["top_label.animal"][j]
+            assert name == (label if label and chance[j] < 0.01 else "Latent")
+        assert named[2] == "Latent"
+        assert set(named.values()) & {"cat", "dog", "spider"}
+        browser.run("figures['label_chance.animal'][2] = 1.2e-60; go({ latent: 2 })")
+        browser.wait("document.querySelector('dialog[open] canvas') !== null")
+        assert "< 0.01" in browser.run("document.querySelector('dialog table').innerText")
+        dialog = "document.querySelector('dialog')"
+        assert browser.run(f"{dialog}.scrollWidth") <= browser.run(f"{dialog}.clientWidth")
+        browser.press("Escape")
         # Too rare, too weak, too few labelled images: one latent each.
         browser.run("figures.fire_count[3] = 0.5e-4 * about.summary.all.n_vectors")
         browser.run("figures.mean_top_activation[5] = 0.19")
         browser.run("figures['label_support.animal'][7] = 9")
         browser.run("go({ preset: '2024' })")
         assert set(range(n)) - set(json.loads(browser.run("JSON.stringify(shown)"))) == {3, 5, 7}
+
+
+@pytest.mark.slow
+@needs_browser
+def test_a_figure_is_shown_wherever_the_table_of_columns_says(copy):
+    _, vit = copy
+    path = page_of(vit, "patches")
+    columns = {"name": "n_valid", "title": "top images", "format": "count", "meaning": "how many"}
+    columns |= {"of_label": False, "rising": True}
+    shown = {"column": "n_valid", "title": "there", "note": "of {n_images}, in {n_valid}"}
+    text = path.read_text()
+    for key, entry in (("columns", columns), ("card", shown), ("tiles", shown)):
+        assert f'"{key}":[' in text
+        text = text.replace(f'"{key}":[', f'"{key}":[{json.dumps(entry)},', 1)
+    path.write_text(text.replace('"orders":[', '"orders":["n_valid",', 1))
+    with Browser() as browser:
+        browser.open(f"{path.as_uri()}#sort=n_valid&down=false&min=0&latent=0")
+        browser.wait("document.querySelector('dialog[open] .tiles') !== null")
+        assert browser.run("document.getElementById('c-sort').value") == "n_valid"
+        assert "top images" in browser.run("document.getElementById('c-sort').textContent")
+        tile = "document.querySelector('.tiles div').textContent"
+        assert re.fullmatch(r"there(\d)of 300, in \1", browser.run(tile))
+        figure = "document.querySelector('.card .figures div')"
+        assert browser.run(f"{figure}.textContent").startswith("there")
+        assert browser.run(f"{figure}.title").startswith("of 300, in ")
 
 
 @pytest.mark.slow

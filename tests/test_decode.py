@@ -1,6 +1,7 @@
 """From bytes to what a person sees, and to what the model sees."""
 
 import struct
+import warnings
 import zlib
 from io import BytesIO
 
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from saev.decode import BadImage, Geometry, open_rgb
-from saev.vit import normalise
+from saev.activations.towers.tower import normalise
+from saev.images.decode import BadImage, Geometry, open_rgb, take_over_pillow
+from saev.images.sources.formats import EXTENSIONS, PILLOW
 
 
 def encoded(image, format_name, **options):
@@ -32,7 +34,7 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
 def quarters(width=30, height=20):
-    """A picture whose quarters are red, green, blue, white."""
+    """An image whose quarters are red, green, blue, white."""
     image = Image.new("RGB", (width, height))
     for i, colour in enumerate((RED, GREEN, BLUE, WHITE)):
         left, top = (i % 2) * width // 2, (i // 2) * height // 2
@@ -67,7 +69,7 @@ def geometry(mode="shortest", size=32, resize=None, interpolation="bicubic"):
         (8, [GREEN, WHITE, RED, BLUE]),
     ],
 )
-def test_a_picture_is_turned_as_exif_says_once(format_name, orientation, expected):
+def test_an_image_is_turned_as_exif_says_once(format_name, orientation, expected):
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if format_name == "WEBP" else {}
@@ -97,7 +99,7 @@ def test_palettes_with_a_transparent_colour_lie_over_white():
     assert [opened.getpixel((x, 0)) for x in (0, 1)] == [RED, BLUE]
 
 
-def test_a_transparent_colour_of_an_rgb_picture_is_white():
+def test_a_transparent_colour_of_an_rgb_image_is_white():
     image = Image.new("RGB", (2, 1), RED)
     image.putpixel((1, 0), BLUE)
     opened = open_rgb(encoded(image, "PNG", transparency=RED))
@@ -163,22 +165,42 @@ def test_truncated_empty_and_foreign_files_give_a_short_reason(tmp_path):
         open_rgb(tmp_path / "absent.png")
 
 
-def test_a_bomb_is_refused_by_its_header_before_memory_is_taken():
+def bomb(side):
+    """A PNG whose header claims ``side`` × ``side`` pixels."""
+
     def chunk(kind, data):
         body = kind + data
         return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99))
-    with pytest.raises(BadImage, match=r"60,000 × 60,000 pixels are more than max_pixels"):
-        open_rgb(png + chunk(b"IEND", b""))
+    return png + chunk(b"IEND", b"")
+
+
+def test_a_bomb_is_refused_by_its_header_before_memory_is_taken(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with warnings.catch_warnings():
+        take_over_pillow()
+        with pytest.raises(BadImage, match=r"60,000 × 60,000 pixels are more than max_pixels"):
+            open_rgb(bomb(60_000))
+        with pytest.raises(BadImage, match="damaged PNG"):
+            open_rgb(bomb(100))
     data = encoded(Image.new("RGB", (10, 10)), "PNG")
     assert open_rgb(data, max_pixels=100).size == (10, 10)
     with pytest.raises(BadImage, match="max_pixels"):
         open_rgb(data, max_pixels=99)
 
 
-def test_a_sliver_is_a_bad_picture_not_a_huge_resize():
+def test_in_a_program_that_pillow_is_not_saevs_in_its_own_limit_holds_too(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    refused = r"larger than Pillow allows in this program .*: raise PIL.Image.MAX_IMAGE_PIXELS"
+    with pytest.raises(BadImage, match=refused):
+        open_rgb(bomb(1000))
+    with warnings.catch_warnings(action="error"), pytest.raises(BadImage, match=refused):
+        open_rgb(bomb(40))
+
+
+def test_a_sliver_is_a_bad_image_not_a_huge_resize():
     with pytest.raises(BadImage, match="too narrow"):
         geometry(size=224).pixels(Image.new("RGB", (1, 60_000)))
     with pytest.raises(BadImage, match="too narrow"):
@@ -253,3 +275,27 @@ def test_geometry_survives_its_summary():
 
     ours = geometry("squash")
     assert Geometry.from_summary(json.loads(json.dumps(ours.summary()))) == ours
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
+        b"%PDF-1.4\n",
+        b"\xd7\xcd\xc6\x9a" + bytes(40),
+    ],
+)
+def test_a_file_of_a_format_that_is_not_listed_starts_no_program(data, monkeypatch):
+    def started(*arguments, **more):
+        raise AssertionError(f"a program was started: {arguments}")
+
+    for name in ("Popen", "run", "check_call", "check_output"):
+        monkeypatch.setattr(f"subprocess.{name}", started)
+    with pytest.raises(BadImage):
+        open_rgb(data)
+
+
+def test_every_listed_extension_is_of_a_format_that_is_tried():
+    Image.init()
+    known = {name for ending, name in Image.EXTENSION.items() if ending in EXTENSIONS}
+    assert known <= set(PILLOW)

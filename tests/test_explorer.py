@@ -1,4 +1,4 @@
-"""New pictures give what is recorded and analysed of them."""
+"""New images give the same numbers as when they are recorded and analysed."""
 
 import json
 import re
@@ -17,22 +17,22 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 import saev
-from saev.artifacts.images import Images
-from saev.decode import open_rgb
-from saev.errors import UserError
-from saev.files import sha256_file
+from saev.activations.towers.tower import load_tower
+from saev.core.errors import UserError
+from saev.core.files import sha256_file
+from saev.images.artifact import Images
+from saev.images.decode import open_rgb
 from saev.settings.vit import VitSettings
-from saev.vit import load_tower
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    """Pictures, recorded by a tiny tower with weights in a file, and a dictionary of each stream."""
+    """Images, recorded by a tiny tower with weights in a file, and a dictionary of each stream."""
     folder = tmp_path_factory.mktemp("recorded")
     write_pictures(folder / "pictures", 70)
     vit = settings(folder)
     tower = load_tower(VitSettings.model_validate_json(json.dumps(vit)))
-    save_file(tower.module.state_dict(), folder / "tower.safetensors")
+    save_file(tower.backbone.module.state_dict(), folder / "tower.safetensors")
     weights = folder / "tower.safetensors"
     vit |= {"weights": str(weights), "weights_sha256": sha256_file(weights)}
     listed = list_images(folder / "pictures", folder / "results/pets")
@@ -44,7 +44,7 @@ def recorded(tmp_path_factory):
 
 @pytest.mark.parametrize("stream", ["layer-01.cls", "layer-00.patches", "pooled"])
 @pytest.mark.parametrize("sae", [TOPK, RELU], ids=["topk", "relu"])
-def test_pictures_give_the_latents_of_their_recorded_activations(recorded, tmp_path, stream, sae):
+def test_images_give_the_latents_of_their_recorded_activations(recorded, tmp_path, stream, sae):
     made = write_sae(recorded.path / tmp_path.name, recorded.path, stream, sae)
     explorer = saev.Explorer(made)
     rows = np.random.default_rng(0).permutation(70)
@@ -71,35 +71,35 @@ def test_pictures_give_the_latents_of_their_recorded_activations(recorded, tmp_p
                 one.map(0)
 
 
-def test_pictures_of_any_mode_are_decoded_as_files_are(recorded, tmp_path):
+def test_images_of_any_mode_are_decoded_as_files_are(recorded, tmp_path):
     explorer = saev.Explorer(recorded.path / "layer-00.patches")
     rng = np.random.default_rng(1)
     exif = Image.Exif()
     exif[0x0112] = 6
     rgba = Image.fromarray(rng.integers(0, 256, (40, 50, 4)).astype(np.uint8), "RGBA")
     gray = Image.fromarray(rng.integers(0, 65536, (40, 50)).astype(np.uint16))
-    pictures = {"rgba": rgba, "gray": gray, "turned": rgba, "palette": rgba.quantize(9)}
-    for name, picture in pictures.items():
+    images = {"rgba": rgba, "gray": gray, "turned": rgba, "palette": rgba.quantize(9)}
+    for name, image in images.items():
         path = tmp_path / f"{name}.png"
-        picture.save(path, exif=exif if name == "turned" else Image.Exif())
+        image.save(path, exif=exif if name == "turned" else Image.Exif())
         files, memory = explorer.encode_images([open_rgb(path), Image.open(path)])
         assert np.array_equal(files.latents, memory.latents)
         assert np.array_equal(files.values, memory.values)
 
 
-def test_what_is_no_picture_is_refused_by_its_place(recorded, tmp_path):
+def test_what_is_no_image_is_refused_by_its_place(recorded, tmp_path):
     explorer = saev.Explorer(recorded.path / "layer-01.cls")
     good = Image.new("RGB", (30, 30), "red")
     assert explorer.encode_images([]) == []
     for whole in (good, "a.png", tmp_path):
-        with pytest.raises(UserError, match="takes a list of pictures"):
+        with pytest.raises(UserError, match="takes a list of images"):
             explorer.encode_images(whole)
     for bad, why in [
-        ("a.png", "picture 1 is a str, not a picture of Pillow"),
-        (np.zeros((30, 30, 3), np.uint8), "picture 1 is a ndarray"),
-        (Image.new("RGB", (0, 5)), "picture 1 is empty"),
-        (Image.new("LAB", (30, 30)), "picture 1 can't be used: Lab colours"),
-        (Image.new("RGB", (1, 9_000_000)), "picture 1 can't be used: .* too narrow"),
+        ("a.png", "image 1 is a str, not an image of Pillow"),
+        (np.zeros((30, 30, 3), np.uint8), "image 1 is a ndarray"),
+        (Image.new("RGB", (0, 5)), "image 1 is empty"),
+        (Image.new("LAB", (30, 30)), "image 1 can't be used: Lab colours"),
+        (Image.new("RGB", (1, 9_000_000)), "image 1 can't be used: .* too narrow"),
     ]:
         with pytest.raises(UserError, match=why):
             explorer.encode_images([good, bad])
@@ -118,7 +118,7 @@ def test_weights_that_are_gone_or_others_are_refused(recorded):
         ):
             saev.Explorer(recorded.path / "layer-01.cls")
         weights.unlink()
-        with pytest.raises(UserError, match=r"weights: the file .* is gone: bring it back"):
+        with pytest.raises(UserError, match=r"weights: the file .* is gone: restore it"):
             saev.Explorer(recorded.path / "layer-01.cls")
     finally:
         weights.write_bytes(data)
@@ -127,28 +127,28 @@ def test_weights_that_are_gone_or_others_are_refused(recorded):
 def test_a_tower_that_is_no_longer_what_it_was_is_refused(recorded, monkeypatch):
     value = json.loads((recorded.path / "meta.json").read_text())
     value["summary"]["geometry"]["mean"][0] = 0.25
-    monkeypatch.setattr("saev.explorer.read_meta", lambda folder, stage: (value, None))
-    monkeypatch.setattr("saev.explorer.require_input", lambda *arguments: None)
+    monkeypatch.setattr("saev.api.explorer.read_meta", lambda folder, stage: (value, None))
+    monkeypatch.setattr("saev.api.explorer.require_input", lambda *arguments: None)
     with pytest.raises(UserError, match=r"the tower has geometry .* recorded with .*0\.25"):
         saev.Explorer(recorded.path / "layer-01.cls")
 
 
 def runs(project):
-    """The runs of the tiny project: of whole pictures, and of patches."""
+    """The runs of the tiny project: of whole images, and of patches."""
     return sorted(project.folder.glob("results/pets-*/tiny-*/*/named-*"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("number", [0, 1], ids=["cls", "patches"])
-def test_a_recorded_picture_gives_what_the_analysis_found_for_its_row(built, number, threads):
+def test_a_recorded_image_gives_what_the_analysis_found_for_its_row(built, number, threads):
     run = saev.open_run(runs(built)[number])
     tensors = load_file(run.path / "latents.safetensors")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         rows = np.random.default_rng(2).permutation(300)
-        found = saev.Explorer(run.path).encode_images(run.picture(row) for row in rows)
+        found = saev.Explorer(run.path).encode_images(run.image(row) for row in rows)
     finally:
         torch.set_num_threads(before)
     seen = [[] for _ in range(run.summary["n_latents"])]
@@ -170,24 +170,24 @@ def test_a_recorded_picture_gives_what_the_analysis_found_for_its_row(built, num
 
 
 @pytest.mark.slow
-def test_a_picture_that_is_gone_or_has_changed_is_refused_by_name(built, tmp_path):
+def test_an_image_that_is_gone_or_has_changed_is_refused_by_name(built, tmp_path):
     folder = tmp_path / "project"
     subprocess.run(["cp", "-a", built.folder, folder], check=True)
     run = saev.open_run(next(folder.glob("results/pets-*/tiny-*/cls-*/named-*")))
     path = folder / "pictures/cat/0003.png"
-    assert run.picture(1).tobytes() == Image.open(path).tobytes()
+    assert run.image(1).tobytes() == Image.open(path).tobytes()
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(UserError, match=r"row 1, cat/0003\.png of .*pictures: has changed"):
-        run.picture(1)
+        run.image(1)
     path.unlink()
     with pytest.raises(UserError, match=r"row 1, cat/0003\.png of .*pictures: No such file"):
-        run.picture(1)
+        run.image(1)
     shutil.rmtree(folder / "pictures")
     with pytest.raises(UserError, match=r"row 0, cat/0000\.png of .*pictures: No such file"):
-        saev.open_run(run.path).picture(0)
+        saev.open_run(run.path).image(0)
     for row in (-1, 300):
         with pytest.raises(UserError, match="there is no row"):
-            run.picture(row)
+            run.image(row)
     (folder / "tower.json").unlink()
     with pytest.raises(UserError, match=r"model: the file .*tower\.json that .* is gone"):
         saev.Explorer(run.path)

@@ -1,19 +1,15 @@
-"""Atomic files, locks, and the frame of a stage."""
+"""Atomic files, and descriptions of results."""
 
-import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
-from saev.artifacts.meta import altered_files, read_meta, write_meta
-from saev.errors import UserError
-from saev.files import atomic_path, to_json, write_bytes
-from saev.locks import Lock
+from saev.core.errors import UserError
+from saev.core.files import atomic_path, to_json, write_bytes
+from saev.core.meta import altered_files, read_meta, write_meta
 
 
 def test_a_file_whose_writer_fails_keeps_its_old_bytes_and_leaves_nothing(tmp_path):
@@ -70,64 +66,3 @@ def test_a_newer_format_is_refused(tmp_path):
     (tmp_path / "meta.json").write_text(text.replace('"format_version": 1', '"format_version": 2'))
     with pytest.raises(UserError, match="newer saev"):
         read_meta(tmp_path, "train")
-
-
-HOLD = """
-import sys, time
-from saev.locks import Lock
-Lock(sys.argv[1], "it").acquire()
-print("held", flush=True)
-time.sleep(60)
-"""
-
-
-def holder(path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "held\n"
-    return process
-
-
-def test_a_lock_is_exclusive_names_its_holder_and_outlives_no_killed_process(tmp_path):
-    path = tmp_path / "lock"
-    process = holder(path)
-    try:
-        with pytest.raises(UserError, match=f"process {process.pid}"):
-            Lock(path, "results/").acquire()
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    lock = Lock(path, "results/")
-    lock.acquire()
-    lock.release()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_lock_of_another_host_is_taken_over_only_without_heartbeat(tmp_path):
-    path = tmp_path / "lock"
-    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": None, "token": "x"}))
-    with pytest.raises(UserError, match="elsewhere"):
-        Lock(path, "results/").acquire()
-    long_ago = time.time() - 1000
-    os.utime(path, (long_ago, long_ago))
-    Lock(path, "results/").acquire()
-
-
-def test_a_process_number_that_is_used_again_does_not_hold_a_lock(tmp_path):
-    path = tmp_path / "lock"
-    record = {"host": socket.gethostname(), "pid": os.getpid(), "started": "1", "token": "x"}
-    path.write_text(json.dumps(record))
-    Lock(path, "results/").acquire()
-
-
-@pytest.mark.parametrize("content", ["", '{"host": "x"', "[]", '{"host": "x"}'])
-def test_half_a_lock_that_a_crash_has_left_is_taken_over(tmp_path, content):
-    path = tmp_path / "lock"
-    path.write_text(content)
-    lock = Lock(path, "results/")
-    assert not lock.held()
-    lock.acquire()
-    assert Lock(path, "results/").held()
-    lock.release()
-    assert list(tmp_path.iterdir()) == []

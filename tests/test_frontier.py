@@ -16,8 +16,8 @@ def test_a_point_is_pareto_optimal_if_no_other_is_as_good_in_both_and_better_in_
 
 
 def test_the_knee_is_the_point_farthest_below_the_line_in_logarithms():
-    # In logs to base 2 the line falls by 1.7 a step: b lies 1.8 - 1.7 = 0.1 below it, c 7.8 - 6.8 = 1.
-    # On linear scales it would be b: 0.68 below the line, and c 0.51.
+    # In logs to base 2 the line falls by 1.7 a step: b lies 1.8 - 1.7 = 0.1 below it, c 7.8 - 6.8 =
+    # 1. On linear scales it would be b: 0.68 below the line, and c 0.51.
     points = [point("a", 1, 1), point("b", 2, 2**-1.8), point("c", 16, 2**-7.8)]
     points.append(point("d", 32, 2**-8.5))
     assert recommended(points).name == "c"

@@ -1,4 +1,5 @@
-"""`saev ls`, `gc`, `diff` and `plan`: what is there, what can go, what differs, what is still to come."""
+"""`saev ls`, `gc`, `diff` and `plan`: what is there, what can go, what differs, what is still to
+come."""
 
 import json
 import os
@@ -8,13 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from project import ROOT, TOWER, draw_pictures
 
-from saev.files import write_json
-from saev.housekeeping import diff, estimate, gc, jobs, ls, settings, texts, tree
-from saev.locks import Lock
-from saev.plan import Plan, resolve
+from saev.core.errors import UserError
+from saev.core.files import write_json
+from saev.core.locks import Lock
+from saev.tools import diff, estimate, garbage, ls, present, texts, tree
+from saev.workflow import jobs
+from saev.workflow.plan import Plan, resolve
 
 RUN = ("pets-11111111", "tiny-22222222", "cls-33333333", "named-44444444")
 FILES = ("manifest.parquet", "images.parquet", "checkpoint.safetensors", "latents.parquet")
@@ -84,7 +88,7 @@ def test_ls_shows_a_full_run_and_half_there_ones(tmp_path):
 
 
 def test_ls_counts_each_file_once_and_says_when_nothing_is_there(tmp_path):
-    assert "no result yet" in ls.lines(tmp_path, [])[0]
+    assert "no results yet" in ls.lines(tmp_path, [])[0]
     whole(tmp_path)
     total = sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
     assert sum(entry["bytes"] for entry in ls.listing(tmp_path)) == total
@@ -112,13 +116,13 @@ def test_gc_lists_what_no_run_uses_at_every_level_and_nothing_that_is_used(tmp_p
     for level in range(4):
         place(tmp_path, level, (*RUN[:level], f"old-{level:08}"))
     whole(tmp_path, ("gone-99999999", *RUN[1:]))
-    found = gc.garbage(tmp_path, plan_of(tmp_path))
+    found = garbage.garbage(tmp_path, plan_of(tmp_path))
     assert names(found) == ["gone-99999999", *(f"old-{n:08}" for n in range(4))]
     before = {
         p: p.read_bytes() for p in (tmp_path / RUN[0]).rglob("*.parquet") if "old" not in str(p)
     }
-    assert gc.remove(found) == []
-    assert gc.garbage(tmp_path, plan_of(tmp_path)) == []
+    assert garbage.remove(found) == []
+    assert garbage.garbage(tmp_path, plan_of(tmp_path)) == []
     assert {p: p.read_bytes() for p in (tmp_path / RUN[0]).rglob("*.parquet")} == before
 
 
@@ -128,7 +132,7 @@ def test_gc_keeps_what_an_analysis_of_other_images_looks_at(tmp_path):
     place(tmp_path, 0, ("other-88888888",))
     plan = plan_of(tmp_path, on="other-88888888")
     plan.data["components"]["images"]["other-88888888"] = {"n_images": 3, "ready": None}
-    assert gc.garbage(tmp_path, plan) == []
+    assert garbage.garbage(tmp_path, plan) == []
 
 
 def test_gc_ignores_foreign_folders_and_symbolic_links(tmp_path):
@@ -141,7 +145,7 @@ def test_gc_ignores_foreign_folders_and_symbolic_links(tmp_path):
     (results / "mine-12345678/notes.txt").write_text("mine")
     (results / "notes").mkdir()
     shutil.copytree(results / RUN[0], results / "renamed-12345678")
-    assert gc.garbage(results, plan_of(results)) == []
+    assert garbage.garbage(results, plan_of(results)) == []
 
 
 def test_gc_leaves_what_is_foreign_in_a_directory_that_goes_and_never_follows_a_link(tmp_path):
@@ -154,8 +158,8 @@ def test_gc_leaves_what_is_foreign_in_a_directory_that_goes_and_never_follows_a_
     (old / "rows").mkdir()
     (old / "rows/link.npy").symlink_to(disk / "shard-00000.npy")
     (old / "notes.txt").write_text("mine")
-    (found,) = gc.garbage(results, plan_of(results))
-    assert gc.remove([found]) == [old / "rows", old]
+    (found,) = garbage.garbage(results, plan_of(results))
+    assert garbage.remove([found]) == [old / "rows", old]
     assert (disk / "shard-00000.npy").read_bytes() == b"far away"
     assert sorted(p.name for p in old.iterdir()) == ["layer-01.cls", "notes.txt", "rows"]
 
@@ -166,16 +170,16 @@ def test_gc_takes_states_only_of_complete_results_and_only_when_nobody_holds_the
     trained = tmp_path.joinpath(*RUN[:3])
     state = trained / ".state/abc"
     state.mkdir(parents=True)
-    assert gc.garbage(tmp_path, plan) == []
+    assert garbage.garbage(tmp_path, plan) == []
     for job in jobs.jobs(plan):
-        for path in job.outputs:
+        for path in (job.stamp, *job.outputs):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
     with Lock(trained / ".state/abc.lock", ""):
-        assert gc.garbage(tmp_path, plan) == []
-    found = gc.garbage(tmp_path, plan)
+        assert garbage.garbage(tmp_path, plan) == []
+    found = garbage.garbage(tmp_path, plan)
     assert names(found) == ["abc"]
-    gc.remove(found)
+    garbage.remove(found)
     assert not (trained / ".state").exists()
 
 
@@ -183,8 +187,8 @@ def test_gc_leaves_a_directory_that_the_orphan_of_a_killed_run_works_in(tmp_path
     whole(tmp_path)
     old = place(tmp_path, 2, (*RUN[:2], "old-00000000"))
     with Lock(old / ".state/abc.lock", ""):
-        assert gc.garbage(tmp_path, plan_of(tmp_path)) == []
-    assert names(gc.garbage(tmp_path, plan_of(tmp_path))) == ["old-00000000"]
+        assert garbage.garbage(tmp_path, plan_of(tmp_path)) == []
+    assert names(garbage.garbage(tmp_path, plan_of(tmp_path))) == ["old-00000000"]
 
 
 def test_gc_takes_temporary_files_of_dead_processes_alone(tmp_path):
@@ -197,9 +201,9 @@ def test_gc_takes_temporary_files_of_dead_processes_alone(tmp_path):
     far = trained / f".train.jsonl.{host}x.{process.pid}.0123abcd.tmp"
     for path in (dead, alive, far):
         path.touch()
-    assert names(gc.garbage(tmp_path, plan_of(tmp_path))) == [dead.name]
+    assert names(garbage.garbage(tmp_path, plan_of(tmp_path))) == [dead.name]
     os.utime(far, (0, 0))
-    assert names(gc.garbage(tmp_path, plan_of(tmp_path))) == sorted([dead.name, far.name])
+    assert names(garbage.garbage(tmp_path, plan_of(tmp_path))) == sorted([dead.name, far.name])
 
 
 def test_gc_takes_plans_and_listings_of_other_settings_and_keeps_hashes(tmp_path):
@@ -208,7 +212,7 @@ def test_gc_takes_plans_and_listings_of_other_settings_and_keeps_hashes(tmp_path
     plan.save()
     for name in ("0" * 16 + ".json", "old-00000000.parquet", f"{RUN[0]}.parquet", "hashes.json"):
         (tmp_path / ".plans" / name).touch()
-    assert names(gc.garbage(tmp_path, plan)) == ["0" * 16 + ".json", "old-00000000.parquet"]
+    assert names(garbage.garbage(tmp_path, plan)) == ["0" * 16 + ".json", "old-00000000.parquet"]
 
 
 def test_diff_names_the_stage_whose_settings_changed_and_those_that_follow(tmp_path):
@@ -220,7 +224,7 @@ def test_diff_names_the_stage_whose_settings_changed_and_those_that_follow(tmp_p
     write_json(b / "meta.json", {**tree.read(b), "inputs": {"train": "1" * 64}})
     lines, differ = diff.compare(a, b)
     assert differ
-    assert lines[-1] == "What differs comes from: train (settings)."
+    assert lines[-1] == "The difference comes from: train (settings)."
     text = "\n".join(lines)
     assert "images: the same" in text
     assert [line.split() for line in lines if "aux.k" in line] == [
@@ -234,7 +238,7 @@ def test_diff_names_the_stage_whose_code_changed(tmp_path):
     place(tmp_path / "b", 1, code="c1")
     lines, differ = diff.compare(a, b)
     assert differ
-    assert lines[-1] == "What differs comes from: activations (code)."
+    assert lines[-1] == "The difference comes from: activations (code)."
     assert diff.compare(a, a)[1] is False
 
 
@@ -250,7 +254,7 @@ def test_diff_shows_figures_beside_each_other(tmp_path):
 
 def saev(folder, *arguments):
     return subprocess.run(
-        [sys.executable, "-m", "saev.cli", *arguments],
+        [sys.executable, "-m", "saev.tools", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -277,9 +281,9 @@ def test_each_command_teaches_itself_and_refuses_missing_results_and_settings(tm
         assert "--results" in done.stdout
     assert (
         saev(tmp_path, "ls").stderr
-        == "error: there is no folder results: nothing was made here yet\n"
+        == "error: there is no folder results: nothing has been made here yet\n"
     )
-    assert saev(tmp_path, "plan").stderr.startswith("error: there is no file config.yaml")
+    assert saev(tmp_path, "plan").stderr.startswith("error: there is no config.yaml here")
     assert saev(tmp_path, "plan").returncode == 1
 
 
@@ -289,17 +293,17 @@ def test_settings_are_merged_as_snakemake_merges_them(tmp_path, monkeypatch):
     write("config.yaml", {"sae": {"a": {"lr": 1, "k": 2}}, "runs": [1, 2]})
     write("one.yaml", {"sae": {"a": {"lr": 3}, "b": {}}, "runs": [3]})
     write("two.yaml", {"sae": {"a": {"lr": 4}}})
-    merged = settings.load(["one.yaml", "two.yaml"])
+    merged = present.load(["one.yaml", "two.yaml"])
     assert merged == {"sae": {"a": {"lr": 4, "k": 2}, "b": {}}, "runs": [3]}
 
 
 def tiny(folder: Path) -> dict:
-    """Settings with pictures and a tower, without a copy of the project."""
+    """Settings with images and a tower, without a copy of the project."""
     from project import config
 
     draw_pictures(folder / "pictures", 300)
     (folder / "tower.json").write_text(json.dumps(TOWER))
-    (folder / "sites.csv").write_text("path,site\n")
+    (folder / "sites.csv").write_text("path,site\ncat/0000.png,north\n")
     (folder / "config.yaml").write_text(yaml.safe_dump(config()))
     return config()
 
@@ -318,13 +322,15 @@ def test_plan_knows_the_bytes_of_a_tower_by_its_configuration_and_says_when_it_d
     assert "652,800 B" in text or "652800" in text.replace(",", "")
     assert "no rate measured yet" in text
     raw["vit"]["tiny"]["model"] = "timm/vit_tiny_patch16_224"
-    assert "unknown: its width" in "\n".join(estimate.lines(resolve(raw), "config.yaml", 2))
+    assert "unknown until the tower is loaded" in "\n".join(
+        estimate.lines(resolve(raw), "config.yaml", 2)
+    )
 
 
 def test_plan_imports_no_torch_and_writes_nothing_but_what_parsing_writes(tmp_path):
     tiny(tmp_path)
     code = (
-        "import sys; sys.argv[1:] = ['plan']\nfrom saev.cli import main\n"
+        "import sys; sys.argv[1:] = ['plan']\nfrom saev.tools.__main__ import main\n"
         "try: main()\nexcept SystemExit as end: assert not end.code\n"
         "print([m for m in ('torch', 'open_clip', 'timm', 'matplotlib') if m in sys.modules])"
     )
@@ -351,3 +357,21 @@ def test_clean_never_touches_results():
     assert words[:2] == ["rm", "-rf"]
     kept = ("results", "logs", "demo", "saev", ".snakemake", "*", ".", "..", "/", "./")
     assert not [word for word in words if word.strip("/").startswith(kept[:5]) or word in kept]
+
+
+def test_a_batch_larger_than_the_images_is_refused_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw_pictures(tmp_path / "pictures", 40)
+    given = {
+        "images": {"few": {"folder": "pictures"}},
+        "vit": {"t": {"model": "ViT-B-32", "weights": "openai", "layers": [0], "tokens": ["cls"]}},
+        "sae": {
+            "s": {"preset": "relu_2024", "layer": 0, "tokens": "cls", "n_latents": 64, "epochs": 1}
+        },
+        "analysis": {"a": {}},
+        "runs": [{"images": "few", "vit": "t", "sae": "s", "analysis": "a"}],
+    }
+    with pytest.raises(UserError, match=r"sae\.s\.batch_size: .* is more than the 40 images"):
+        resolve(given)
+    given["sae"]["s"]["batch_size"] = 40
+    assert len(resolve(given).runs) == 1

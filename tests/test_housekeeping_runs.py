@@ -7,8 +7,8 @@ import subprocess
 import pytest
 from project import SAE, Project
 
-from saev.files import write_json
-from saev.locks import Lock
+from saev.core.files import write_json
+from saev.core.locks import Lock
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def copy(built, tmp_path):
 
 
 def run(project, *arguments):
-    return project.python("-m", "saev.cli", *arguments)
+    return project.python("-m", "saev.tools", *arguments)
 
 
 @pytest.mark.slow
@@ -28,8 +28,8 @@ def test_plan_counts_the_jobs_that_a_dry_run_plans(tmp_path):
 
     def planned():
         code = (
-            "import json\nfrom saev.housekeeping import estimate, jobs, settings\n"
-            "print(json.dumps(estimate.counts(jobs.missing(jobs.jobs(settings.plan([], 'results'))))))"
+            "import json\nfrom saev.tools import estimate, present\nfrom saev.workflow import jobs\n"
+            "print(json.dumps(estimate.counts(jobs.missing(jobs.jobs(present.plan([], 'results'))))))"
         )
         done = project.python("-c", code)
         assert done.returncode == 0, done.stderr
@@ -91,7 +91,16 @@ def test_gc_removes_what_a_changed_learning_rate_left_and_only_with_delete(copy)
     assert set(before) <= set(copy.results())
     done = run(copy, "gc", "--delete")
     assert done.returncode == 0, done.stderr
-    assert "index.html is made anew" in done.stdout
+    assert "Kept: 1 folder" in done.stdout
+    assert set(before) <= set(copy.results())
+    (folder,) = copy.folder.glob(f"results/*/*/{old}")
+    for unasked in (run(copy, "gc", "--delete", str(folder)), run(copy, "gc", "--delete", "pets")):
+        assert unasked.returncode == 1
+    assert "add --yes" in run(copy, "gc", "--delete", str(folder)).stderr
+    assert set(before) <= set(copy.results())
+    done = run(copy, "gc", "--yes", "--delete", str(folder.relative_to(copy.folder)))
+    assert done.returncode == 0, done.stderr
+    assert "index.html still lists" in done.stdout
     after = copy.results()
     after.pop("index.html")
     assert after == reached
@@ -113,7 +122,7 @@ def test_ls_shows_a_real_run_as_text_and_as_json(copy):
 
 @pytest.mark.slow
 def test_diff_of_two_real_runs_names_the_stage_whose_code_made_the_other(copy, built):
-    edited = copy.folder / "saev/analyze.py"
+    edited = copy.folder / "saev/analyze/__main__.py"
     edited.write_text(edited.read_text() + "\nCHANGED = 1\n")
     copy.snakemake()
     (a, b) = (
@@ -121,4 +130,45 @@ def test_diff_of_two_real_runs_names_the_stage_whose_code_made_the_other(copy, b
     )
     done = run(copy, "diff", str(a), str(b))
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1] == "What differs comes from: analyze (code)."
+    assert done.stdout.splitlines()[-1] == "The difference comes from: analyze (code)."
+
+
+@pytest.mark.slow
+def test_a_moved_folder_of_images_reruns_nothing_and_check_finds_the_images_there(copy):
+    (copy.folder / "pictures").rename(copy.folder / "photos")
+    moved = copy.settings()
+    moved["images"]["pets"]["folder"] = str(copy.folder / "photos")
+    copy.configure(moved)
+    assert copy.planned() == {}
+    deep = run(copy, "check", "--deep")
+    assert deep.returncode == 0, deep.stdout
+    image = copy.folder / "photos/cat/0000.png"
+    data = bytearray(image.read_bytes())
+    data[-1] ^= 1
+    image.write_bytes(data)
+    assert run(copy, "check").returncode == 0
+    deep = run(copy, "check", "--deep")
+    assert deep.returncode == 1
+    assert "1 images of photos have other contents than when recorded" in deep.stdout
+    assert "cat/0000.png" in deep.stdout
+
+
+@pytest.mark.slow
+def test_check_finds_swapped_thumbnails_and_an_edited_metric_without_being_asked_for_more(copy):
+    page = next((copy.folder / "results").glob("pets-*/tiny-*/cls-*/named-*/dashboard"))
+    first, second = sorted((page / "pictures").rglob("*.jpg"))[:2]
+    one, other = first.read_bytes(), second.read_bytes()
+    first.write_bytes(other)
+    second.write_bytes(one)
+    done = run(copy, "check")
+    assert done.returncode == 1
+    assert "pictures were changed after they were written" in done.stdout
+    first.write_bytes(one)
+    second.write_bytes(other)
+    assert run(copy, "check").returncode == 0
+    summary = json.loads((page / "summary.json").read_text())
+    summary["summary"]["splits"]["train"]["nmse"] /= 2
+    write_json(page / "summary.json", summary)
+    done = run(copy, "check")
+    assert done.returncode == 1
+    assert "summary.json has" in done.stdout

@@ -3,15 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from trained import JUMPRELU, TOPK, read
+from trained import JUMPRELU, TOPK, build
 
-from saev import sae as saes
-from saev.training.initial import (
-    directions_from,
-    geometric_median,
-    initialise,
-    normalisation_of,
-)
+from saev.train.initial import geometric_median, initialise, normalisation_of
 
 
 def array(values):
@@ -39,22 +33,23 @@ def test_each_normalisation_has_the_mean_and_scale_that_it_names():
 
 def test_the_decoders_bias_starts_at_the_mean_of_the_rows_drawn():
     values = np.random.default_rng(0).normal(5, 2, (900, 3)).astype(np.float32)
-    sae, plain = saes.build(TOPK, 3), {"normalisation": "none", "seed": 4}
-    initialise(sae, array(values), read(TOPK, init_rows=900, **plain))
+    plain = {"normalisation": "none", "seed": 4}
+    sae = initialised(values, init_rows=900, **plain)
     np.testing.assert_allclose(sae.b_dec.detach(), values.mean(0), rtol=1e-6)
-    initialise(sae, array(values), read(TOPK, init_rows=90, **plain))
+    sae = initialised(values, init_rows=90, **plain)
     chosen = np.random.default_rng(4).choice(900, 90, replace=False, shuffle=False)
     np.testing.assert_allclose(sae.b_dec.detach(), values[chosen].mean(0), rtol=1e-6)
 
 
-def initialised(values, n_latents=40, **changes):
-    sae = saes.build(TOPK | {"n_latents": n_latents}, values.shape[1])
-    initialise(sae, array(values), read(TOPK, n_latents=n_latents, **changes))
+def initialised(values, settings=TOPK, n_latents=40, **changes):
+    sae = build(settings, values.shape[1], n_latents=n_latents, **changes)
+    initialise(sae, array(values))
     return sae
 
 
 def test_the_geometric_median_has_the_least_sum_of_distances_and_heeds_no_outlier():
-    # Four corners of a square: the crossing of the diagonals, wherever the fourth corner is on its own.
+    # Four corners of a square: the median is where the diagonals cross, wherever the fourth corner
+    # lies on its diagonal.
     values = np.array([[1, 0], [0, 1], [-1, 0], [0, -9]], np.float32)
     options = {"b_dec_init": "geometric_median", "normalisation": "none"}
     sae = initialised(values, **options)
@@ -73,7 +68,7 @@ def test_the_geometric_median_has_the_least_sum_of_distances_and_heeds_no_outlie
 
 
 def sae_of(d):
-    return saes.build(TOPK, d)
+    return build(TOPK, d)
 
 
 def test_the_geometric_median_is_one_of_the_normalised_space_and_a_vector_may_be_it():
@@ -107,11 +102,11 @@ def test_latents_can_start_as_directions_of_training_vectors(normalisation):
 def test_latents_without_a_vector_of_their_own_keep_a_random_direction():
     values = np.random.default_rng(2).normal(5, 2, (30, 6)).astype(np.float32)
     values[4] = values[7] = [1, 2, 3, 4, 5, 6]
-    sae = saes.build(TOPK | {"n_latents": 40}, 6)
+    sae = build(TOPK, 6, n_latents=40)
     before = sae.W_dec.detach().clone()
     with torch.no_grad():
         sae.b_dec.copy_(torch.from_numpy(values[4]))
-    directions_from(sae, array(values), [0])
+    sae.point_at(torch.from_numpy(values))
     kept = (sae.W_dec == before).all(dim=1).nonzero().flatten().tolist()
     assert kept == [4, 7, *range(30, 40)]
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(40))
@@ -121,17 +116,10 @@ def test_latents_without_a_vector_of_their_own_keep_a_random_direction():
 @pytest.mark.parametrize("target", [2, 7.5, 30])
 def test_thresholds_start_where_as_many_latents_fire_as_aimed_at(target, init):
     values = np.random.default_rng(2).normal(5, [1, 2, 3, 4, 5, 60], (3000, 6)).astype(np.float32)
-    plain = JUMPRELU | {
-        "initial_threshold": "data",
-        "l0_target": target,
-        "n_latents": 40,
-        "init": init,
-    }
-    sae = saes.build(plain, 6)
-    initialise(sae, array(values), read(plain))
+    plain = JUMPRELU | {"initial_threshold": "data", "l0_target": target, "init": init}
+    sae = initialised(values, plain)
     active = (sae.encode(torch.from_numpy(values)) > 0).sum(dim=1).float().mean()
     # More than half of the latents can't fire: pre-activations are as often negative.
     assert active == pytest.approx(min(target, 20), rel=0.05)
-    given = saes.build(plain | {"initial_threshold": 0.3}, 6)
-    initialise(given, array(values), read(plain, initial_threshold=0.3))
+    given = initialised(values, plain, initial_threshold=0.3)
     torch.testing.assert_close(given.log_threshold.exp(), torch.full((40,), 0.3))

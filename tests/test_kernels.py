@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saev.sae.kernels import cpu, plain, select
+from saev.sae.kernels import cpu, plain, selection
 
 
 def by_sorting(pre, k):
@@ -27,7 +27,7 @@ def triples(found):
 
 
 def largest(pre, k):
-    return triples(select.largest(pre, k))
+    return triples(selection.largest(pre, k))
 
 
 @pytest.mark.parametrize("n", [5, 100, 128, 256, 1280])
@@ -58,14 +58,14 @@ def by_sorting_all(pre, m):
 @pytest.mark.parametrize("m", [1, 10, 300, 900])
 def test_the_largest_of_a_matrix_are_those_of_a_sort(m):
     pre = torch.from_numpy(np.random.default_rng(m).standard_normal((150, 6)).astype(np.float32))
-    assert triples(select.largest_of_all(pre, m)) == by_sorting_all(pre, m)
+    assert triples(selection.largest_of_all(pre, m)) == by_sorting_all(pre, m)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 60), st.integers(1, 5))
 def test_of_equal_elements_of_a_matrix_the_first_are_taken(seed, m, distinct):
     pre = np.random.default_rng(seed).integers(-1, distinct, (5, 12)).astype(np.float32)
     pre = torch.from_numpy(pre)
-    assert triples(select.largest_of_all(pre, m)) == by_sorting_all(pre, m)
+    assert triples(selection.largest_of_all(pre, m)) == by_sorting_all(pre, m)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -156,5 +156,5 @@ def test_rows_that_adam_keeps_at_norm_1_do_not_follow_a_gradient_along_them():
 
 def test_moments_that_lie_otherwise_than_their_weight_are_refused():
     weight, other = torch.zeros(3, 5), torch.zeros(5, 3).T
-    with pytest.raises(ValueError, match="lie in memory alike"):
+    with pytest.raises(ValueError, match="same layout in memory"):
         cpu.adam(weight, weight, other, other, rate=0.1, step=1, scale=1.0, unit_rows=False)

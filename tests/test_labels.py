@@ -7,8 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from analysed import write_images
 
-from saev.analysis.labels import write_labels
-from saev.errors import UserError
+from saev.analyze.labels import write_labels
+from saev.core.errors import UserError
+from saev.core.spec import parsed
+from saev.settings.analysis import AnalysisResolved, AnalysisSettings
 
 KEYS = ["cats/a.png", "cats/b.png", "dogs/small/c.png", "d.png"]
 
@@ -22,7 +24,8 @@ def images(tmp_path):
 
 def labels(images, **sources):
     out = images.parent / "out"
-    write_labels({"labels": sources}, images, out)
+    settings = parsed(AnalysisSettings, {"labels": sources})
+    write_labels(settings, AnalysisResolved(), images, out)
     return pq.read_table(out / "labels.parquet").to_pydict()
 
 
@@ -64,11 +67,11 @@ def test_a_column_of_the_source_is_a_label(images):
     assert found["label.b"] == ["1", "2", None, "4"]
 
 
-def test_keys_that_match_no_image_are_counted_and_said(images, capsys):
+def test_keys_that_match_no_image_are_counted_and_said(images, said):
     labels(images, kind={"table": table(images, "path,kind\nd.png,D\nx.png,X\ny.png,Y\n")})
-    said = capsys.readouterr().err
-    assert "2 of 3 keys match no image" in said
-    assert "label kind: 1 of 4 images have one" in said
+    text = said()
+    assert "2 of 3 keys match no image" in text
+    assert "label kind: 1 of 4 images have one" in text
 
 
 @pytest.mark.parametrize(
@@ -81,12 +84,12 @@ def test_keys_that_match_no_image_are_counted_and_said(images, capsys):
         (
             "path,kind\nx/d.png,D\n",
             {},
-            r"begins with \['x/d.png'\], the images with \['cats/a.png'",
+            r"starts with \['x/d.png'\], the images with \['cats/a.png'",
         ),
         ("path,kind\nd.png,D\n,E\n", {}, "1 rows have no 'path'"),
-        ("path,kind\nd.png,D\n", {"sha256": "0" * 64}, "another SHA-256"),
-        ("path,kind\nd.png,D,E\n", {}, "can't be read"),
-        ("", {}, "can't be read"),
+        ("path,kind\nd.png,D\n", {"sha256": "0" * 64}, "was changed: its SHA-256"),
+        ("path,kind\nd.png,D,E\n", {}, "t.csv, line 2, has 3 fields, but the first line has 2"),
+        ("", {}, "is empty"),
         ("path,kind,kind\nd.png,D,E\n", {}, "several columns called 'kind'"),
     ],
 )
@@ -105,7 +108,7 @@ def test_the_right_sha256_is_accepted(images):
 
 
 def test_a_source_column_that_isnt_there_is_refused_with_those_that_are(images):
-    with pytest.raises(UserError, match="no column 'place'; they bring: species, year"):
+    with pytest.raises(UserError, match=r"a column 'place'\. Their columns: species, year"):
         labels(images, kind={"source": "place"})
 
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from synthetic import encoded, planted, write_activations
 
-from saev import train
-from saev.artifacts.activations import Activations
-from saev.errors import UserError
-from saev.training import data, files, memory, order
-from saev.training.gather import Buffers, take_rows
+from saev.activations.artifact import Activations
+from saev.core.errors import UserError
+from saev.train import __main__ as train
+from saev.train import loader, memory, order, reading
+from saev.train.gather import Buffers, take_rows
+from saev.train.split import split_images
 
-KINDS = [data.InMemory, data.Streamed]
+KINDS = [loader.InMemory, loader.Streamed]
 ABSENT = (0, 7, 255, 256, 511, 599)
 
 
@@ -32,7 +33,7 @@ def folder(tmp_path_factory):
 
 def opened(kind, folder, held_out=0.25):
     reader = Activations(folder)
-    split = data.split_images(reader, held_out, 3)
+    split = split_images(reader, held_out, 3)
     return kind(reader, reader.stream(0, "patches"), split.training), split
 
 
@@ -41,7 +42,7 @@ def ids(batches):
     return np.concatenate(list(batches))[:, :2].astype(int)
 
 
-def reading():
+def reading_threads():
     return [t for t in threading.enumerate() if t.name == "read ahead"]
 
 
@@ -56,7 +57,7 @@ def test_every_training_vector_comes_once_an_epoch_and_no_held_out_one_ever(
     vectors, split = opened(kind, folder)
     assert not set(split.training) & set(split.held_out)
     assert len(split.training) + len(split.held_out) == 600 - len(ABSENT)
-    seen = ids(data.batches(vectors, 50, 9, 0, 3 * vectors.n // 50))
+    seen = ids(loader.batches(vectors, 50, 9, 0, 3 * vectors.n // 50))
     expected = {(row, patch) for row in split.training for patch in range(3)}
     for epoch in range(2):
         found = [tuple(v) for v in seen[epoch * vectors.n : (epoch + 1) * vectors.n]]
@@ -78,7 +79,7 @@ def test_the_windows_of_an_epoch_hold_each_index_once(n, small):
 @pytest.mark.parametrize("held_out", [0.0, 0.25, 0.9])
 def test_vectors_read_from_files_come_in_the_same_order_as_those_in_memory(held_out, folder, small):
     whole, read = (
-        list(data.batches(opened(kind, folder, held_out)[0], 64, 5, 0, 60)) for kind in KINDS
+        list(loader.batches(opened(kind, folder, held_out)[0], 64, 5, 0, 60)) for kind in KINDS
     )
     assert all(map(np.array_equal, whole, read))
 
@@ -87,7 +88,7 @@ def test_vectors_read_from_files_come_in_the_same_order_as_those_in_memory(held_
 def test_what_fits_in_a_window_comes_in_the_documented_permutation(kind, folder):
     vectors, split = opened(kind, folder)
     expected = np.random.default_rng([5, 0]).permutation(vectors.n)[:64]
-    found = ids(data.batches(vectors, 64, 5, 0, 1))
+    found = ids(loader.batches(vectors, 64, 5, 0, 1))
     assert np.array_equal(found, np.stack([split.training[expected // 3], expected % 3], 1))
 
 
@@ -128,10 +129,10 @@ def test_a_step_sees_the_same_batch_whatever_step_came_first(
     if windows == "several":
         request.getfixturevalue("small")
     vectors, _ = opened(kind, folder)
-    whole = list(data.batches(vectors, batch_size, 1, 0, 300 if batch_size < 100 else 3))
+    whole = list(loader.batches(vectors, batch_size, 1, 0, 300 if batch_size < 100 else 3))
     assert all(len(batch) == batch_size for batch in whole)
     for first in (1, 2, len(whole) // 2, len(whole) - 1):
-        resumed = list(data.batches(vectors, batch_size, 1, first, len(whole)))
+        resumed = list(loader.batches(vectors, batch_size, 1, first, len(whole)))
         assert len(resumed) == len(whole) - first
         assert all(map(np.array_equal, resumed, whole[first:]))
 
@@ -146,7 +147,7 @@ def test_each_stored_type_is_read_as_what_was_written(kind, dtype, tmp_path):
     found = vectors.gather(np.array([7, 0]))
     assert found.dtype == np.float32
     assert np.array_equal(found, values[[9, 2]])
-    batch = next(data.batches(vectors, 8, 0, 0, 1))
+    batch = next(loader.batches(vectors, 8, 0, 0, 1))
     assert np.array_equal(batch, values[2:][np.random.default_rng([0, 0]).permutation(8)])
 
 
@@ -173,47 +174,36 @@ def test_an_index_beyond_the_vectors_is_an_error():
             take_rows(np.zeros((3, 2), np.float32), np.array([wrong]), "float32", np.empty((1, 2)))
 
 
-def test_many_runs_of_images_are_read_in_several_reads(folder, small, monkeypatch):
-    monkeypatch.setattr(files, "MAX_PIECES", 4)
-    monkeypatch.setattr(files, "SKIPPED_BYTES", 48)
-    original, sizes = files.os.preadv, []
-    monkeypatch.setattr(
-        files.os, "preadv", lambda d, p, at: (sizes.append(len(p)), original(d, p, at))[1]
-    )
-    vectors, _ = opened(data.Streamed, folder, 0.6)
-    whole = opened(data.InMemory, folder, 0.6)[0]
-    for batch, expected in zip(
-        *(data.batches(v, 50, 1, 0, 20) for v in (vectors, whole)), strict=True
-    ):
-        assert np.array_equal(batch, expected)
-    everything = np.arange(vectors.n)
-    assert np.array_equal(whole.gather(everything), vectors.gather(everything))
-    assert max(sizes) == 3
-
-
 def test_runs_of_images_are_ranges_of_vectors_that_start_and_end_within_an_image():
     positions = np.array([0, 1, 4, 5, 9])
-    assert list(files._runs(positions, 3, 0, 15)) == [(0, 6), (12, 18), (27, 30)]
-    assert list(files._runs(positions, 3, 2, 10)) == [(2, 6), (12, 16)]
-    assert list(files._runs(positions, 3, 4, 5)) == [(4, 5)]
+    assert list(reading._runs(positions, 3, 0, 15)) == [(0, 6), (12, 18), (27, 30)]
+    assert list(reading._runs(positions, 3, 2, 10)) == [(2, 6), (12, 16)]
+    assert list(reading._runs(positions, 3, 4, 5)) == [(4, 5)]
 
 
 def test_a_read_that_returns_less_than_asked_is_continued(folder, small, monkeypatch):
-    whole = ids(data.batches(opened(data.InMemory, folder)[0], 50, 1, 0, 20))
-    original = files.os.preadv
+    whole = ids(loader.batches(opened(loader.InMemory, folder)[0], 50, 1, 0, 20))
+    original, sizes = reading.Reader._file, []
 
-    def short(descriptor, pieces, at):
-        return original(descriptor, [pieces[0][:37]], at)
+    class Short:
+        def __init__(self, file):
+            self.seek, self.fileno, self.file = file.seek, file.fileno, file
 
-    monkeypatch.setattr(files.os, "preadv", short)
-    assert np.array_equal(whole, ids(data.batches(opened(data.Streamed, folder)[0], 50, 1, 0, 20)))
+        def readinto(self, out):
+            sizes.append(self.file.readinto(out[:37]))
+            return sizes[-1]
+
+    monkeypatch.setattr(reading.Reader, "_file", lambda self, path: Short(original(self, path)))
+    found = ids(loader.batches(opened(loader.Streamed, folder)[0], 50, 1, 0, 20))
+    assert np.array_equal(whole, found)
+    assert sizes.count(37) > 100
 
 
 # Buffers.
 def test_a_batch_that_is_kept_keeps_its_content_and_one_let_go_is_used_again(folder):
-    vectors, _ = opened(data.InMemory, folder)
+    vectors, _ = opened(loader.InMemory, folder)
     kept, places, before = [], set(), []
-    for i, batch in enumerate(data.batches(vectors, 16, 0, 0, 40)):
+    for i, batch in enumerate(loader.batches(vectors, 16, 0, 0, 40)):
         places.add(batch.ctypes.data)
         if i in (3, 4, 20):
             kept.append(batch[2:])  # a view holds it too
@@ -232,37 +222,37 @@ def test_buffers_that_others_hold_are_not_kept():
 # The thread.
 def test_memory_is_that_of_two_windows(folder, small, monkeypatch):
     made = []
-    original = files.Files.empty
+    original = reading.Files.empty
     monkeypatch.setattr(
-        files.Files, "empty", lambda self, n: (made.append(n), original(self, n))[1]
+        reading.Files, "empty", lambda self, n: (made.append(n), original(self, n))[1]
     )
-    vectors, _ = opened(data.Streamed, folder)
-    ids(data.batches(vectors, 50, 1, 0, 60))
+    vectors, _ = opened(loader.Streamed, folder)
+    ids(loader.batches(vectors, 50, 1, 0, 60))
     assert sum(made) == 2 * 300
 
 
 def test_an_error_of_the_reading_thread_is_raised_where_batches_are_asked_for(folder, small):
-    vectors, _ = opened(data.Streamed, folder)
+    vectors, _ = opened(loader.Streamed, folder)
     path = vectors.files.parts[1].path
     content = path.read_bytes()
     try:
         path.write_bytes(content[:-200])
         with pytest.raises(OSError, match=r"shard-00001\.npy ends at byte"):
-            ids(data.batches(vectors, 50, 1, 0, 60))
+            ids(loader.batches(vectors, 50, 1, 0, 60))
     finally:
         path.write_bytes(content)
-    assert not reading()
+    assert not reading_threads()
 
 
 def test_the_thread_ends_with_the_iterator(folder, small):
-    vectors, _ = opened(data.Streamed, folder)
-    batches = data.batches(vectors, 50, 1, 0, 10_000)
+    vectors, _ = opened(loader.Streamed, folder)
+    batches = loader.batches(vectors, 50, 1, 0, 10_000)
     next(batches)
-    assert reading()
+    assert reading_threads()
     batches.close()
-    assert not reading()
-    ids(data.batches(vectors, 50, 1, 0, 3))
-    assert not reading()
+    assert not reading_threads()
+    ids(loader.batches(vectors, 50, 1, 0, 3))
+    assert not reading_threads()
 
 
 # The setting.
@@ -270,16 +260,16 @@ def test_data_is_in_memory_if_the_setting_says_so_or_it_has_room(folder, small, 
     reader = Activations(folder)
     arguments = reader, reader.stream(0, "patches"), reader.rows(0, 600)
     size = 594 * 3 * 4 * 4
-    for free, expected in ((2 * size, data.InMemory), (2 * size - 2, data.Streamed)):
-        monkeypatch.setattr(data, "free_memory", lambda free=free: free)
-        assert isinstance(data.load(*arguments), expected)
-        assert isinstance(data.load(*arguments, processes=2), data.Streamed)
-        assert isinstance(data.load(*arguments, "always"), data.InMemory)
-        assert isinstance(data.load(*arguments, "never"), data.Streamed)
+    for free, expected in ((2 * size, loader.InMemory), (2 * size - 2, loader.Streamed)):
+        monkeypatch.setattr(loader, "free_memory", lambda free=free: free)
+        assert isinstance(loader.load(*arguments), expected)
+        assert isinstance(loader.load(*arguments, processes=2), loader.Streamed)
+        assert isinstance(loader.load(*arguments, "always"), loader.InMemory)
+        assert isinstance(loader.load(*arguments, "never"), loader.Streamed)
     # Two windows take as much as all of it.
     monkeypatch.setattr(order, "WINDOW_VECTORS", 2000)
-    monkeypatch.setattr(data, "free_memory", lambda: 0)
-    assert isinstance(data.load(*arguments), data.InMemory)
+    monkeypatch.setattr(loader, "free_memory", lambda: 0)
+    assert isinstance(loader.load(*arguments), loader.InMemory)
 
 
 def test_limits_of_control_groups_count_as_the_memory_of_the_machine(tmp_path):
@@ -304,9 +294,9 @@ def test_limits_of_control_groups_count_as_the_memory_of_the_machine(tmp_path):
 
 def test_too_little_memory_for_always_is_said_with_sizes(folder, monkeypatch):
     reader = Activations(folder)
-    monkeypatch.setattr(data, "free_memory", lambda: 1000)
+    monkeypatch.setattr(loader, "free_memory", lambda: 1000)
     with pytest.raises(UserError, match=r"data_in_memory is always, but 1,782 vectors .* GiB"):
-        data.load(reader, reader.stream(0, "patches"), reader.rows(0, 600), "always")
+        loader.load(reader, reader.stream(0, "patches"), reader.rows(0, 600), "always")
 
 
 @pytest.mark.parametrize("tokens", ["cls", "patches"])

@@ -17,17 +17,17 @@ def architecture(request):
 def plain_aux(sae, pre, residual, dead, W_dec):
     late = torch.full_like(pre, -torch.inf)
     late[:, dead] = pre[:, dead]
-    z = dense_topk(late, min(sae.aux_k, len(dead)))
-    return sae.aux_coefficient * (residual.detach() - z @ W_dec).square().mean()
+    z = dense_topk(late, min(sae.settings.aux_k, len(dead)))
+    return sae.settings.aux_coefficient * (residual.detach() - z @ W_dec).square().mean()
 
 
 def plain_latents(sae, pre):
     """Latents in a training step."""
     if "batchtopk" in type(sae).__name__.lower():
         flat = pre.flatten()
-        chosen = flat.topk(sae.k * len(pre)).indices
+        chosen = flat.topk(sae.settings.k * len(pre)).indices
         return torch.zeros_like(flat).scatter(0, chosen, flat[chosen].relu()).view_as(pre)
-    return dense_topk(pre, sae.k)
+    return dense_topk(pre, sae.settings.k)
 
 
 def plain_selecting(sae, u, dead):
@@ -36,10 +36,10 @@ def plain_selecting(sae, u, dead):
     z = plain_latents(sae, pre)
     residual = u - z @ W_dec - sae.b_dec
     errors = []
-    for width in getattr(sae, "widths", [N]):
+    for width in getattr(sae.settings, "widths", [N]):
         inner = z[:, :width]
-        if getattr(sae, "widths", None) and "batch" not in type(sae).__name__.lower():
-            inner = dense_topk(pre[:, :width], sae.k)
+        if hasattr(sae.settings, "widths") and "batch" not in type(sae).__name__.lower():
+            inner = dense_topk(pre[:, :width], sae.settings.k)
         errors.append((u - inner @ W_dec[:width] - sae.b_dec).square().mean())
     return torch.stack(errors).mean() + plain_aux(sae, pre, residual, dead, W_dec)
 
@@ -49,9 +49,9 @@ def plain_relu(sae, u, dead):
     z = pre.relu()
     residual = u - z @ sae.W_dec - sae.b_dec
     # Step 4 of a warm-up of 10.
-    loss = residual.square().mean() + sae.l1 * 0.4 * z.sum(dim=1).mean()
+    loss = residual.square().mean() + sae.settings.l1 * 0.4 * z.sum(dim=1).mean()
     lifted = torch.where(pre > 0, pre + 1, pre.exp())
-    return loss + plain_aux(sae, lifted, residual, dead, sae.W_dec) if sae.aux_k else loss
+    return loss + plain_aux(sae, lifted, residual, dead, sae.W_dec) if sae.settings.aux_k else loss
 
 
 def plain_jumprelu(sae, u, dead):
@@ -59,11 +59,13 @@ def plain_jumprelu(sae, u, dead):
     pre = (u - sae.b_dec) @ sae.W_enc + sae.b_enc
     theta = sae.log_threshold.exp()
     on = (pre > theta).double()
-    window = ((pre - theta).abs() < sae.bandwidth / 2).double().detach() / sae.bandwidth
+    window = (
+        (pre - theta).abs() < sae.settings.bandwidth / 2
+    ).double().detach() / sae.settings.bandwidth
     z = pre * on - (window * theta.detach()) * (theta - theta.detach())
     count = on - window * (theta - theta.detach())
     residual = u - z @ sae.W_dec - sae.b_dec
-    loss = residual.square().mean() + sae.sparsity * 0.4 * count.sum(dim=1).mean()
+    loss = residual.square().mean() + sae.settings.sparsity * 0.4 * count.sum(dim=1).mean()
     return loss + plain_aux(sae, pre, residual, dead, sae.W_dec)
 
 
@@ -120,7 +122,7 @@ def test_the_auxiliary_loss_reaches_the_encoder_of_dead_latents_alone():
         sae.b_enc[0] += 30.1  # positive, but hardly ever among the first k
     forward = sae.loss(u, 0, dead)
     (with_aux,) = torch.autograd.grad(forward.terms.loss, sae.W_enc)
-    sae.aux_coefficient = 0.0
+    sae.settings = sae.settings.model_copy(update={"aux_coefficient": 0.0})
     (without,) = torch.autograd.grad(sae.loss(u, 0, dead).terms.loss, sae.W_enc)
     changed = (with_aux != without).any(dim=0)
     assert changed[0]

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saev import metrics
+from saev.core import metrics
 
-# Two vectors, mean (2, 2): Σ‖x − x̄‖² = 8. Errors (1, 0) and (0, 2): 5. ⟨x, xh⟩ = 0 + 8, ‖xh‖² = 1 + 4.
+# Two vectors, mean (2, 2): Σ‖x − x̄‖² = 8. Errors (1, 0) and (0, 2): 5. ⟨x, xh⟩ = 0 + 8, ‖xh‖² = 1
+# + 4.
 X = np.array([[0.0, 0.0], [4.0, 4.0]])
 XH = np.array([[1.0, 0.0], [4.0, 2.0]])
 SHIFT = np.array([1.0, -3.0])

@@ -12,38 +12,14 @@ import numpy as np
 import pytest
 import torch
 from synthetic import encoded
-from trained import EVERY, RELU, RESULTS, ROOT, TOPK, arguments, lines
+from trained import EVERY, LONG, RELU, RESULTS, ROOT, TOPK, arguments, lines, start
 
-from saev.artifacts.activations import Activations
-from saev.errors import UserError
-from saev.train import read_settings
-from saev.training import data, parallel
-from saev.training.parallel import Processes
-
-STEPS = """
-import sys, json, numpy as np, torch
-sys.path.insert(0, "tests")
-from saev import sae as saes
-from saev.train import read_settings
-from saev.training import parallel
-from saev.training.trainer import Trainer
-
-size, out, options = int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
-torch.set_num_threads(1)
-processes = parallel.join(size, torch.device("cpu"))
-settings = read_settings(options)
-sae = saes.build(settings.model_dump(), 24, torch.Generator().manual_seed(0)).double()
-trainer = Trainer(sae, settings, n_steps=10, mean=np.zeros(24), processes=processes)
-low, high = processes.share(64)
-lines = []
-for step in range(10):
-    x = np.random.default_rng(step).standard_normal((64, 24)) * (1 + step % 3)
-    line = trainer.figures(*trainer.train(x[low:high]))
-    lines.append(line)
-if processes.first:
-    state = {name: t.detach().numpy() for name, t in trainer.tensors().items()}
-    np.savez(out, **state, lines=json.dumps(lines))
-"""
+from saev.activations.artifact import Activations
+from saev.core.errors import UserError
+from saev.core.spec import parsed
+from saev.settings.sae import AnySaeSettings
+from saev.train import loader, parallel
+from saev.train.parallel import Processes
 
 
 def free_port():
@@ -59,7 +35,13 @@ def processes(size, *command):
         subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
-            env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env={
+                **os.environ,
+                **place,
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "PYTHONPATH": ".",
+            },
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -81,7 +63,7 @@ def test_ten_steps_of_two_processes_are_those_of_one(name, tmp_path):
     found = []
     for size in (1, 2):
         path = tmp_path / f"{size}.npz"
-        processes(size, "-c", STEPS, str(size), str(path), json.dumps(settings_of(name)))
+        processes(size, "tests/ten_steps.py", str(size), str(path), json.dumps(settings_of(name)))
         found.append(dict(np.load(path)))
     one, two = found
     assert one.keys() == two.keys()
@@ -95,11 +77,11 @@ def test_ten_steps_of_two_processes_are_those_of_one(name, tmp_path):
 
 def test_shares_of_a_batch_are_the_batch_and_each_row_comes_once_an_epoch(tmp_path):
     reader = Activations(encoded(tmp_path / "e", absent=(7,)))
-    vectors = data.InMemory(reader, reader.stream(0, "patches"), reader.rows(0, 600))
+    vectors = loader.InMemory(reader, reader.stream(0, "patches"), reader.rows(0, 600))
     n_steps = 2 * vectors.n // 48
-    whole = np.concatenate(list(data.batches(vectors, 48, 3, 0, n_steps)))
+    whole = np.concatenate(list(loader.batches(vectors, 48, 3, 0, n_steps)))
     shares = [
-        np.stack(list(data.batches(vectors, 48, 3, 0, n_steps, share=Processes(r, 3).share(48))))
+        np.stack(list(loader.batches(vectors, 48, 3, 0, n_steps, share=Processes(r, 3).share(48))))
         for r in range(3)
     ]
     assert np.array_equal(np.concatenate(shares, axis=1).reshape(-1, 4), whole)
@@ -112,7 +94,7 @@ def test_a_training_of_two_processes_ends_with_the_files_of_one_to_rounding(
     activations, truth, tmp_path
 ):
     shared = TOPK | {"processes": 2}
-    started(shared, activations, tmp_path / "s").wait()
+    assert start(shared, activations, tmp_path / "s").wait() == 0
     two = lines(tmp_path / "s")
     one = [json.loads(line) for line in truth["topk"]["train.jsonl"].splitlines()]
     assert [line["step"] for line in two] == [line["step"] for line in one]
@@ -121,49 +103,19 @@ def test_a_training_of_two_processes_ends_with_the_files_of_one_to_rounding(
     assert sorted(p.name for p in (tmp_path / "s").iterdir()) == sorted([*RESULTS, "run.json"])
 
 
-def started(settings, activations, out, seconds=0.0):
-    code = (
-        "import sys, time\n"
-        "from saev import stage, train\n"
-        "from saev.training import fit, parallel\n"
-        "fit.STATE_SECONDS = 0.0\n"
-        "step = fit.Trainer.train\n"
-        f"fit.Trainer.train = lambda self, x: (time.sleep({seconds}), step(self, x))[1]\n"
-        "stage.run(train.main)\n"
-    )
-    program = out.parent / "slow_train.py"
-    program.write_text(code)
-    environment = {**os.environ, "PYTHONPATH": f"{out.parent}:{ROOT}", "OMP_NUM_THREADS": "1"}
-    module = "slow_train"
-    launcher = (
-        "import sys, torch\n"
-        "from saev.training import parallel\n"
-        f"parallel.launch(2, {module!r}, sys.argv[1:], torch.device('cpu'))\n"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", launcher, *arguments(settings, activations, out)],
-        cwd=ROOT,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.slow
 def test_two_processes_asked_to_stop_go_on_from_there_with_the_same_bytes(activations, tmp_path):
-    shared = TOPK | {"processes": 2}
+    shared = LONG | {"processes": 2}
     undisturbed, disturbed = tmp_path / "a" / "s", tmp_path / "b" / "s"
-    for out in (undisturbed, disturbed):
-        out.parent.mkdir()
-    assert started(shared, activations, undisturbed).wait() == 0
-    process = started(shared, activations, disturbed, seconds=0.05)
+    assert start(shared, activations, undisturbed).wait() == 0
+    process = start(shared, activations, disturbed)
     while not list(disturbed.glob(".state/*/state.safetensors")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 128 + signal.SIGTERM
     assert not (disturbed / "meta.json").exists()
-    assert started(shared, activations, disturbed).wait() == 0
+    assert start(shared, activations, disturbed).wait() == 0
     for name in RESULTS:
         assert (undisturbed / name).read_bytes() == (disturbed / name).read_bytes(), name
 
@@ -182,15 +134,15 @@ def test_the_stage_starts_its_processes_and_a_mistake_is_one_line(activations, t
 def test_more_gpus_than_there_are_and_unequal_shares_are_refused(activations):
     with pytest.raises(UserError, match="processes: 3 need 3 GPUs, but PyTorch sees"):
         parallel.launch(3, "saev.train", [], torch.device("cuda"))
-    with pytest.raises(UserError, match="can't be shared by 3"):
-        read_settings(TOPK | {"processes": 3})
-    with pytest.raises(UserError, match="ghost_gradients look at a whole batch"):
-        read_settings(RELU | {"processes": 2, "ghost_gradients": True})
+    with pytest.raises(UserError, match="can't be divided by 3"):
+        parsed(AnySaeSettings, TOPK | {"processes": 3})
+    with pytest.raises(UserError, match="ghost_gradients need a whole batch"):
+        parsed(AnySaeSettings, RELU | {"processes": 2, "ghost_gradients": True})
 
 
 LEAVES = """
 import atexit, os, torch, torch.distributed as dist
-from saev.training import parallel
+from saev.train import parallel
 
 atexit.register(lambda: os._exit(1 if dist.is_initialized() else 0))
 parallel.join(2, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Recordings that are killed, stopped or begun anew, and those without any picture."""
+"""Recordings that are killed, stopped or begun anew, and those without any image."""
 
 import signal
 import subprocess
@@ -20,10 +20,11 @@ from recording import (
 )
 from safetensors.numpy import load_file
 
-from saev import activations
-from saev.artifacts.activations import Activations
-from saev.errors import UserError
-from saev.shards import ShardState
+from saev.activations import __main__ as activations
+from saev.activations import loading
+from saev.activations.artifact import Activations
+from saev.activations.shards import ShardState
+from saev.core.errors import UserError
 
 
 def wait_for(process, condition):
@@ -35,7 +36,7 @@ def wait_for(process, condition):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """A recording of 1,000 pictures in one shard of four blocks."""
+    """A recording of 1,000 images in one shard of four blocks."""
     folder = tmp_path_factory.mktemp("undisturbed")
     write_pictures(folder / "pics", 1000, size=(64, 64))
     listed = list_images(folder / "pics", folder / "p-1")
@@ -85,7 +86,7 @@ def test_finished_blocks_are_taken_up_and_torn_ones_recorded_again(tmp_path, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("saev.shards.ShardState.finish", interrupted)
+        patched.setattr("saev.activations.shards.ShardState.finish", interrupted)
         with pytest.raises(KeyboardInterrupt):
             activations.main(common)
     state = next(p for p in (out / ".state").iterdir() if p.is_dir())
@@ -95,8 +96,10 @@ def test_finished_blocks_are_taken_up_and_torn_ones_recorded_again(tmp_path, mon
     data[128 + block + 5] ^= 1  # in the second of three blocks
     held.write_bytes(data + b"a torn write at the end")
     seen = []
-    batches = activations.batches
-    monkeypatch.setattr("saev.activations.batches", lambda *a: seen.append(a[1]) or batches(*a))
+    batches = loading.batches
+    monkeypatch.setattr(
+        "saev.activations.recording.batches", lambda *a: seen.append(a[1]) or batches(*a)
+    )
     activations.main(common)
     activations.main(["seal", *arguments(listed, out, vit)])
     assert seen == [256]
@@ -137,10 +140,10 @@ def test_a_job_stopped_between_placing_two_arrays_is_taken_up(tmp_path, monkeypa
             assert contents(out) == contents(reference)
 
 
-def test_a_shard_without_any_readable_picture_is_sealed_as_empty(tmp_path, monkeypatch):
+def test_a_shard_without_any_readable_image_is_sealed_as_empty(tmp_path, monkeypatch):
     write_pictures(tmp_path / "pics", 260)
     spoil(tmp_path / "pics", range(256, 260))
-    listed = list_images(tmp_path / "pics", tmp_path / "p-1")
+    listed = list_images(tmp_path / "pics", tmp_path / "p-1", on_bad_image="skip")
     path = plan(tmp_path / "plan.json", on_bad_image={"p-1": "skip"})
     monkeypatch.setenv("SAEV_PLAN", str(path))
     acts = record(listed, listed / "v-1", settings(tmp_path), range(2))
@@ -157,12 +160,12 @@ def test_unsealed_activations_are_refused(tmp_path):
         Activations(tmp_path)
 
 
-def test_when_no_picture_can_be_read_the_reasons_are_said(tmp_path, monkeypatch):
+def test_when_no_image_can_be_read_the_reasons_are_said(tmp_path, monkeypatch):
     (tmp_path / "pics").mkdir()
     for i in range(4):
         (tmp_path / "pics" / f"{i}.png").write_bytes(b"")
-    listed = list_images(tmp_path / "pics", tmp_path / "p-1")
+    listed = list_images(tmp_path / "pics", tmp_path / "p-1", on_bad_image="skip")
     path = plan(tmp_path / "plan.json", on_bad_image={"p-1": "skip"})
     monkeypatch.setenv("SAEV_PLAN", str(path))
-    with pytest.raises(UserError, match=r"none of the 4 pictures[\s\S]*row 0: the file is empty"):
+    with pytest.raises(UserError, match=r"none of the 4 images[\s\S]*row 0: the file is empty"):
         record(listed, tmp_path / "v-1", settings(tmp_path), range(1))

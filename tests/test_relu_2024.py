@@ -5,17 +5,19 @@ import pytest
 import torch
 from reference.relu_2024 import Run, terms_and_gradients
 
-from saev.errors import UserError
+from saev.core.errors import UserError
+from saev.core.spec import parsed
 from saev.sae import build
 from saev.settings.presets import PRESETS, expanded
-from saev.train import read_settings
-from saev.training.trainer import Trainer
+from saev.settings.sae import AnySaeSettings
+from saev.train.trainer import Trainer
 
 D, N, B = 16, 64, 32
 
 
 def dictionary(**more):
-    settings = {**PRESETS["relu_2024"]["sae"], "n_latents": N, **more}
+    given = {**PRESETS["relu_2024"]["sae"], "n_latents": N, "tokens": "pooled", "epochs": 1.0}
+    settings = parsed(AnySaeSettings, given | more)
     sae = build(settings, D, torch.Generator().manual_seed(0)).double()
     with torch.no_grad():
         rng = np.random.default_rng(1)
@@ -50,12 +52,9 @@ def test_loss_terms_and_gradients_are_those_derived_by_hand(n_dead):
 
 
 def test_the_first_fifty_steps_are_those_derived_by_hand():
-    sae, dead_after = dictionary(), 10 * B
-    preset = {**PRESETS["relu_2024"]["sae"], "dead_after": dead_after}
-    settings = read_settings(
-        {**preset, "n_latents": N, "tokens": "cls", "layer": 1, "epochs": 1.0, "held_out": 0.0}
-    )
-    trainer = Trainer(sae, settings, n_steps=50, mean=np.zeros(D))
+    dead_after = 10 * B
+    sae = dictionary(dead_after=dead_after)
+    trainer = Trainer(sae, n_steps=50, mean=np.zeros(D))
     by_hand = Run(parameters(sae), dead_after)
     ghosts = 0
     for step in range(50):
@@ -91,5 +90,7 @@ def test_a_preset_stands_for_its_settings_and_other_keys_win():
     assert found["sae"]["a"] == PRESETS["relu_2024"]["sae"] | {"l1": 1e-3}
     assert found["sae"]["b"] == {"k": 1}
     assert found["analysis"]["x"] == {"top_images": 20}
-    with pytest.raises(UserError, match=r"sae.a.preset: 'relu_2042' is unknown; there is: relu_2"):
+    with pytest.raises(
+        UserError, match=r"sae.a.preset: there is no preset 'relu_2042'; allowed: relu_2"
+    ):
         expanded({"sae": {"a": {"preset": "relu_2042"}}})

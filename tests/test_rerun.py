@@ -70,13 +70,41 @@ def test_nothing_reruns_when_nothing_changed(project):
 
 
 def test_comments_docstrings_and_formatting_rerun_nothing(project, edit):
-    edit("saev/analyze.py", '"""', '"""Other words first. ')
+    edit("saev/analyze/__main__.py", '"""', '"""Other words first. ')
     edit(
-        "saev/files.py",
+        "saev/core/files.py",
         "def sha256_bytes(data: bytes)",
         "# why\n\n\ndef sha256_bytes(\n    data: bytes,\n)",
     )
     edit("rules/train.smk", "# Its", "# All its")
+    assert project.planned() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("saev/activations/recording.py", "Fix or remove them, or", "Fix them, or"),
+        ("saev/activations/seal.py", 'logs.say(f"sealed {out}', 'logs.say(f"done: sealed {out}'),
+        ("saev/train/__main__.py", 'help="directory of the dictionary"', 'help="where it goes"'),
+        ("saev/core/errors.py", "limit: int = 20", "limit: int = 30"),
+        ("saev/core/locks.py", "import time\n", "import time\n\nCHANGED = 1\n"),
+        ("saev/core/logs.py", "import logging\n", "import logging\n\nCHANGED = 1\n"),
+        ("saev/core/progress.py", "LOG_SECONDS = 20.0", "LOG_SECONDS = 30.0"),
+        ("saev/core/provenance.py", '"numpy", ', '"numpy", "wandb", '),
+        ("saev/train/learning_plot.py", "dpi=120", "dpi=150"),
+        ("saev/train/sink.py", "IDLE = 1000", "IDLE = 2000"),
+        ("saev/tools/estimate.py", "import os\n", "import os\n\nCHANGED = 1\n"),
+    ],
+    ids=lambda value: value if value.endswith(".py") else "",
+)
+def test_what_cannot_change_a_byte_reruns_nothing(project, edit, name, old, new):
+    edit(name, old, new)
+    assert project.planned() == {}
+
+
+def test_how_often_a_curve_is_written_down_reruns_nothing(project, configure):
+    configure("sae/cls/log_every", 3)
+    configure("sae/patches/eval_every", 7)
     assert project.planned() == {}
 
 
@@ -103,7 +131,7 @@ def test_cores_device_and_decoding_threads_rerun_nothing(project, configure):
     assert project.planned("--cores", "1") == {}
 
 
-def test_what_to_do_with_bad_pictures_reruns_nothing(project, configure):
+def test_what_to_do_with_bad_images_reruns_nothing(project, configure):
     configure("images/pets/on_bad_image", "skip")
     assert project.planned() == {}
 
@@ -157,17 +185,17 @@ def test_a_point_added_to_a_sweep_plans_that_point_alone(project, configure):
 
 
 def test_a_statement_of_the_analysis_reruns_analysis_and_after(project, edit):
-    edit("saev/analyze.py", "def main(", "CHANGED = 1\n\n\ndef main(")
+    edit("saev/analyze/__main__.py", "def main(", "CHANGED = 1\n\n\ndef main(")
     assert project.planned() == AFTER_ANALYSIS
 
 
 def test_a_statement_of_the_trainer_reruns_training_and_after(project, edit):
-    edit("saev/train.py", "def main(", "CHANGED = 1\n\n\ndef main(")
+    edit("saev/train/__main__.py", "def main(", "CHANGED = 1\n\n\ndef main(")
     assert project.planned() == AFTER_TRAINING
 
 
 def test_a_statement_of_the_recording_reruns_it_and_after(project, edit):
-    edit("saev/vit.py", "import torch\n", "import torch\n\nCHANGED = 1\n")
+    edit("saev/activations/towers/tower.py", "import torch\n", "import torch\n\nCHANGED = 1\n")
     assert project.planned() == AFTER_RECORDING
 
 
@@ -180,11 +208,11 @@ def test_a_file_of_the_page_reruns_dashboard_and_gallery(project, edit, pattern)
 
 
 def test_a_module_that_all_import_reruns_all(project, edit):
-    edit("saev/files.py", "CHUNK = 1 << 20", "CHUNK = 1 << 21")
+    edit("saev/core/files.py", "CHUNK = 1 << 20", "CHUNK = 1 << 21")
     assert project.planned() == ALL
 
 
-def test_a_picture_added_makes_a_new_directory_and_leaves_the_old(project):
+def test_an_image_added_makes_a_new_directory_and_leaves_the_old(project):
     before = project.results()
     added = project.folder / "pictures/cat/zzz.png"
     shutil.copy(project.folder / "pictures/cat/0000.png", added)
@@ -212,7 +240,7 @@ def test_a_settings_field_at_its_neutral_value_reruns_nothing(project, edit):
     assert project.planned() == {}
 
 
-def test_the_credit_of_the_pictures_reruns_the_pages_alone(project, configure):
+def test_the_credit_of_the_images_reruns_the_pages_alone(project, configure):
     configure("images/pets/credit", "someone else")
     assert project.planned() == {**PAGES, **GALLERY}
 
@@ -232,7 +260,7 @@ def test_one_stage_can_be_forced(project):
 
 
 def test_a_code_change_can_be_accepted_without_running(project, edit, built, tmp_path):
-    edit("saev/train.py", "def main(", "CHANGED = 1\n\n\ndef main(")
+    edit("saev/train/__main__.py", "def main(", "CHANGED = 1\n\n\ndef main(")
     before = project.results()
     project.snakemake("--touch")
     assert project.planned() == {}

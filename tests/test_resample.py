@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 from synthetic import planted
-from trained import JUMPRELU, RELU, TOPK, lines, read, run
+from trained import JUMPRELU, RELU, TOPK, build, lines, read, run
 
-from saev import sae as saes
-from saev.training import resample
-from saev.training.trainer import Trainer
+from saev.train import resample
+from saev.train.trainer import Trainer
 
 D = 16
 
@@ -25,9 +24,8 @@ class Array:
 
 
 def trainer_of(settings=TOPK, n_steps=100, **changes):
-    settings = read(settings, n_latents=48, resample_every=640, **changes)
-    sae = saes.build(settings.model_dump(), D, torch.Generator().manual_seed(0))
-    return Trainer(sae, settings, n_steps=n_steps, mean=np.zeros(D))
+    sae = build(settings, D, n_latents=48, resample_every=640, **changes)
+    return Trainer(sae, n_steps=n_steps, mean=np.zeros(D))
 
 
 def stepped(settings=TOPK, dead=(3, 7, 40), **changes):

@@ -3,17 +3,15 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
-from trained import EVERY, EVERYTHING, RELU, RESULTS, ROOT, TOPK, arguments, lines, run
+from trained import EVERY, EVERYTHING, LONG, RELU, RESULTS, TOPK, lines, run, start
 
-from saev.errors import UserError
-from saev.stage import Stopped
-from saev.training import fit
+from saev.core.errors import UserError
+from saev.core.frame import Stopped
+from saev.train import fit
 
 
 class Halt(Exception):
@@ -23,9 +21,8 @@ class Halt(Exception):
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("saves", [1, 2, 13, 30])
 def test_going_on_from_any_state_gives_the_bytes_of_the_undisturbed_run(
-    name, saves, activations, truth, tmp_path, monkeypatch
+    name, saves, activations, truth, tmp_path, monkeypatch, saving
 ):
-    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
     original, count = fit.State.save, []
 
     def save_then_halt(self, tensors, step):
@@ -57,7 +54,7 @@ DYING = RELU | {"l1": 1.0, "lr": 0.02, "ghost_gradients": True, "mse_over_norm":
 
 @pytest.mark.parametrize("settings", [TOPK, DYING], ids=["topk", "relu"])
 def test_with_every_option_on_it_goes_on_from_every_state_and_threads_change_no_byte(
-    settings, activations, tmp_path, monkeypatch
+    settings, activations, tmp_path, monkeypatch, saving
 ):
     settings = settings | EVERYTHING
     whole = run(settings, activations, tmp_path / "t1" / "s")
@@ -66,7 +63,6 @@ def test_with_every_option_on_it_goes_on_from_every_state_and_threads_change_no_
     last = lines(tmp_path / "t1" / "s")[-1]
     assert last["resampled"] > 0
     assert json.loads(whole["meta.json"])["summary"]["stopped_early"]
-    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
     original, halted = fit.State.save, []
 
     def save_then_halt(self, tensors, step):
@@ -87,8 +83,7 @@ def test_with_every_option_on_it_goes_on_from_every_state_and_threads_change_no_
     assert halted == list(range(1, last["step"]))
 
 
-def test_a_damaged_state_is_left_aside(activations, truth, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
+def test_a_damaged_state_is_left_aside(activations, truth, tmp_path, monkeypatch, said, saving):
     monkeypatch.setattr(
         fit.Trainer, "finite", lambda self: self.step < 9 or (_ for _ in ()).throw(Halt)
     )
@@ -98,13 +93,14 @@ def test_a_damaged_state_is_left_aside(activations, truth, tmp_path, monkeypatch
     (state,) = (tmp_path / "s" / ".state").glob("*/state.safetensors")
     state.write_bytes(state.read_bytes()[:-100])
     assert run(TOPK, activations, tmp_path / "s") == truth["topk"]
-    said = capsys.readouterr().err
-    assert "can't be used (it is damaged, " in said
-    assert ": starting from the first step" in said
+    text = said()
+    assert "can't be used (it is damaged, " in text
+    assert ": starting from the first step" in text
 
 
-def test_a_state_of_another_training_is_not_taken_up(activations, truth, tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
+def test_a_state_of_another_training_is_not_taken_up(
+    activations, truth, tmp_path, monkeypatch, saving
+):
     monkeypatch.setattr(
         fit.Trainer, "finite", lambda self: self.step < 9 or (_ for _ in ()).throw(Halt)
     )
@@ -121,57 +117,44 @@ def test_a_state_of_another_training_is_not_taken_up(activations, truth, tmp_pat
     assert run(TOPK, activations, tmp_path / "s") == truth["topk"]
 
 
-def program(settings, activations, out, step_seconds):
-    """The stage as a program of its own, slowed down so that it can be killed in its middle."""
-    code = (
-        "import sys, time\n"
-        "from saev import stage, train\n"
-        "from saev.training import fit\n"
-        "fit.STATE_SECONDS = 0.0\n"
-        "step = fit.Trainer.train\n"
-        f"fit.Trainer.train = lambda self, x: (time.sleep({step_seconds}), step(self, x))[1]\n"
-        "stage.run(train.main)\n"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments(settings, activations, out)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def long_truth(activations, tmp_path_factory):
+    """Bytes of an undisturbed run that takes long enough to be killed in its middle."""
+    return run(LONG, activations, tmp_path_factory.mktemp("long") / "s")
 
 
-def wait_until(condition, process):
+def wait_for_step(n, out, process):
+    """Wait until the curve of a running program has ``n`` lines."""
     while process.poll() is None:
-        if condition():
+        curves = [path.read_text() for path in out.glob(".state/*/train.jsonl")]
+        if any(curve.count("\n") >= n for curve in curves):
             return
         time.sleep(0.002)
     raise AssertionError(f"it ended before: {process.stderr.read()}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wait", [0.0, 0.05, 0.31, 0.8])
+@pytest.mark.parametrize("step", [0, 1, 7, 60])
 def test_killed_at_any_instant_and_run_again_it_ends_with_the_same_bytes(
-    wait, activations, truth, tmp_path
+    step, activations, long_truth, tmp_path
 ):
     out = tmp_path / "s"
-    process = program(TOPK, activations, out, 0.02)
-    wait_until(lambda: list(out.glob(".state/*/train.jsonl")), process)
-    time.sleep(wait)
+    process = start(LONG, activations, out)
+    wait_for_step(step, out, process)
     process.kill()
     process.wait()
     assert not (out / "meta.json").exists()
-    assert run(TOPK, activations, out) == truth["topk"]
+    assert run(LONG, activations, out) == long_truth
     assert sorted(p.name for p in out.iterdir()) == sorted([*RESULTS, "run.json"])
 
 
 @pytest.mark.slow
 def test_asked_to_stop_it_saves_its_state_and_goes_on_from_there(
-    activations, truth, tmp_path, monkeypatch
+    activations, long_truth, tmp_path, monkeypatch
 ):
     out = tmp_path / "s"
-    process = program(TOPK, activations, out, 0.05)
-    wait_until(lambda: list(out.glob(".state/*/state.safetensors")), process)
+    process = start(LONG, activations, out)
+    wait_for_step(3, out, process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 128 + signal.SIGTERM
     first = []
@@ -179,8 +162,8 @@ def test_asked_to_stop_it_saves_its_state_and_goes_on_from_there(
     monkeypatch.setattr(
         fit.Trainer, "train", lambda self, x: (first.append(self.step), original(self, x))[1]
     )
-    assert run(TOPK, activations, out) == truth["topk"]
-    assert first[0] > 0
+    assert run(LONG, activations, out) == long_truth
+    assert first[0] >= 3
 
 
 def test_a_stop_in_the_middle_of_a_step_is_noticed_after_it(activations, tmp_path, monkeypatch):

@@ -3,8 +3,8 @@
 import pytest
 from trained import TOPK, read
 
-from saev.training.schedule import learning_rate
-from saev.training.stopping import is_spent
+from saev.train.schedule import learning_rate
+from saev.train.stopping import is_spent
 
 
 def rates(n_steps, **changes):

@@ -5,11 +5,20 @@ import copy
 import pytest
 from pydantic import Field
 
-from saev.code import ROOT
-from saev.errors import UserError
-from saev.settings.base import Settings, digest
-from saev.settings.config import Config, parse, schema
+from saev.core.errors import UserError
+from saev.core.spec import parsed
+from saev.settings.component import Settings, digest
+from saev.settings.config import Config, parse, schema, unused
+from saev.settings.images import (
+    SOURCE_SETTINGS,
+    AnyImagesSettings,
+    FolderSettings,
+    HubSettings,
+    ParquetSettings,
+    SavedSettings,
+)
 from saev.settings.sae import SAE_SETTINGS
+from saev.workflow.digests import ROOT
 
 GOOD = {
     "images": {"photos": {"folder": "photos"}},
@@ -39,6 +48,8 @@ JUMPRELU = {k: v for k, v in GOOD["sae"]["small"].items() if k != "k"} | {
 }
 
 RELU = {k: v for k, v in JUMPRELU.items() if k != "sparsity"} | {"architecture": "relu", "l1": 0}
+
+HUB = {"hub": "a/b", "revision": "v1", "n_images": 3}
 
 
 def with_change(path, value):
@@ -107,6 +118,41 @@ def test_good_settings_are_accepted_and_layers_are_sorted():
         ("vit/clip/shard_images", 100, ["shard_images", "multiple of 256"]),
         ("vit/clip/weights", None, ["weights is missing"]),
         ("images/photos/n_images", 5, ["n_images and version go together"]),
+        (
+            "images/photos",
+            {},
+            ["images.photos: needs exactly one of folder, hub, saved, parquet, tars"],
+        ),
+        ("images/photos", {}, ["it has none"]),
+        ("images/photos", "photos", ["images.photos: needs exactly one of folder, hub"]),
+        ("images/photos", {"foldr": "a"}, ["it has none; did you mean 'folder'?"]),
+        ("images/photos", {"folder": "a", "tars": "b"}, ["it has folder and tars"]),
+        (
+            "images/photos/key",
+            "id",
+            ["images.photos.key: unknown key of source folder", "belongs to hub, saved, parquet;"],
+        ),
+        (
+            "images/photos/n_image",
+            3,
+            ["images.photos.n_image: unknown", "did you mean 'n_images'?"],
+        ),
+        (
+            "images/photos",
+            HUB | {"version": "1"},
+            ["version: unknown key of source hub", "revision"],
+        ),
+        (
+            "images/photos",
+            {"hub": "a/b", "n_images": 3},
+            ["photos.revision: missing. Commit or tag"],
+        ),
+        (
+            "images/photos",
+            {"hub": "a/b", "revision": "1"},
+            ["n_images: missing", "nothing is downloaded"],
+        ),
+        ("images/photos/made", True, ["made: true needs n_images and version"]),
         ("images/photos/on_bad_image", "skp", ["'skp'", "did you mean 'skip'"]),
         ("analysis/plain/labels", {"x": {}}, ["exactly one of folder"]),
         ("analysis/plain/labels", {"x": {"tabel": "a.csv"}}, ["did you mean 'table'"]),
@@ -122,6 +168,46 @@ def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(path, value
         parse(with_change(path, value))
     for text in said:
         assert text in str(caught.value)
+
+
+def test_a_source_that_is_set_to_null_gives_way_to_another():
+    # As when a file of settings replaces the source of an entry of config.yaml.
+    both = parse(with_change("images/photos", {"folder": None, "tars": "a.tar"}))
+    alone = parse(with_change("images/photos", {"tars": "a.tar"}))
+    assert both.images == alone.images
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"folder": "photos"}, "6f1ff823"),
+        ({"folder": "p", "made": True, "n_images": 3, "version": "1"}, "c80d687e"),
+        (HUB | {"config": "c", "split": "test", "image": "photo", "key": "id"}, "6c1a89e4"),
+        ({"saved": "s", "split": "test", "max_pixels": 5}, "8f2766d7"),
+        ({"parquet": "p/*.parquet", "image": "photo"}, "8ac2264e"),
+        ({"tars": "t/*.tar", "image": "png"}, "f7b5ed6d"),
+    ],
+)
+def test_digests_of_each_source_never_change(given, expected):
+    settings = parsed(AnyImagesSettings, given)
+    assert digest(settings.essential()) == expected
+    assert parsed(AnyImagesSettings, settings.essential()) == settings
+
+
+def test_the_extension_of_images_in_tars_is_in_the_digest_also_where_it_is_image():
+    plain = parsed(AnyImagesSettings, {"tars": "a.tar"})
+    assert (
+        parsed(AnyImagesSettings, {"tars": "a.tar", "image": "image"}).essential()
+        != plain.essential()
+    )
+    assert parsed(AnyImagesSettings, {"saved": "a", "image": "image"}).essential() == {"saved": "a"}
+
+
+def test_a_moved_source_has_another_path_and_a_hub_data_set_the_same_name():
+    moved = FolderSettings(folder="photos", max_pixels=5).moved(lambda path: f"/data/{path}")
+    assert moved == FolderSettings(folder="/data/photos", max_pixels=5)
+    hub = HubSettings(**HUB)
+    assert hub.moved(lambda path: f"/data/{path}") == hub
 
 
 def test_all_problems_are_reported_at_once():
@@ -171,7 +257,8 @@ def test_every_field_is_explained():
 
 
 def test_neutral_values_never_change():
-    # A neutral value stands for "left out of the digest", so changing one changes what old results mean.
+    # A neutral value stands for "left out of the digest", so changing one changes what old results
+    # mean.
     found = {
         f"{name}.{field}": rules["default"]
         for name, model in schema()["$defs"].items()
@@ -183,6 +270,7 @@ def test_neutral_values_never_change():
         "warmup_steps": 0,
         "seed": 0,
         "held_out": 0.0,
+        "held_out_by": None,
         "init_rows": 16384,
         "layer": None,
         "log_every": 50,
@@ -209,26 +297,38 @@ def test_neutral_values_never_change():
         "initial_threshold": 0.001,
         "threshold_rate": 1.0,
     }
+    images = {
+        "credit": None,
+        "max_pixels": 178_956_970,
+        "gray_range": None,
+        "n_images": None,
+        "on_bad_image": "error",
+    }
     assert found == {
         "AnalysisSettings.labels": {},
         "AnalysisSettings.on": None,
         "AnalysisSettings.top_images": 16,
-        "ImagesSettings.config": None,
-        "ImagesSettings.credit": None,
-        "ImagesSettings.folder": None,
-        "ImagesSettings.hub": None,
-        "ImagesSettings.image": "image",
-        "ImagesSettings.key": None,
-        "ImagesSettings.made": False,
-        "ImagesSettings.max_pixels": 178_956_970,
-        "ImagesSettings.n_images": None,
-        "ImagesSettings.on_bad_image": "error",
-        "ImagesSettings.parquet": None,
-        "ImagesSettings.revision": None,
-        "ImagesSettings.saved": None,
-        "ImagesSettings.split": "train",
-        "ImagesSettings.tars": None,
-        "ImagesSettings.version": None,
+        **{
+            f"{cls.__name__}.{key}": value
+            for cls in SOURCE_SETTINGS.values()
+            for key, value in images.items()
+            if (cls, key) != (HubSettings, "n_images")
+        },
+        **{
+            f"{cls.__name__}.{key}": value
+            for cls in (HubSettings, SavedSettings, ParquetSettings)
+            for key, value in {"image": "image", "key": None}.items()
+        },
+        **{
+            f"{cls.__name__}.version": None
+            for cls in SOURCE_SETTINGS.values()
+            if cls is not HubSettings
+        },
+        "FolderSettings.made": False,
+        "HubSettings.config": None,
+        "HubSettings.split": "train",
+        "SavedSettings.split": "train",
+        "TarsSettings.image": None,
         "LabelSettings.column": None,
         "LabelSettings.folder": False,
         "LabelSettings.key": "path",
@@ -262,10 +362,10 @@ def test_neutral_values_never_change():
 
 
 def test_the_settings_reference_of_the_docs_is_up_to_date():
-    from saev.settings.reference import reference
+    from saev.settings.markdown import reference
 
     assert (ROOT / "docs/settings.md").read_text() == reference(), (
-        "run: python -m saev.settings.reference > docs/settings.md"
+        "run: python -m saev.settings.markdown > docs/settings.md"
     )
 
 
@@ -281,4 +381,111 @@ def test_a_whole_number_that_yaml_takes_for_text_is_shown_as_one():
     name = next(iter(raw["sae"]))
     raw["sae"][name]["n_latents"] = "1e3"
     with pytest.raises(UserError, match="write 1000\\)"):
+        parse(raw)
+
+
+def test_entries_that_no_run_names_are_known():
+    given = copy.deepcopy(GOOD)
+    given["images"]["birds"] = {"folder": "birds"}
+    given["analysis"]["spare"] = {"on": "birds"}
+    assert unused(parse(given)) == ["images.birds", "analysis.spare"]
+    given["runs"][0]["analysis"] = "spare"
+    assert unused(parse(given)) == ["analysis.plain"]
+
+
+def test_a_name_that_cannot_be_used_gets_one_true_message():
+    given = copy.deepcopy(GOOD)
+    given["sae"]["zürich"] = {"k": 3}
+    given["images"]["my birds"] = {}
+    with pytest.raises(UserError) as caught:
+        parse(given)
+    assert str(caught.value).count("a name has letters") == 2
+    assert "architecture" not in str(caught.value)
+
+
+def test_a_missing_architecture_and_a_long_value_are_said_in_short():
+    given = copy.deepcopy(GOOD)
+    given["sae"]["bare"] = {"k": 3}
+    given["images"]["long"] = {"folder": "x", "max_pixels": "9" * 5000}
+    with pytest.raises(UserError) as caught:
+        parse(given)
+    assert "sae.bare.architecture: missing; allowed: topk" in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            "images: {photos: {folder: a, n_images: 3, version: 2024-05-01}}",
+            'images.photos.version: YAML reads this as a date: put it in quotes, such as "2024-05-01"',
+        ),
+        (
+            "images: {photos: {folder: a, n_images: 3, version: 2024-05-01 10:00:00}}",
+            "images.photos.version: YAML reads this as a date",
+        ),
+        (
+            "images: {photos: {folder: a, n_images: 3, version: 1.10}}",
+            "images.photos.version: 1.1: should be a valid string (YAML reads this as a number",
+        ),
+        (
+            "images: {photos: {folder: a, n_images: 3, version: 010}}",
+            "(YAML reads this as a number",
+        ),
+        (
+            "images: {photos: {folder: a, n_images: 3, version: 12:30}}",
+            "(YAML reads this as a number",
+        ),
+        ("images: {photos: {folder: no}}", "images.photos.folder: False: should be a valid string"),
+        ("images: {photos: {folder: no}}", "(YAML reads this as true or false: put it in quotes)"),
+        ("images: {2024-05-01: {folder: a}}", "images.2024-05-01: YAML reads this as a date"),
+        (
+            "images: {2024: {folder: a}}",
+            "images.2024: YAML reads this as a number: put it in quotes",
+        ),
+        ("images: {yes: {folder: a}}", "images.True: YAML reads this as true or false"),
+        ("images: {~: {folder: a}}", "images.None: YAML reads this as nothing"),
+        ("analysis: {plain: {labels: {off: {folder: true}}}}", "analysis.plain.labels.False: YAML"),
+        ("runs: [{images: 2024-05-01, vit: a, sae: b, analysis: c}]", "runs[0].images: YAML reads"),
+        ("sae: {small: {normalisation: off}}", "YAML reads this as true or false"),
+        (
+            "images: {photos: {folder: !!binary aGVsbG8=}}",
+            "images.photos.folder: bytes: must be text",
+        ),
+    ],
+)
+def test_what_yaml_reads_in_another_way_is_named_with_the_remedy(written, said):
+    import yaml
+
+    raw = copy.deepcopy(GOOD)
+    for section, given in yaml.safe_load(written).items():
+        if section == "sae":
+            raw["sae"]["small"] |= given["small"]
+        else:
+            raw[section] = given
+    with pytest.raises(UserError) as caught:
+        parse(raw)
+    assert said in str(caught.value)
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    raw = copy.deepcopy(GOOD)
+    raw["images"]["photos"] = {"folder": "~/photos/"}
+    raw["vit"]["clip"] |= {"model": "~/m.json", "weights": "~/w.pt"}
+    raw["analysis"]["plain"]["labels"] = {"x": {"table": "~/l.csv"}}
+    raw["references"] = {"old": {"curve": "~/c.jsonl", "tolerance": {"nmse": 0.1}}}
+    config = parse(raw)
+    assert config.images["photos"].folder == f"{tmp_path}/photos"
+    assert (config.vit["clip"].model, config.vit["clip"].weights) == (
+        f"{tmp_path}/m.json",
+        f"{tmp_path}/w.pt",
+    )
+    assert config.analysis["plain"].labels["x"].table == f"{tmp_path}/l.csv"
+    assert config.references["old"].curve == f"{tmp_path}/c.jsonl"
+    for source in ("saved", "parquet", "tars"):
+        raw["images"]["photos"] = {source: "~/photos"}
+        assert getattr(parse(raw).images["photos"], source) == f"{tmp_path}/photos"
+    raw["images"]["photos"] = {"folder": "~nobody-here/photos"}
+    with pytest.raises(UserError, match=r"~nobody-here/photos: there is no home folder"):
         parse(raw)

@@ -1,4 +1,4 @@
-"""Pictures in data sets and tars: the same pictures and labels come out as went in, addressed by row."""
+"""Data sets and tars: the images and labels that went in come out again, addressed by row."""
 
 import io
 import json
@@ -14,18 +14,20 @@ from PIL import Image
 from project import Project
 from recording import record, settings
 
-from saev.analysis.labels import write_labels
-from saev.artifacts.images import Images
-from saev.errors import UserError
-from saev.images import main
-from saev.settings.images import ImagesSettings
+from saev.analyze.labels import write_labels
+from saev.core.errors import UserError
+from saev.images.__main__ import main
+from saev.images.artifact import Images
+from saev.images.sources import SOURCES
+from saev.settings.analysis import AnalysisResolved, AnalysisSettings, LabelSettings
+from saev.settings.images import SOURCE_SETTINGS
 
 N = 23
 NAMES = ["cat", "dog", "spider"]
 
 
 def png(i: int) -> bytes:
-    """A picture that only row ``i`` has."""
+    """An image that only row ``i`` has."""
     data = io.BytesIO()
     Image.fromarray(np.full((34, 33, 3), [10 * i % 256, i, 255 - i], np.uint8)).save(data, "PNG")
     return data.getvalue()
@@ -38,7 +40,8 @@ def listed(where: Path, **given: object) -> Images:
 
 
 def label(images: Images, out: Path, column: str) -> list[str | None]:
-    write_labels({"labels": {"x": {"source": column}}}, images.path, out)
+    labels = {"x": LabelSettings(source=column)}
+    write_labels(AnalysisSettings(labels=labels), AnalysisResolved(), images.path, out)
     return pq.read_table(out / "labels.parquet").column("label.x").to_pylist()
 
 
@@ -101,7 +104,7 @@ def tars(folder: Path) -> dict:
 
 
 @pytest.mark.parametrize("make", [saved, parquet, tars])
-def test_row_i_of_a_source_is_its_ith_picture_with_its_labels(tmp_path, make):
+def test_row_i_of_a_source_is_its_ith_image_with_its_labels(tmp_path, make):
     images = listed(tmp_path, **make(tmp_path))
     entries = images.read(0, 100)
     assert [e.row for e in entries] == list(range(N))
@@ -114,7 +117,7 @@ def test_row_i_of_a_source_is_its_ith_picture_with_its_labels(tmp_path, make):
 
 
 @pytest.mark.parametrize("make", [saved, parquet, tars])
-def test_a_source_is_recorded_as_its_pictures_in_a_folder_are(tmp_path, make):
+def test_a_source_is_recorded_as_its_images_in_a_folder_are(tmp_path, make):
     for i in range(N):
         path = tmp_path / f"folder/{i:02}.png"
         path.parent.mkdir(exist_ok=True)
@@ -128,13 +131,17 @@ def test_a_source_is_recorded_as_its_pictures_in_a_folder_are(tmp_path, make):
     assert a.take_records(np.arange(N)) == b.take_records(np.arange(N))
 
 
-def test_a_column_can_name_the_pictures_and_must_tell_them_apart(tmp_path):
+def test_a_column_can_name_the_images_and_must_tell_them_apart(tmp_path):
     given = saved(tmp_path)
     images = listed(tmp_path, **given, key="id")
     assert [e.key for e in images.read(0, 3)] == ["id-0", "id-1", "id-2"]
-    with pytest.raises(UserError, match=r"column 'site' holds 'site 0' twice"):
+    with pytest.raises(UserError, match=r"column 'site' holds an empty entry: each image"):
         listed(tmp_path / "b", **given, key="site")
     assert not list((tmp_path / "b/out").iterdir())
+    names = ["x", "y", "x", "z", "x"]
+    pq.write_table(pa.table({"image": [b"-"] * 5, "name": names}), tmp_path / "names.parquet")
+    with pytest.raises(UserError, match=r"column 'name' holds 'x' 3 times: each image"):
+        listed(tmp_path / "c", parquet=str(tmp_path / "names.parquet"), key="name")
 
 
 @pytest.mark.parametrize("make", [saved, parquet])
@@ -168,7 +175,7 @@ def test_paths_that_do_not_exist_are_all_named(tmp_path):
     assert [e.bytes for e in entries] == [len(png(1)), len(png(2)), len(png(2))]
 
 
-def test_a_row_without_a_picture_is_a_bad_picture_of_its_row(tmp_path):
+def test_a_row_without_an_image_is_a_bad_image_of_its_row(tmp_path):
     whole = data_set(image=[{"bytes": png(i), "path": None} if i != 4 else None for i in range(N)])
     whole.save_to_disk(str(tmp_path / "holes"))
     images = listed(tmp_path, saved=str(tmp_path / "holes"))
@@ -206,8 +213,13 @@ def test_a_hub_data_set_is_read_by_split_and_its_number_checked(tmp_path, monkey
     images = listed(tmp_path, **given)
     assert [images.source.read(e) for e in images.read(0, N)] == [png(i) for i in range(N)]
     assert label(images, tmp_path / "l", "kind")[:3] == NAMES
-    with pytest.raises(UserError, match=rf"holds {N} pictures, but n_images says 9"):
+    with pytest.raises(UserError, match=rf"holds {N} images, but n_images says 9"):
         listed(tmp_path / "b", **given | {"n_images": 9})
+    assert images.source.notes() == {}
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    name = f"hf://datasets/owner/name@{commit}/data/test-00000-of-00001.parquet"
+    images.source._images.info.download_checksums = {name: {"num_bytes": 1}}
+    assert images.source.notes() == {"commit": commit}
 
 
 def test_a_saved_data_set_that_is_half_there_is_refused(tmp_path):
@@ -219,7 +231,7 @@ def test_a_saved_data_set_that_is_half_there_is_refused(tmp_path):
         listed(tmp_path, saved=str(tmp_path / "absent"))
     with pytest.raises(UserError, match=r"no file .*absent.parquet"):
         listed(tmp_path, parquet=str(tmp_path / "absent.parquet"))
-    with pytest.raises(UserError, match=r"no \.tar file is found"):
+    with pytest.raises(UserError, match=r"no \.tar file under"):
         listed(tmp_path, tars=str(tmp_path / "*.tar"))
 
 
@@ -231,7 +243,7 @@ def one_tar(folder: Path, *members: tuple[str, bytes], mode: str = "w") -> dict:
     return {"tars": str(path)}
 
 
-def test_hidden_files_folders_and_samples_without_a_picture_are_left_out(tmp_path):
+def test_hidden_files_folders_and_samples_without_an_image_are_left_out(tmp_path):
     given = one_tar(
         tmp_path,
         ("._a.png", b"x"),
@@ -254,12 +266,12 @@ def test_hidden_files_folders_and_samples_without_a_picture_are_left_out(tmp_pat
 @pytest.mark.parametrize(
     ("members", "problem"),
     [
-        ([("a.png", b"1"), ("a.jpg", b"2")], "several pictures .png, jpg.*`image`"),
-        ([("a.png", b"1"), ("b.png", b"2"), ("a.txt", b"3")], "don't lie next to each other"),
+        ([("a.png", b"1"), ("a.jpg", b"2")], "several images .png, jpg.*`image`"),
+        ([("a.png", b"1"), ("b.png", b"2"), ("a.txt", b"3")], "aren't next to each other"),
         ([("a.dcm", b"1")], "a.dcm is DICOM"),
-        ([("a.png", b"1"), ("a.json", b"{")], "a.json is no json in UTF-8"),
-        ([("a.png", b"1"), ("a.txt", b"\xff\xfe")], "a.txt is no txt in UTF-8"),
-        ([("a.txt", b"1")], "holds no picture"),
+        ([("a.png", b"1"), ("a.json", b"{")], "a.json isn't json in UTF-8"),
+        ([("a.png", b"1"), ("a.txt", b"\xff\xfe")], "a.txt isn't txt in UTF-8"),
+        ([("a.txt", b"1")], "holds no image"),
     ],
 )
 def test_odd_members_of_a_tar_are_refused_by_name(tmp_path, members, problem):
@@ -268,7 +280,7 @@ def test_odd_members_of_a_tar_are_refused_by_name(tmp_path, members, problem):
     assert not (tmp_path / "out/manifest.parquet").exists()
 
 
-def test_the_extension_tells_which_of_several_pictures_is_meant(tmp_path):
+def test_the_extension_tells_which_of_several_images_is_meant(tmp_path):
     given = one_tar(tmp_path, ("a.png", png(1)), ("a.mask.png", png(2)))
     images = listed(tmp_path, **given, image="mask.png")
     assert images.source.read(images.read(0, 1)[0]) == png(2)
@@ -288,38 +300,26 @@ def test_a_link_a_cut_off_and_a_compressed_tar_are_refused(tmp_path):
     with pytest.raises(UserError, match="cut off"):
         listed(tmp_path, **given)
     path.write_bytes(b"no tar at all" * 100)
-    with pytest.raises(UserError, match="damaged or no tar"):
+    with pytest.raises(UserError, match="damaged or isn't a tar"):
         listed(tmp_path, **given)
     one_tar(tmp_path, ("a.png", png(1)), mode="w:gz")
     with pytest.raises(UserError, match=r"compressed \(gzip\)"):
         listed(tmp_path, **given)
 
 
-@pytest.mark.parametrize(
-    ("given", "problem"),
-    [
-        ({}, "exactly one of folder, hub, saved, parquet, tars; it has none"),
-        ({"folder": "a", "tars": "b"}, "it has folder and tars"),
-        ({"folder": "a", "key": "id"}, "key belongs to hub and saved and parquet, not to folder"),
-        ({"hub": "a/b", "n_images": 3}, "hub needs revision"),
-        ({"hub": "a/b", "revision": "v1"}, "hub needs revision .* and n_images"),
-        ({"hub": "a/b", "revision": "v1", "n_images": 3, "version": "1"}, "version isn't needed"),
-    ],
-)
-def test_settings_that_do_not_go_together_are_refused(given, problem):
-    with pytest.raises(ValueError, match=problem):
-        ImagesSettings(**given)
+def test_every_source_that_settings_may_name_can_be_opened():
+    assert SOURCES.keys() == SOURCE_SETTINGS.keys()
 
 
 def test_a_folder_made_of_many_columns_or_none_lists_the_columns_that_it_brings(tmp_path):
     images = listed(tmp_path, **saved(tmp_path))
-    with pytest.raises(UserError, match="no column 'box'; they bring: kind, site, id, year"):
+    with pytest.raises(UserError, match=r"a column 'box'\. Their columns: kind, site, id, year"):
         label(images, tmp_path / "l", "box")
 
 
 @pytest.mark.slow
 def test_tars_go_through_the_whole_workflow_and_keep_their_labels(tmp_path):
-    project = Project.create(tmp_path / "project", n_images=60)
+    project = Project.create(tmp_path / "project", n_images=90)
     pictures = sorted((project.folder / "pictures").rglob("*.png"))
     for number in range(2):
         with tarfile.open(project.folder / f"shard-{number}.tar", "w") as tar:
@@ -339,3 +339,61 @@ def test_tars_go_through_the_whole_workflow_and_keep_their_labels(tmp_path):
     expected = [path.parent.name for number in range(2) for path in pictures[number::2]]
     assert labels == expected
     assert (analysis / "dashboard/index.html").is_file()
+    # A corrected label: the analysis runs again, and nothing before it.
+    for number in range(2):
+        with tarfile.open(project.folder / f"shard-{number}.tar", "w") as tar:
+            for path in pictures[number::2]:
+                add(tar, f"{path.stem}.png", path.read_bytes())
+                add(tar, f"{path.stem}.cls", path.parent.name.replace("cat", "wolf").encode())
+    quick, deep = (project.python("-m", "saev.tools", "check", *a) for a in ([], ["--deep"]))
+    assert (quick.returncode, deep.returncode) == (0, 1), quick.stdout + deep.stdout
+    assert "nor labels that come with them" in quick.stdout
+    assert "the label animal (column cls of the images) has changed since" in deep.stdout
+    planned = project.planned()
+    assert planned["label_images"] == 1
+    assert not {"list_images", "record_shard", "seal_activations", "train_sae"} & planned.keys()
+    project.snakemake()
+    (found,) = (
+        pq.read_table(path).column("label.animal").to_pylist()
+        for path in (project.folder / "results").glob("*/*/*/named-*/labels.parquet")
+        if path.parent != analysis
+    )
+    assert found == [name.replace("cat", "wolf") for name in expected]
+    assert project.planned() == {}
+    deep = project.python("-m", "saev.tools", "check", "--deep")
+    assert deep.returncode == 0, deep.stdout
+    assert "Your images and labels are those" in deep.stdout
+    # An image replaced by one of the same size: everything runs on it, and back.
+    with tarfile.open(project.folder / "shard-0.tar") as tar:
+        at = tar.next().offset_data + 60
+    for planned in ({"list_images": 1, "record_shard": 1, "train_sae": 1}, {}):
+        with (project.folder / "shard-0.tar").open("r+b") as file:
+            file.seek(at)
+            byte = file.read(1)[0]
+            file.seek(at)
+            file.write(bytes([byte ^ 1]))
+        found = project.planned()
+        assert planned.items() <= found.items()
+        assert bool(found) == bool(planned)
+
+
+def test_keys_are_compared_as_texts_where_their_hashes_agree(monkeypatch):
+    from saev.images.sources import unique
+
+    def checked(*keys):
+        found = unique.Unique("the column 'id'")
+        pieces = [pa.array(keys[:2]), pa.array(keys[2:])]
+        for piece in pieces:
+            found.add(piece)
+        found.require(iter(pieces))
+
+    for same in (False, True):
+        if same:
+            monkeypatch.setattr(unique, "hash", lambda key: 7, raising=False)
+        checked("a", "b", "c", "d")
+        with pytest.raises(UserError, match="column 'id' holds 'b' twice: each image needs"):
+            checked("a", "b", "c", "b")
+        with pytest.raises(UserError, match="an empty entry"):
+            checked("a", "b", "", "d")
+        with pytest.raises(UserError, match="an empty entry"):
+            checked("a", "b", None, "d")

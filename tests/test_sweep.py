@@ -5,8 +5,8 @@ import copy
 import pytest
 from test_settings import GOOD
 
-from saev.errors import UserError
-from saev.settings.base import digest
+from saev.core.errors import UserError
+from saev.settings.component import digest
 from saev.settings.config import parse
 from saev.settings.sae import SAE_SETTINGS
 from saev.settings.sweep import expand
@@ -99,20 +99,24 @@ def test_a_list_outside_of_a_sweep_stays_a_list():
     [
         ({"zzz": [1]}, {}, ["sae.small.sweep.zzz: unknown key", "allowed: ", "n_latents"]),
         ({"n_latent": [1]}, {}, ["sae.small.sweep.n_latent", "did you mean 'n_latents'"]),
-        ({"k": []}, {"k": None}, ["sae.small.sweep.k", "a list of one value or more"]),
-        ({"k": 3}, {"k": None}, ["sae.small.sweep.k: 3", "a list of one value or more"]),
+        ({"k": []}, {"k": None}, ["sae.small.sweep.k", "a list with at least one value"]),
+        ({"k": 3}, {"k": None}, ["sae.small.sweep.k: 3", "a list with at least one value"]),
         ({}, {}, ["sae.small.sweep: {}", "a list of values"]),
         ([2, 4], {}, ["sae.small.sweep: [2, 4]"]),
         ({"k": [2]}, {}, ["sae.small.sweep.k", "also given in the entry itself (2)"]),
         ({"a": {"k": 2}}, {}, ["sae.small.sweep.a.k", "also given in the entry itself"]),
-        ({"a": {"k": 2}, "lr": [1]}, {"k": None}, ["sae.small.sweep.a: is a mapping beside"]),
+        (
+            {"a": {"k": 2}, "lr": [1]},
+            {"k": None},
+            ["sae.small.sweep.a: is a mapping, but other keys"],
+        ),
         ({"k": [2, 99]}, {"k": None}, ["sae.small.k-99", "k: 99 is larger than n_latents: 8"]),
         ({"k": [2, "x"]}, {"k": None}, ["sae.small.k-x.k: 'x'", "integer"]),
         ({"l1": [2]}, {}, ["sae.small.l1-2.l1: unknown key", "architecture topk"]),
         ({"a": {"seed": 0}, "b": {}}, {}, ["'small.a' and 'small.b' have equal settings"]),
         ({"k": [2, 2]}, {"k": None}, ["two entries called 'small.k-2'"]),
         ({"x" * 60: {"seed": 1}}, {}, ["sae.small.sweep", "at most 64", "name the points"]),
-        ({"a b": {"seed": 1}}, {}, ["'small.a b' is no name"]),
+        ({"a b": {"seed": 1}}, {}, ["'small.a b' is not a valid name"]),
     ],
 )
 def test_a_wrong_sweep_is_named_with_its_key_and_what_is_allowed(sweep, own, said):

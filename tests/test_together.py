@@ -5,18 +5,19 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from synthetic import planted, write_activations
 from test_settings import GOOD
+from trained import ROOT, write_plan
 
-from saev import stage, train
-from saev.errors import UserError
-from saev.groups import groups
+from saev.core import frame, plan_file
+from saev.core.errors import UserError
 from saev.settings.config import parse
-from saev.training import data, fit
+from saev.train import __main__ as train
+from saev.train import fit, loader
+from saev.workflow.groups import groups
 
 D = 16
 RESULTS = ("checkpoint.safetensors", "train.jsonl", "curves.png", "meta.json")
@@ -87,24 +88,26 @@ class Sweep:
         self.vit, self.activations, self.passes = folder / "images" / "vit", activations, []
         self.plan = folder / "plan.json"
         self.write_plan(POINTS)
-        monkeypatch.setenv(stage.PLAN_VARIABLE, str(self.plan))
-        original = data.batches
+        monkeypatch.setenv(plan_file.PLAN_VARIABLE, str(self.plan))
+        original = loader.batches
 
         def counted(vectors, batch_size, seed, first_step, n_steps, *more):
             self.passes.append(first_step)
             return original(vectors, batch_size, seed, first_step, n_steps, *more)
 
-        monkeypatch.setattr(data, "batches", counted)
+        monkeypatch.setattr(loader, "batches", counted)
 
-    def write_plan(self, points):
-        together = {"images/vit": [{"key": "5eed", "members": points}]}
-        self.plan.write_text(json.dumps({"compute": {"together": together}}))
+    def write_plan(self, members, **compute):
+        together = {"images/vit": [{"key": "5eed", "members": members}]}
+        write_plan(self.plan, together=together, **compute)
 
     def run(self, name, code="c0de", settings=None):
-        for file in (*RESULTS, "run.json"):  # as Snakemake does before a job
-            (self.vit / name / file).unlink(missing_ok=True)
+        stamp = self.vit / name / ".train_sae.done"
+        stamp.unlink(missing_ok=True)  # as Snakemake does before a job
         given = settings or POINTS[name]
-        train.main(arguments(self.activations, self.vit / name, given, code))
+        train.main(
+            [*arguments(self.activations, self.vit / name, given, code), "--done", str(stamp)]
+        )
 
     def made(self):
         return {name: bytes_of(self.vit / name) for name in POINTS}
@@ -143,10 +146,10 @@ def test_only_points_that_are_not_valid_are_trained(sweep, alone):
     sweep.write_plan(POINTS)
     kept = {name: (sweep.vit / name / "run.json").read_bytes() for name in "ab"}
     trained = []
-    original = fit.Point.__init__
+    original = fit.Learner.__init__
     fit_init = lambda self, *given: (trained.append(given[4]), original(self, *given))[1]  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit.Point, "__init__", fit_init)
+        patch.setattr(fit.Learner, "__init__", fit_init)
         sweep.run("c")
         sweep.run("d")
     assert trained == ["c", "d"]
@@ -176,7 +179,7 @@ class Halt(Exception):
 def test_stopped_between_any_two_states_it_ends_with_the_same_bytes(
     halted, sweep, alone, monkeypatch
 ):
-    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
+    sweep.write_plan(POINTS, state_seconds=0)
     original, count = fit.State.save, []
 
     def save_then_halt(self, tensors, step):
@@ -199,8 +202,7 @@ def test_stopped_between_any_two_states_it_ends_with_the_same_bytes(
 
 @pytest.mark.slow
 def test_a_point_whose_own_state_is_ahead_waits_for_the_others(sweep, alone, monkeypatch):
-    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
-    sweep.write_plan({"c": POINTS["c"]})
+    sweep.write_plan({"c": POINTS["c"]}, state_seconds=0)
     original = fit.Trainer.finite
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -228,7 +230,7 @@ def test_asked_to_stop_all_states_are_saved_at_the_step(sweep, alone, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(fit.Trainer, "train", stop_at_five)
-        with pytest.raises(stage.Stopped):
+        with pytest.raises(frame.Stopped):
             sweep.run("a")
     for name in "abcd":
         sweep.run(name)
@@ -237,11 +239,11 @@ def test_asked_to_stop_all_states_are_saved_at_the_step(sweep, alone, monkeypatc
 
 
 @pytest.mark.slow
-def test_a_partner_that_diverges_is_left_out_and_told_of_by_its_own_job(sweep, alone, capsys):
+def test_a_partner_that_diverges_is_left_out_and_told_of_by_its_own_job(sweep, alone, said):
     wild = BASE | {"lr": 1e30}
     sweep.write_plan(POINTS | {"wild": wild})
     sweep.run("a")
-    assert "wild is left out of this pass: the loss stopped being finite" in capsys.readouterr().err
+    assert "leaving wild out of this pass: the loss stopped being finite" in said()
     with pytest.raises(UserError, match=r"lr: 1e\+30 is probably too high"):
         sweep.run("wild", settings=wild)
     for name in "bcd":
@@ -250,24 +252,52 @@ def test_a_partner_that_diverges_is_left_out_and_told_of_by_its_own_job(sweep, a
 
 
 @pytest.mark.slow
-def test_a_job_waits_for_the_one_that_trains_and_takes_over_its_share(sweep, alone):
-    slow = subprocess.Popen(
+@pytest.mark.parametrize("step", [4, 10_000], ids=["while it is trained", "when it is finished"])
+def test_a_partner_whose_state_was_taken_over_is_left_out(sweep, alone, monkeypatch, said, step):
+    taken = []
+
+    def take(learner):
+        if learner.name == "b" and not taken:
+            taken.append(learner.state.held.lock.path)
+            taken[0].write_text('{"host": "elsewhere", "pid": 1, "started": null, "token": "x"}')
+
+    train_step, save = fit.Learner.step, train.finished.write
+    monkeypatch.setattr(
+        fit.Learner,
+        "step",
+        lambda self, *given: (
+            take(self) if self.trainer.step == step else None,
+            train_step(self, *given),
+        )[1],
+    )
+    monkeypatch.setattr(
+        train.finished, "write", lambda learner, *a, **k: (take(learner), save(learner, *a, **k))
+    )
+    sweep.run("a")
+    assert "leaving b out of this pass: the state of" in said()
+    assert "is in use by process 1 on elsewhere" in said()
+    taken[0].unlink()
+    for name in "bcd":
+        sweep.run(name)
+    assert sweep.made() == alone
+
+
+@pytest.mark.slow
+def test_a_job_waits_for_the_one_that_trains_and_takes_over_its_share(sweep, alone, said):
+    sweep.write_plan(POINTS, state_seconds=0)
+    first = subprocess.Popen(
         [
-            sys.executable,
-            "-c",
-            "import sys, time\nfrom saev import stage, train\nfrom saev.training import fit\n"
-            "step = fit.Trainer.train\n"
-            "fit.Trainer.train = lambda self, x: (time.sleep(0.02), step(self, x))[1]\n"
-            "stage.run(train.main)\n",
+            *(sys.executable, "-m", "saev.train"),
             *arguments(sweep.activations, sweep.vit / "a", POINTS["a"]),
         ],
-        cwd=Path(__file__).resolve().parent.parent,
+        cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
-    while not list(sweep.vit.glob(".state/together-*.lock")) and slow.poll() is None:
+    while not list(sweep.vit.glob(".state/together-*.lock")) and first.poll() is None:
         time.sleep(0.01)
     sweep.run("b")
-    assert slow.wait() == 0
+    assert f"in use by process {first.pid}" in said()
+    assert first.wait() == 0
     for name in "cd":
         sweep.run(name)
     assert sweep.passes == []
@@ -295,7 +325,7 @@ def test_those_that_see_the_same_batches_are_together_and_no_others():
         config = parse(raw)
         names = [name for name in config.sae if name != "alone"]
         runs = [{"images": "i", "vit": "v", "sae": name} for name in names]
-        known = {name: {"entry": name, "settings": {"of": name}} for name in names}
+        known = {n: {"entry": n, "settings": {"of": n}, "resolved": {}} for n in names}
         return groups(config, runs, {"sae": known})
 
     ((group,),) = found(raw).values()

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saev.analysis.counts import Counter, merged, open_run
-from saev.analysis.top import Top
+from saev.analyze.counts import Counter, merged, open_counts
+from saev.analyze.top import Top
 
 N_LATENTS = 3
 
@@ -105,7 +105,7 @@ def test_counts_spilled_and_merged_are_those_of_counting(tmp_path_factory, pairs
         counter.add(piece[:, 0], piece[:, 1])
     names = counter.finish(folder, "label", 5)
     assert all((folder / name).is_file() for name in names)
-    run = open_run(folder, "label", 4)
+    run = open_counts(folder, "label", 4)
     counts = {}
     for latent, label in pairs:
         if label >= 0:
@@ -125,7 +125,7 @@ def test_runs_with_other_codes_are_merged_by_what_the_codes_stand_for(tmp_path):
         counter = Counter(folder, 2)
         counter.add(np.array(latents), np.array(labels))
         counter.finish(folder, "label", 2)
-        runs.append(open_run(folder, "label", 2, np.array(codes)))
+        runs.append(open_counts(folder, "label", 2, np.array(codes)))
     for limit in (1, 100):
         pieces = list(merged(runs, 2, 3, limit))
         keys, counts = (np.concatenate(c).tolist() for c in zip(*pieces, strict=True))
@@ -139,6 +139,6 @@ def test_merging_holds_no_more_than_the_limit_at_a_time(tmp_path):
     counter.add(pairs[:, 0], pairs[:, 1])
     assert counter.n_runs == 1
     counter.finish(tmp_path, "label", 100)
-    pieces = [len(keys) for keys, _ in merged([open_run(tmp_path, "label", 10)], 100, 10, 50)]
+    pieces = [len(keys) for keys, _ in merged([open_counts(tmp_path, "label", 10)], 100, 10, 50)]
     assert sum(pieces) == 1000
     assert max(pieces) == pytest.approx(50)

@@ -1,4 +1,4 @@
-"""The `train` stage, on activations made without pictures."""
+"""The `train` stage, on activations made without images."""
 
 import json
 
@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from synthetic import encoded, planted, write_activations
-from trained import EVERY, JUMPRELU, RELU, RESULTS, SELECTING, TOPK, lines, run
+from trained import EVERY, JUMPRELU, RELU, RESULTS, SELECTING, TOPK, build, lines, run
 
-from saev import sae as saes
-from saev.artifacts.activations import Activations
-from saev.blocks import held_out_mask
-from saev.training import fit
-from saev.training.curves import draw
-from saev.training.stopping import is_spent
+from saev.activations.artifact import Activations
+from saev.core.blocks import held_out_mask
+from saev.train import artifact as trained
+from saev.train import fit
+from saev.train.learning_plot import draw
+from saev.train.stopping import is_spent
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -54,8 +54,8 @@ def test_threads_change_no_byte_of_small_batches(batch_size, tmp_path):
 
 @pytest.mark.parametrize("n_dead", [5, 7, 9, 16, 50])
 def test_threads_do_not_change_what_ghosts_learn(n_dead):
-    generator, found = torch.Generator().manual_seed(0), []
-    sae = saes.build(RELU | {"n_latents": 784, "ghost_gradients": True}, 256, generator)
+    generator, found = torch.Generator().manual_seed(1), []
+    sae = build(RELU, 256, n_latents=784, ghost_gradients=True)
     u, dead = torch.randn(1111, 256, generator=generator), torch.arange(n_dead) * 3
     with torch.no_grad():
         sae.b_enc[dead] = -3.0
@@ -113,7 +113,7 @@ def test_the_last_evaluation_can_be_derived_from_checkpoint_and_activations(acti
     rows = reader.rows(0, 600)
     stream = reader.stream(1, "cls")
     x = reader.take(stream, rows[held_out_mask(rows, 0.2, 0)])[:, 0].astype(np.float64)
-    sae = saes.load(tmp_path / "s")
+    sae = trained.load(tmp_path / "s")
     scale = sae.norm_scale.numpy().astype(np.float64)
     mean = reader.stats(stream)["mean"]
     xh = sae(torch.from_numpy(x.astype(np.float32))).numpy()
@@ -134,7 +134,7 @@ def test_the_decoder_in_the_file_has_unit_rows(truth, tmp_path):
     for architecture, files in truth.items():
         path = tmp_path / f"{architecture}.safetensors"
         path.write_bytes(files["checkpoint.safetensors"])
-        norms = saes.load(path).W_dec.double().norm(dim=1)
+        norms = trained.load(path).W_dec.double().norm(dim=1)
         torch.testing.assert_close(norms, torch.ones(160, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
@@ -144,7 +144,7 @@ def test_patches_and_pooled_outputs_can_be_trained_on(activations, tmp_path):
     assert summary["n_train_examples"] == 4 * summary["n_train_images"]
     pooled = {k: v for k, v in TOPK.items() if k != "layer"} | {"tokens": "pooled", "epochs": 1.0}
     run(pooled, activations, tmp_path / "o")
-    assert saes.load(tmp_path / "o").d == 10
+    assert trained.load(tmp_path / "o").d == 10
 
 
 KNOBS = [
@@ -193,7 +193,7 @@ def test_every_knob_changes_the_weights(settings, key, value, activations, truth
     found = run(settings | {key: value}, activations, tmp_path / "s")
     path = tmp_path / "before.safetensors"
     path.write_bytes(truth[settings["architecture"]]["checkpoint.safetensors"])
-    before, after = saes.load(path).state_dict(), saes.load(tmp_path / "s").state_dict()
+    before, after = trained.load(path).state_dict(), trained.load(tmp_path / "s").state_dict()
     assert found["train.jsonl"] != truth[settings["architecture"]]["train.jsonl"]
     assert any(
         before[name].shape != after[name].shape or not torch.equal(before[name], after[name])
@@ -220,7 +220,7 @@ def test_every_knob_that_needs_another_changes_the_weights(
 ):
     run(TOPK | others, activations, tmp_path / "a")
     run(TOPK | others | {key: value}, activations, tmp_path / "b")
-    before, after = (saes.load(tmp_path / name) for name in "ab")
+    before, after = (trained.load(tmp_path / name) for name in "ab")
     assert not torch.equal(before.W_dec, after.W_dec)
 
 
@@ -299,7 +299,7 @@ def test_a_planted_dictionary_is_recovered(tmp_path):
         "batch_size": 256, "epochs": 20.0, "lr": 0.002, "held_out": 0.05, "eval_every": 500,
     }  # fmt: skip
     run(settings, folder, tmp_path / "s")
-    sae = saes.load(tmp_path / "s")
+    sae = trained.load(tmp_path / "s")
     best = (sae.W_dec.numpy() @ directions.T).max(axis=0)
     assert best.mean() > 0.95
     assert lines(tmp_path / "s")[-1]["eval_nmse"] < 0.1
@@ -311,7 +311,7 @@ def test_the_l1_penalty_makes_latents_sparse(activations, truth, tmp_path):
     assert lines(tmp_path / "s")[-1]["l0"] < 0.5 * before["l0"]
 
 
-def test_the_same_lines_give_the_same_picture(tmp_path):
+def test_the_same_lines_give_the_same_plot(tmp_path):
     rows = [
         {"step": i, "examples": 64 * i, "loss": 1 / i, "nmse": 1 / i, "l0": 4.0, "dead": i}
         for i in range(1, 5)

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 import safetensors.torch
 from synthetic import planted, write_activations
-from trained import RELU, ROOT, TOPK, D, arguments, lines, run
+from trained import RELU, ROOT, TOPK, D, arguments, lines, run, write_plan
 
-from saev import sae as saes
-from saev.errors import UserError
-from saev.training import fit, trainer
+from saev.core.errors import UserError
+from saev.train import artifact as trained
+from saev.train import fit, trainer
 
 
 def test_a_rate_that_is_too_high_stops_with_the_step_and_the_last_good_state(
-    activations, tmp_path, monkeypatch
+    activations, tmp_path, saving
 ):
-    monkeypatch.setattr(fit, "STATE_SECONDS", 0.0)
     with pytest.raises(
         UserError, match=r"at step \d+ of .*lr: 1e\+30 is probably too high"
     ) as error:
@@ -32,11 +31,12 @@ def test_a_rate_that_is_too_high_stops_with_the_step_and_the_last_good_state(
 def test_the_last_good_state_is_kept_and_the_next_try_fails_in_the_same_way(
     settings, seconds, activations, tmp_path, monkeypatch
 ):
+    for name, value in write_plan(tmp_path / "plan.json", state_seconds=seconds).items():
+        monkeypatch.setenv(name, value)
     rate, first = trainer.learning_rate, []
     monkeypatch.setattr(
         trainer, "learning_rate", lambda s, step, n: 1e30 if step == 11 else rate(s, step, n)
     )
-    monkeypatch.setattr(fit, "STATE_SECONDS", seconds)
     original = fit.Trainer.train
 
     def recording(self, x):
@@ -70,7 +70,7 @@ def test_infinite_activations_are_named_as_the_cause(normalisation, tmp_path):
     values[:, 2] = 1e5  # beyond float16
     with np.errstate(all="ignore"):
         folder = write_activations(tmp_path / "a", {"layer-01.cls": values})
-    with pytest.raises(UserError, match="float16 ends at 65,504"):
+    with pytest.raises(UserError, match="largest float16 is 65,504"):
         run(TOPK | {"normalisation": normalisation}, folder, tmp_path / "s")
 
 
@@ -80,7 +80,7 @@ def test_constant_dimensions_and_an_outlier_one_train_to_finite_weights(tmp_path
     values[:, 2] *= 1000
     folder = write_activations(tmp_path / "a", {"layer-01.cls": values}, dtype="float32")
     run(TOPK, folder, tmp_path / "s")
-    sae = saes.load(tmp_path / "s")
+    sae = trained.load(tmp_path / "s")
     assert sae.norm_scale[:2].tolist() == [1, 1]
     assert all(bool(t.isfinite().all()) for t in sae.state_dict().values())
     assert lines(tmp_path / "s")[-1]["eval_nmse"] < 0.9
@@ -124,7 +124,7 @@ def test_a_checkpoint_altered_after_training_is_refused(activations, tmp_path):
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(UserError, match="altered after training"):
-        saes.load(tmp_path / "s")
+        trained.load(tmp_path / "s")
 
 
 def test_a_mistake_is_one_line_and_exit_status_one(activations, tmp_path):

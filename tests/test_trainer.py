@@ -4,19 +4,17 @@ import numpy as np
 import pytest
 import torch
 from synthetic import planted
-from trained import JUMPRELU, RELU, TOPK, read
+from trained import JUMPRELU, RELU, TOPK, build
 
-from saev import sae as saes
-from saev.progress import Progress
-from saev.training.clip import clipping
-from saev.training.trainer import Trainer, in_short
+from saev.core.progress import Progress
+from saev.train.clip import clipping
+from saev.train.trainer import Trainer, in_short
 
 
 def test_no_step_spends_its_decoder_gradient_on_the_length_of_rows():
     vectors, _ = planted(64, 32, 128, 6, 0.05)
-    sae = saes.build(TOPK, 32)
-    settings = read(TOPK, lr=0.001, warmup_steps=0)
-    trainer = Trainer(sae, settings, n_steps=10, mean=vectors.mean(0))
+    sae = build(TOPK, lr=0.001, warmup_steps=0)
+    trainer = Trainer(sae, n_steps=10, mean=vectors.mean(0))
     before = sae.W_dec.detach().clone()
     trainer.train(vectors)
     taken = trainer.adam.moments["W_dec"][0]
@@ -32,7 +30,8 @@ def low_biases(sae):
     sae.b_enc[:128] = -1
 
 
-# Settings, aux_k, and what keeps half of the latents from firing; JumpReLU's thresholds do by themselves.
+# Settings, aux_k, and what keeps half of the latents from firing; JumpReLU's thresholds do by
+# themselves.
 DYING = {
     "topk": (TOPK | {"k": 4, "lr": 0.001}, 4, weak_encoder),
     "relu": (RELU | {"l1": 0.03, "l1_warmup_steps": 0}, 16, low_biases),
@@ -54,11 +53,10 @@ def test_latents_that_would_never_fire_live_by_the_auxiliary_loss(name, revived)
     settings, aux_k, weaken = DYING[name]
     aux = {"aux_k": aux_k, "aux_coefficient": 1 / 32} if revived else {}
     rest = {"n_latents": 256, "aux_k": 0, "aux_coefficient": 0.0, "dead_after": 10_000}
-    settings = read(settings | rest | aux)
-    sae = saes.build(settings.model_dump(), 32, torch.Generator().manual_seed(0))
+    sae = build(settings | rest | aux)
     with torch.no_grad():
         weaken(sae)
-    trainer = Trainer(sae, settings, n_steps=400, mean=vectors.mean(0))
+    trainer = Trainer(sae, n_steps=400, mean=vectors.mean(0))
     order = np.random.default_rng(0)
     for _ in range(400):
         trainer.train(vectors[order.integers(0, 8000, 256)] - vectors.mean(0))
@@ -67,9 +65,7 @@ def test_latents_that_would_never_fire_live_by_the_auxiliary_loss(name, revived)
 
 
 def trainer_of(settings=TOPK, n_steps=100, d=32, **changes):
-    settings = read(settings, **changes)
-    sae = saes.build(settings.model_dump(), d, torch.Generator().manual_seed(0))
-    return Trainer(sae, settings, n_steps=n_steps, mean=np.zeros(d))
+    return Trainer(build(settings, d, **changes), n_steps=n_steps, mean=np.zeros(d))
 
 
 @pytest.mark.parametrize("settings", [TOPK, RELU], ids=["topk", "relu"])

@@ -6,14 +6,16 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from open_clip import get_model_config, get_pretrained_cfg
 from recording import TINY, write_config
 from safetensors.torch import save_file
 from torch import nn
 
-from saev.errors import UserError
-from saev.files import sha256_file
+from saev.activations.towers.open_clip import of_tags as said_by_tags
+from saev.activations.towers.tower import load_tower, normalise, resolve_layers
+from saev.core.errors import UserError
+from saev.core.files import sha256_file
 from saev.settings.vit import VitSettings
-from saev.vit import load_tower, normalise, resolve_layers
 
 ALL = ("cls", "patches", "pooled")
 
@@ -75,8 +77,8 @@ def test_patches_are_in_rows_of_the_grid(tmp_path):
     blank = torch.zeros(8, 32, 32, 3, dtype=torch.uint8)
     changed = blank.clone()
     changed[:, 0:16, 16:32] = 255  # row 0, column 1
-    tokens = ours.module.conv1(normalise(blank, ours.geometry)).flatten(2)
-    others = ours.module.conv1(normalise(changed, ours.geometry)).flatten(2)
+    tokens = ours.backbone.module.conv1(normalise(blank, ours.geometry)).flatten(2)
+    others = ours.backbone.module.conv1(normalise(changed, ours.geometry)).flatten(2)
     assert (tokens != others).any(1)[0].tolist() == [False, True, False, False]
     assert ours.geometry.grid == (2, 2)
     moved = (ours(blank)["layer-00.patches"] - ours(changed)["layer-00.patches"]).norm(dim=-1)[0]
@@ -104,7 +106,7 @@ def test_every_form_of_weights_file_gives_the_same_tower(tmp_path, clip, form):
     inputs = normalise(pixels(32), ours.geometry)
     with torch.inference_mode():
         assert torch.equal(ours(pixels(32))["pooled"], clip.visual.eval()(inputs))
-    assert ours.weights_sha256 == sha256_file(path)
+    assert ours.backbone.weights_sha256 == sha256_file(path)
 
 
 def test_another_image_size_resamples_positions_as_open_clip_does(tmp_path, clip):
@@ -126,8 +128,8 @@ def test_streams_equal_what_hooks_see_in_timm(model, prefix):
     ours = tower(model, image_size=64)
     assert ours.geometry.image_size == 64
     inputs = normalise(pixels(64), ours.geometry)
-    blocks = ours.module.blocks
-    seen, pooled = hooked(ours.module, [blocks[0], blocks[-1]], inputs)
+    blocks = ours.backbone.module.blocks
+    seen, pooled = hooked(ours.backbone.module, [blocks[0], blocks[-1]], inputs)
     outputs = ours(pixels(64))
     last = f"layer-{len(blocks) - 1:02}"
     for name, tokens in (("layer-00", seen[0]), (last, seen[1])):
@@ -140,7 +142,7 @@ def test_registers_are_no_patches():
     ours = tower("timm/vit_small_patch14_reg4_dinov2", image_size=28, layers=(0,))
     assert [s.n_patches for s in ours.streams] == [1, 4, 1]
     inputs = normalise(pixels(28), ours.geometry)
-    seen, _ = hooked(ours.module, [ours.module.blocks[0]], inputs)
+    seen, _ = hooked(ours.backbone.module, [ours.backbone.module.blocks[0]], inputs)
     assert seen[0].shape[1] == 1 + 4 + 4
     assert torch.equal(ours(pixels(28))["layer-00.patches"], seen[0][:, 5:])
     assert torch.equal(ours(pixels(28))["layer-00.cls"], seen[0][:, 0])
@@ -160,6 +162,22 @@ def test_a_timm_file_loads_with_its_classifier_left_out(tmp_path):
     assert larger.geometry.grid == (6, 6)
 
 
+@pytest.mark.parametrize(
+    "name", ["eva02_tiny_patch14_224", "deit_tiny_distilled_patch16_224", "test_vit"]
+)
+def test_a_timm_file_gives_what_timm_computes(tmp_path, name):
+    import timm
+
+    torch.manual_seed(4)
+    theirs = timm.create_model(name, img_size=112).eval()
+    save_file(
+        {k: v.contiguous() for k, v in theirs.state_dict().items()}, tmp_path / "w.safetensors"
+    )
+    ours = tower(f"timm/{name}", str(tmp_path / "w.safetensors"), image_size=112, layers=(1,))
+    seen, _ = hooked(theirs, [theirs.blocks[1]], normalise(pixels(112), ours.geometry))
+    assert torch.equal(ours(pixels(112))["layer-01.cls"], seen[0][:, 0])
+
+
 def test_a_timm_trunk_inside_of_open_clip_gives_its_streams(tmp_path):
     config = {
         "embed_dim": 16,
@@ -175,7 +193,7 @@ def test_a_timm_trunk_inside_of_open_clip_gives_its_streams(tmp_path):
     (tmp_path / "trunk.json").write_text(json.dumps(config))
     ours = tower(str(tmp_path / "trunk.json"), layers=(1,), image_size=64)
     inputs = normalise(pixels(64), ours.geometry)
-    seen, pooled = hooked(ours.module, [ours.module.trunk.blocks[1]], inputs)
+    seen, pooled = hooked(ours.backbone.module, [ours.backbone.module.trunk.blocks[1]], inputs)
     outputs = ours(pixels(64))
     assert torch.equal(outputs["layer-01.cls"], seen[0][:, 0])
     assert torch.equal(outputs["layer-01.patches"], seen[0][:, 1:])
@@ -187,7 +205,7 @@ def test_the_forward_stops_at_the_deepest_layer_unless_pooled_is_wanted(tmp_path
     for tokens, runs in ((("cls",), 0), (("cls", "pooled"), 1)):
         ours = tower(path, layers=(0,), tokens=tokens)
         calls = []
-        last = ours.module.transformer.resblocks[1]
+        last = ours.backbone.module.transformer.resblocks[1]
         last.register_forward_hook(lambda m, i, o, calls=calls: calls.append(1))
         ours(pixels(32))
         assert len(calls) == runs
@@ -297,40 +315,57 @@ def test_the_sha256_that_is_stated_is_checked(tmp_path, clip):
         tower(model, "random", weights_sha256="0" * 64)
 
 
-def of_tags(model, weights, like=None):
-    from saev.towers import _of_tags
-
-    given = {"model": model, "weights": weights, "like": like}
-    return _of_tags(VitSettings(**given, layers=(0,), tokens=("patches",)))
+def of_tags(model, weights, like=None, sha256=None):
+    given = {"model": model, "weights": weights, "like": like, "weights_sha256": sha256}
+    by_name = bool(get_model_config(model).get("quick_gelu"))
+    return said_by_tags(VitSettings(**given, layers=(0,), tokens=("patches",)), by_name)
 
 
 def test_a_weights_file_takes_the_normalisation_that_all_tags_of_its_model_agree_on():
     preprocess, quick_gelu = of_tags("ViT-B-16-SigLIP", "my.pt")
     assert tuple(preprocess["mean"]) == (0.5, 0.5, 0.5)
-    assert quick_gelu is None
+    assert quick_gelu is False
 
 
 def test_a_weights_file_whose_models_tags_differ_must_say_which_it_is_like():
-    with pytest.raises(UserError, match=r"tags of ViT-L-14 differ .*laion2b[\s\S]*`like`"):
+    with pytest.raises(UserError, match=r"tags of ViT-L-14 differ in mean .*laion2b[\s\S]*`like`"):
         of_tags("ViT-L-14", "my.pt")
     preprocess, quick_gelu = of_tags("ViT-L-14", "my.pt", like="openai")
     assert quick_gelu is True
     assert preprocess["mean"][0] == pytest.approx(0.48145466)
     assert of_tags("ViT-L-14", "my.pt", like="laion2b_s32b_b82k")[0]["mean"] == (0.5, 0.5, 0.5)
-    with pytest.raises(UserError, match="'openia' is no tag of ViT-L-14"):
+    with pytest.raises(UserError, match="'openia' isn't a tag of ViT-L-14"):
         of_tags("ViT-L-14", "my.pt", like="openia")
 
 
-def test_a_tag_says_which_activation_function_it_was_trained_with(monkeypatch):
-    import open_clip.model
+@pytest.mark.parametrize("model", ["ViT-B-16", "ViT-B-32", "ViT-L-14", "ViT-bigG-14", "ViT-H-14"])
+def test_a_weights_file_is_refused_where_tags_differ_in_the_activation_function_alone(model):
+    with pytest.raises(UserError, match=r"quick_gelu True: .*Set `like`"):
+        of_tags(model, "my.pt")
+    assert of_tags(model, "random")[1] is False
 
+
+@pytest.mark.parametrize("model", ["ViT-B-16-quickgelu", "ViT-L-14-quickgelu"])
+def test_a_weights_file_takes_the_activation_function_that_all_tags_agree_on(model):
+    assert of_tags(model, "my.pt")[1] is True
+
+
+def test_a_published_file_is_known_by_its_sha256():
+    url = get_pretrained_cfg("ViT-B-16", "openai")["url"]
+    (known,) = (part for part in url.split("/") if len(part) == 64)
+    assert of_tags("ViT-B-16", "my.pt", sha256=known)[1] is True
+    with pytest.raises(UserError, match="`like`"):
+        of_tags("ViT-B-16", "my.pt", sha256="0" * 64)
+
+
+def test_a_tag_says_which_activation_function_it_was_trained_with(monkeypatch):
     seen = {}
 
-    def build(embed_dim, vision, quick_gelu):
+    def build(embed_dim, vision, text, quick_gelu):
         seen["quick_gelu"] = quick_gelu
         raise RuntimeError("enough")
 
-    monkeypatch.setattr(open_clip.model, "_build_vision_tower", build)
+    monkeypatch.setattr(open_clip, "CLIP", build)
     for model, weights, expected in [
         ("ViT-L-14", "openai", True),
         ("ViT-B-16", "openai", True),
@@ -349,6 +384,6 @@ def test_a_file_whose_end_does_not_tell_that_it_holds_weights_is_refused(
 ):
     # It would not be hashed when the workflow is parsed, so other weights in it would go unnoticed.
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tower.ckpt").write_bytes(b"")
-    with pytest.raises(UserError, match=r"'tower.ckpt' is neither a file \(\.safetensors, "):
-        tower(model, "tower.ckpt")
+    (tmp_path / "tower.npz").write_bytes(b"")
+    with pytest.raises(UserError, match=r"'tower.npz' is neither a file \(\.safetensors, "):
+        tower(model, "tower.npz")

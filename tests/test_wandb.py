@@ -12,7 +12,7 @@ import torch
 import yaml
 from project import Project
 
-from saev.training.sink import Sink
+from saev.train.sink import Sink
 
 LINE = {"step": 5, "loss": 0.5, "nmse": 0.25, "eval_nmse": 0.375, "eval_n": 7, "aux": None}
 
@@ -49,7 +49,7 @@ def history(folder: Path) -> list[dict]:
     return found
 
 
-def test_a_line_is_read_back_from_the_file(tmp_path, monkeypatch, capsys):
+def test_a_line_is_read_back_from_the_file(tmp_path, monkeypatch, said):
     monkeypatch.chdir(tmp_path)
     sink = Sink("offline", "birds", "0123456789abcdef", "cls-1", {"settings": {"k": 3}})
     sink.log(LINE, torch.tensor([0, 5000, 10_000_000]))
@@ -58,7 +58,7 @@ def test_a_line_is_read_back_from_the_file(tmp_path, monkeypatch, capsys):
 
     Image.new("RGB", (4, 4)).save(picture)
     sink.finish(picture)
-    assert "warning" not in capsys.readouterr().err
+    assert "warning" not in said()
     # wandb's service writes on for a moment after it has said that it is done.
     deadline = time.monotonic() + 30
     while not history(tmp_path) and time.monotonic() < deadline:
@@ -94,7 +94,7 @@ def test_a_training_that_goes_on_writes_into_the_same_run(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("fault", ["init", "log", "finish"])
-def test_a_fault_is_a_warning_and_then_nothing(tmp_path, monkeypatch, capsys, fault):
+def test_a_fault_is_a_warning_and_then_nothing(tmp_path, monkeypatch, said, fault):
     import wandb
 
     class Broken:
@@ -117,25 +117,25 @@ def test_a_fault_is_a_warning_and_then_nothing(tmp_path, monkeypatch, capsys, fa
     sink.log(LINE, torch.zeros(3))
     sink.log(LINE, torch.zeros(3))
     sink.finish(tmp_path / "curves.png")
-    said = capsys.readouterr().err
-    assert said.count("warning: wandb can't") == (2 if fault == "init" else 1)
-    assert "train.jsonl" in said
+    text = said()
+    assert text.count("warning: wandb can't") == (2 if fault == "init" else 1)
+    assert "train.jsonl" in text
 
 
-def test_a_run_that_cannot_be_sent_is_kept_offline(tmp_path, monkeypatch, capsys):
+def test_a_run_that_cannot_be_sent_is_kept_offline(tmp_path, monkeypatch, said):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "absent"))
     sink = Sink("online", "birds", "0123456789abcdef", "cls-1", {})
     sink.log(LINE, torch.zeros(3))
     sink._run.finish()
-    said = capsys.readouterr().err
-    assert "can't start online" in said
-    assert "keeping it offline" in said
+    text = said()
+    assert "can't start online" in text
+    assert "keeping it offline" in text
     assert [row["loss"] for row in history(tmp_path)] == [0.5]
 
 
-def test_a_service_that_hangs_at_the_end_is_left_alone(tmp_path, monkeypatch, capsys):
+def test_a_service_that_hangs_at_the_end_is_left_alone(tmp_path, monkeypatch, said):
     import threading
 
     import wandb
@@ -147,14 +147,13 @@ def test_a_service_that_hangs_at_the_end_is_left_alone(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(wandb, "init", lambda **k: Hanging())
     monkeypatch.setattr(wandb, "Image", lambda path: path)
-    monkeypatch.setattr("saev.training.sink.PATIENCE", 0.2)
-    Sink("online", "p", "id", "name", {}).finish(tmp_path / "curves.png")
-    assert "left alone" in capsys.readouterr().err
+    Sink("online", "p", "id", "name", {}, patience=0.2).finish(tmp_path / "curves.png")
+    assert "left alone" in said()
 
 
 def test_disabled_imports_nothing_of_wandb():
     code = (
-        "import sys; from saev.training.sink import Sink; import torch; "
+        "import sys; from saev.train.sink import Sink; import torch; "
         "s = Sink('disabled', 'p', 'i', 'n', {}); s.log({'step': 1}, torch.zeros(1)); "
         "print('wandb' in sys.modules)"
     )

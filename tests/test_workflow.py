@@ -13,14 +13,14 @@ import yaml
 from project import ROOT, Project, config
 from safetensors.numpy import load_file
 
-from saev.locks import Lock
+from saev.core.locks import Lock
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return Project.create(tmp_path_factory.mktemp("workflow") / "project", n_images=12)
+    return Project.create(tmp_path_factory.mktemp("workflow") / "project", n_images=90)
 
 
 def refused(project, *arguments):
@@ -41,7 +41,7 @@ def with_settings(project, change):
 def test_a_misspelt_setting_is_refused_when_the_workflow_is_parsed(project):
     with_settings(project, lambda s: s["sae"]["cls"].update(lerning_rate=1, epoch=3))
     text = refused(project, "-n")
-    assert "sae.cls.epoch: unknown key; did you mean 'epochs'?" in text
+    assert "sae.cls.epoch: unknown key of architecture topk; did you mean 'epochs'?" in text
     assert "sae.cls.lerning_rate: unknown key" in text
 
 
@@ -121,9 +121,26 @@ def test_a_training_asks_for_a_gpu_and_for_memory_for_each_of_its_processes(proj
     assert asked("mem_mb")["train_sae"] == "32000"
 
 
+def test_a_job_that_is_tried_again_asks_for_more_memory_and_time(project):
+    def change(settings):
+        settings["images"]["pets"] |= {"n_images": 7, "version": "wrong"}
+        settings["sae"]["cls"]["batch_size"] = 7
+        settings["runs"] = settings["runs"][:1]
+
+    with_settings(project, change)
+    arguments = ("images", "--quiet", "host", "--retries", "1")
+    done = project.snakemake(*arguments, check=False)
+    printed = done.stdout + done.stderr
+    asked = (
+        re.findall(r"resources: .*?runtime=(\d+)", printed),
+        re.findall(r"mem_mb=(\d+)", printed),
+    )
+    assert asked == (["60", "120"], ["2000", "4000"])
+
+
 def test_parsing_the_workflow_imports_no_torch():
     code = (
-        "import sys, yaml; from saev.plan import resolve\n"
+        "import sys, yaml; from saev.workflow.plan import resolve\n"
         "resolve(yaml.safe_load(open('config.yaml')))\n"
         "print([m for m in ('torch', 'open_clip', 'timm', 'matplotlib') if m in sys.modules])"
     )
@@ -133,7 +150,7 @@ def test_parsing_the_workflow_imports_no_torch():
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_bad_pictures_are_all_named_and_can_be_skipped_and_counted(project):
+def test_bad_images_are_all_named_and_can_be_skipped_and_counted(project):
     with_settings(project, lambda s: None)
     for name in ("cat/0003.png", "dog/0004.png"):
         (project.folder / "pictures" / name).write_bytes(b"no picture")
@@ -149,7 +166,7 @@ def test_bad_pictures_are_all_named_and_can_be_skipped_and_counted(project):
     assert sum(reason is not None for reason in records["skipped"]) == 2
     summaries = [json.loads(p.read_text())["summary"] for p in vit.glob("*/named-*/meta.json")]
     assert [summary["n_skipped"] for summary in summaries] == [2, 2]
-    assert [summary["all"]["n_images"] for summary in summaries] == [10, 10]
+    assert [summary["all"]["n_images"] for summary in summaries] == [88, 88]
 
 
 def test_a_finished_run_is_complete_and_says_what_made_it(built):
@@ -162,7 +179,7 @@ def test_a_finished_run_is_complete_and_says_what_made_it(built):
     assert (results / "index.html").exists()
     assert not list(results.rglob(".state"))
     assert not list(results.rglob("*.tmp"))
-    done = built.python("-m", "saev.cli", "check", "--deep")
+    done = built.python("-m", "saev.tools", "check", "--deep")
     assert done.returncode == 0, done.stdout
 
 
@@ -190,14 +207,14 @@ def test_check_names_what_is_altered_and_what_is_stale(built, tmp_path):
     data = bytearray(shard.read_bytes())
     data[-1] ^= 1
     shard.write_bytes(data)
-    trainer = folder / "saev/train.py"
+    trainer = folder / "saev/train/__main__.py"
     trainer.write_text(trainer.read_text() + "\nCHANGED = 1\n")
-    quick = copy.python("-m", "saev.cli", "check")
+    quick = copy.python("-m", "saev.tools", "check")
     assert quick.returncode == 1
     assert "checkpoint.safetensors has another SHA-256" in quick.stdout
-    assert quick.stdout.count("was made by other code of the stage train") == 2
+    assert quick.stdout.count("the code of the stage train") == 2
     assert str(shard.name) not in quick.stdout
-    deep = copy.python("-m", "saev.cli", "check", "--deep")
+    deep = copy.python("-m", "saev.tools", "check", "--deep")
     assert f"{shard.name} has another SHA-256" in deep.stdout
 
 
@@ -216,15 +233,15 @@ def test_check_sees_altered_pages_parts_and_descriptions(built, tmp_path):
     sidecar.write_bytes(sidecar.read_bytes() + b" ")
     (folder / "results/pets-00000000").mkdir()
     (folder / "results/pets-00000000/meta.json").write_text("{}")
-    quick = copy.python("-m", "saev.cli", "check")
-    deep = copy.python("-m", "saev.cli", "check", "--deep")
+    quick = copy.python("-m", "saev.tools", "check")
+    deep = copy.python("-m", "saev.tools", "check", "--deep")
     assert quick.returncode == deep.returncode == 1
     for text in (quick.stdout, deep.stdout):
         assert re.search(r"pictures holds \d+ files of", text)
         assert "totals.safetensors has" in text
-        assert "were written again after the recording was sealed" in text
+        assert "were rewritten after the recording was sealed" in text
         assert re.search(r"pets-00000000/meta.json can't be read", text)
-    assert "dashboard/data have other contents" in deep.stdout
+    assert "dashboard/data were changed after" in deep.stdout
 
 
 def test_check_tells_a_stopped_run_from_one_under_way_and_from_what_is_left_over(built, tmp_path):
@@ -235,11 +252,11 @@ def test_check_tells_a_stopped_run_from_one_under_way_and_from_what_is_left_over
     (first.parent / ".state/abc").mkdir(parents=True)
     (second.parent / ".state/abc").mkdir(parents=True)
     (second.parent / "meta.json").unlink()
-    text = copy.python("-m", "saev.cli", "check").stdout
+    text = copy.python("-m", "saev.tools", "check").stdout
     assert re.search(rf"left over +\S*{first.parent.name}: .*saev gc", text)
     assert re.search(rf"incomplete +\S*{second.parent.name}: was stopped", text)
     with Lock(first.parent / ".state/abc.lock", ""), Lock(second.parent / ".state/abc.lock", ""):
-        text = copy.python("-m", "saev.cli", "check").stdout
+        text = copy.python("-m", "saev.tools", "check").stdout
     assert "left over" not in text
     assert "incomplete" not in text
 
@@ -261,7 +278,7 @@ def test_an_altered_shard_or_checkpoint_stops_what_reads_it(built, tmp_path):
 
 def test_the_settings_in_the_readme_plan_what_they_say(tmp_path):
     own, model = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    project = Project.create(tmp_path / "project", n_images=6)
+    project = Project.create(tmp_path / "project", n_images=300)
     shutil.copy(ROOT / "config.yaml", project.folder)
     mine = project.folder / "mine.yaml"
     mine.write_text(own.replace("/data/birds", "pictures"))

@@ -1,9 +1,18 @@
 """Settings of small trainings, and how tests run them."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
-from saev import train
+import torch
+
+from saev import sae as saes
+from saev.core.plan_file import PLAN_VARIABLE
+from saev.core.spec import parsed
+from saev.settings.sae import AnySaeSettings
+from saev.train import __main__ as train
 
 ROOT = Path(__file__).resolve().parent.parent
 D = 32
@@ -59,6 +68,9 @@ EVERYTHING = {
     "eval_every": 9,
 }
 """Every option of the trainer that is off otherwise; with these, both trainings stop early."""
+LONG = TOPK | {"epochs": 40.0, "log_every": 1}
+"""300 steps, each with a line in the curve: a program is still at it when its first steps are
+seen."""
 
 
 def arguments(settings, activations, out, threads=1):
@@ -75,9 +87,33 @@ def run(settings, activations, out, threads=1):
     return {name: (out / name).read_bytes() for name in RESULTS}
 
 
+def write_plan(path, **compute):
+    """Write a plan that says how to compute; return the variables that tell a stage of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"compute": compute}))
+    return {PLAN_VARIABLE: str(path)}
+
+
+def start(settings, activations, out, **compute):
+    """Train in a program of its own, which saves its state after every step."""
+    plan = write_plan(out.with_name(f"{out.name}.plan.json"), state_seconds=0, **compute)
+    return subprocess.Popen(
+        [sys.executable, "-m", "saev.train", *arguments(settings, activations, out)],
+        cwd=ROOT,
+        env={**os.environ, **plan, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def read(settings, **changes):
     """The settings as the trainer takes them."""
-    return train.read_settings(settings | changes)
+    return parsed(AnySaeSettings, settings | changes)
+
+
+def build(settings, d=D, **changes):
+    """A dictionary as it starts."""
+    return saes.build(read(settings, **changes), d, torch.Generator().manual_seed(0))
 
 
 def lines(out):

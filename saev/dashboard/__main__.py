@@ -1,59 +1,90 @@
 """Makes the pages: `run` for one run, `gallery` for the list of all.
 
-python -m saev.dashboard run --analysis DIR --sae DIR --activations DIR --images DIR --out DIR
-python -m saev.dashboard gallery --runs DIR … --out results
+    python -m saev.dashboard run --spec JSON --analysis DIR --sae DIR --activations DIR \\
+        --images DIR --out DIR
+    python -m saev.dashboard gallery --spec JSON [--runs DIR …] --out results
 """
 
+import argparse
 from pathlib import Path
 
-from saev import stage
-from saev.artifacts import dashboard as names
-from saev.artifacts.activations import Activations
-from saev.artifacts.analysis import Analysis
-from saev.artifacts.images import Images
+from saev.activations.artifact import Activations
+from saev.analyze.artifact import Analysis
+from saev.core import frame
+from saev.core.files import file_entry, write_json
+from saev.core.machine import set_threads, torch_device
+from saev.core.once import Once
+from saev.core.provenance import Provenance
+from saev.core.spec import read_spec
+from saev.core.state import state
+from saev.dashboard import artifact as names
 from saev.dashboard.build import build
 from saev.dashboard.gallery import build_gallery
-from saev.files import write_json
+from saev.images.artifact import Images
+from saev.images.decode import take_over_pillow
+from saev.settings import from_plan
+from saev.settings.pages import GallerySettings, PageSettings
 
 
 def main(arguments: list[str]) -> None:
     """Command line of the dashboard stage."""
-    parser = stage.parser(__doc__ or "")
-    parser.add_argument("what", choices=["run", "gallery"])
-    parser.add_argument("--out", type=Path, required=True, help="where the page goes")
+    commands = frame.Commands(str(__doc__))
+    run = commands.add("run", _run, "make the page of one run")
     for name in ("analysis", "sae", "activations", "images"):
-        parser.add_argument(f"--{name}", type=Path, help=f"directory of the {name} (run)")
-    parser.add_argument("--runs", type=Path, nargs="+", help="directories of analyses (gallery)")
-    args = parser.parse_args(arguments)
-    spec = stage.read_spec(args.spec)
-    record = stage.Record(names.STAGE, spec, args.threads)
-    if args.what == "gallery":
-        if not args.runs:
-            parser.error("gallery needs --runs")
-        build_gallery(args.out, args.runs, spec.settings.get("sweeps", {}))
-        return
-    if None in (args.analysis, args.sae, args.activations, args.images):
-        parser.error("run needs --analysis, --sae, --activations and --images")
-    stage.set_threads(args.threads)
+        run.add_argument(f"--{name}", type=Path, required=True, help=f"directory of the {name}")
+    gallery = commands.add("gallery", _gallery, "make the page that lists all runs")
+    gallery.add_argument(
+        "--runs", type=Path, nargs="+", help="directories of analyses (default: those of the plan)"
+    )
+    for command in (run, gallery):
+        command.add_argument("--out", type=Path, required=True, help="where the page goes")
+    commands.run(arguments)
+
+
+def _gallery(args: argparse.Namespace) -> None:
+    spec = read_spec(args.spec)
+    settings: GallerySettings = spec.parsed(GallerySettings)
+    sweeps = {entry: list(points) for entry, points in settings.sweeps.items()}
+    runs = args.runs or from_plan.analyses(args.out)
+    build_gallery(args.out, runs, sweeps)
+    # This takes a second, so it is made again each time.
+    Once(args.done, args.out, spec, [str(run) for run in runs]).finish(
+        [file_entry(args.out / names.PAGE)]
+    )
+
+
+def _run(args: argparse.Namespace) -> None:
+    spec = read_spec(args.spec)
+    provenance = Provenance(names.STAGE, spec.code, args.threads)
+    set_threads(args.threads)
+    take_over_pillow()
+    settings: PageSettings = spec.parsed(PageSettings)
     analysis = Analysis(args.analysis)
     activations, images = Activations(args.activations, verify="sha256"), Images(args.images)
     inputs = [analysis.digest, activations.digest, images.digest]
-    with stage.state(args.out, spec.settings, inputs, spec.code) as state:
+    key = (spec.settings, inputs, spec.code)
+    once = Once(args.done, args.out, *key)
+    with state(args.out, *key) as held:
+        if once.there():
+            once.take_up()
+            return held.discard()
         summary = build(
             args.out,
-            state,
+            held.folder,
             analysis=analysis,
             sae_folder=args.sae,
             activations=activations,
             images=images,
-            credit=spec.settings.get("credit"),
+            credit=settings.credit,
             threads=args.threads,
-            device=stage.torch_device(stage.compute()["device"]),
+            device=torch_device(from_plan.compute().device),
         )
-        record.write(args.out)
+        provenance.write(args.out)
         write_json(args.out / names.SUMMARY, summary)
-        stage.discard(state)
+        made = file_entry(args.out / names.SUMMARY)
+        once.finish([*summary["files"], made, {"name": names.RUN}])
+        held.discard()
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    frame.run(main)

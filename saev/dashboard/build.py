@@ -1,28 +1,28 @@
-"""The page of one run: pictures, heat maps, blocks of data, and the page itself."""
+"""The page of one run: thumbnails, heat maps, blocks of data, and the page itself."""
 
-import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from saev.artifacts import dashboard as names
-from saev.artifacts.activations import Activations
-from saev.artifacts.analysis import Analysis
-from saev.artifacts.images import Images
-from saev.artifacts.meta import read_meta, require_unaltered
-from saev.dashboard.data import column, embedded, packed, rounded, script
+from saev.activations.artifact import Activations
+from saev.analyze import columns
+from saev.analyze.artifact import Analysis
+from saev.core.errors import UserError
+from saev.core.files import file_entry, folder_entry, write_bytes
+from saev.core.meta import read_meta, require_unaltered
+from saev.core.progress import Progress
+from saev.dashboard import artifact as names
 from saev.dashboard.heatmaps import make_heatmaps
-from saev.dashboard.pictures import make_pictures
-from saev.errors import UserError
-from saev.files import file_entry, folder_entry, write_bytes
-from saev.progress import Progress
-from saev.sae import Sae, load
+from saev.dashboard.page import page
+from saev.dashboard.scripts import column, packed, rounded, script
+from saev.dashboard.structures import About, Figures, Heat, PageBlock, Summary
+from saev.dashboard.thumbnails import make_thumbnails
+from saev.images.artifact import Images
+from saev.sae import Sae
+from saev.train import artifact as trained
 
-ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = {"run": ("common", "data", "latent", "run"), "gallery": ("common", "gallery")}
-"""Scripts of each page, in the order in which they run."""
 N_NEIGHBOURS = 6
 NEIGHBOUR_ROWS = 1024
 
@@ -41,8 +41,8 @@ def build(
 ) -> dict[str, Any]:
     """Write the dashboard of one run into ``out``.
 
-    Everything is made in ``state`` first, so that a stopped build goes on where it was, and nothing
-    of an older page is left.
+    Everything is made in ``state`` first. So a stopped build can resume, and nothing is left over
+    from an older page.
 
     Args:
         out: the dashboard's directory.
@@ -50,41 +50,41 @@ def build(
         analysis: the analysis that is shown.
         sae_folder: directory of its dictionary.
         activations, images: what the analysis looked at.
-        credit: whose pictures these are.
-        threads: pictures are decoded with.
-        device: the dictionary runs on.
+        credit: whose images these are, for the foot of the page.
+        threads: how many threads decode images.
+        device: where the dictionary runs.
 
     Returns:
-        the content of `summary.json`, which is to be written last.
+        the content of `summary.json`, which must be written last.
 
     Raises:
-        UserError: something was altered since it was made.
+        UserError: an input was altered after it was made.
     """
     require_unaltered(analysis.path, analysis.meta["files"])
-    train, train_digest = read_meta(sae_folder, "train")
+    train, train_digest = read_meta(sae_folder, trained.STAGE)
     _require_inputs(analysis, {"train": train_digest, "activations": activations.digest})
     latents, table = analysis.latents(), analysis.table()
-    sae = load(sae_folder / "checkpoint.safetensors", device=str(device))
+    sae = trained.load(sae_folder, device)
     stream = activations.streams[str(sae.stream)]
     top_rows = latents["top_rows"]
     made = state / "page"
     rows = np.unique(top_rows[top_rows >= 0])
     entries = images.entries(rows.tolist())
     keys = [entry.key for entry in entries]
-    make_pictures(made, images, activations, entries, threads)
+    make_thumbnails(made, images, activations, entries, threads)
     if stream.kind == "patches":
         peak = np.maximum(latents["top_values"][:, 0], np.finfo(np.float32).tiny)
         heat = make_heatmaps(state / "heat.npy", sae, activations, stream, top_rows, peak)
         _write_heat(made, heat)
     _write_blocks(made, analysis, (rows, keys), latents, _neighbours(sae, latents["image_count"]))
-    columns = {name: column(table.column(name).to_pylist()) for name in table.column_names}
-    write_bytes(made / names.FIGURES, script("latents", columns))
-    about = _about(analysis, activations, sae, latents, credit, sae_folder, train["settings"])
+    figures: Figures = {name: column(table.column(name).to_pylist()) for name in table.column_names}
+    write_bytes(made / names.FIGURES, script("latents", figures))
+    about = _about(analysis, activations, sae, latents, credit, sae_folder, train["summary"])
     write_bytes(made / names.PAGE, page("run", about))
     (made / "pictures").mkdir(exist_ok=True)
     for part in ("data", "pictures", names.PAGE):
         if (out / part).is_dir():
-            shutil.rmtree(out / part)
+            (out / part).replace(state / f"former-{part}")
         (made / part).replace(out / part)
     return {
         "format_version": names.FORMAT_VERSION,
@@ -105,29 +105,18 @@ def build(
     }
 
 
-def page(name: str, content: Any) -> bytes:
-    """One HTML file from a template, its style and script and its data: nothing else is needed."""
-    template = (ASSETS / f"{name}.html").read_text(encoding="utf-8")
-    style = (ASSETS / "style.css").read_text(encoding="utf-8")
-    scripts = [(ASSETS / f"{part}.js").read_text(encoding="utf-8") for part in SCRIPTS[name]]
-    code = "\n".join(scripts)
-    for slot, text in (("STYLE", style), ("SCRIPT", code), ("DATA", embedded(content))):
-        template = template.replace(f"/*{slot}*/", text, 1)
-    return template.encode()
-
-
 def _require_inputs(analysis: Analysis, digests: dict[str, str]) -> None:
-    """Refuse a dictionary or activations that aren't those that were analysed."""
+    """Refuse a dictionary or activations other than those that were analysed."""
     for name, digest in digests.items():
         if analysis.meta["inputs"].get(name) != digest:
             raise UserError(
-                f"{analysis.path} was made from another result of the stage {name} than the one that "
-                f"is there now: run the stage analyze again"
+                f"{analysis.path} wasn't made from the current result of the stage {name}: run the "
+                f"stage analyze again"
             )
 
 
 def _neighbours(sae: Sae, image_count: np.ndarray) -> tuple[list[list[int]], list[list[float]]]:
-    """For each latent the live ones with the nearest decoder directions, and their cosines."""
+    """For each latent, the live latents with the nearest decoder directions, and their cosines."""
     directions = sae.W_dec.detach().cpu()
     dead = torch.from_numpy(image_count == 0)
     found, cosines = [], []
@@ -146,18 +135,18 @@ def _neighbours(sae: Sae, image_count: np.ndarray) -> tuple[list[list[int]], lis
 
 
 def _write_heat(out: Path, heat: np.ndarray) -> None:
-    """Write heat maps (n, k, patches), a bounded number of latents a script."""
+    """Write heat maps (n, k, patches), with a bounded number of latents in each script."""
     n, k, n_patches = heat.shape
     each = names.heat_latents(k * n_patches)
     for number, first in enumerate(range(0, n, each)):
-        part = [packed(values) for values in heat[first : first + each]]
+        part: Heat = [packed(values) for values in heat[first : first + each]]
         write_bytes(out / names.heat(number), script(f"heat {number}", part))
 
 
 def _write_blocks(
     out: Path,
     analysis: Analysis,
-    pictures: tuple[np.ndarray, list[str]],
+    images: tuple[np.ndarray, list[str]],
     latents: dict[str, np.ndarray],
     neighbours: tuple[list[list[int]], list[list[float]]],
 ) -> None:
@@ -167,9 +156,9 @@ def _write_blocks(
         part = slice(first, min(first + names.BLOCK_LATENTS, n))
         top_rows = latents["top_rows"][part]
         rows = np.unique(top_rows[top_rows >= 0])
-        keys = [pictures[1][at] for at in np.searchsorted(pictures[0], rows)]
+        keys = [images[1][at] for at in np.searchsorted(images[0], rows)]
         described = zip(rows.tolist(), keys, analysis.labels.take(rows), strict=True)
-        block: dict[str, Any] = {
+        block: PageBlock = {
             "images": {str(row): [key, *labels.values()] for row, key, labels in described},
             "rows": top_rows.tolist(),
             "values": [
@@ -200,12 +189,13 @@ def _about(
     latents: dict[str, np.ndarray],
     credit: str | None,
     sae_folder: Path,
-    training: dict[str, Any],
-) -> dict[str, Any]:
-    """What the page says of the run, and how its data is laid out."""
+    trained_summary: dict[str, Any],
+) -> About:
+    """What the page says about the run, and how its data is laid out."""
     summary = activations.meta["summary"]
     stream = activations.streams[str(sae.stream)]
     k = int(latents["top_rows"].shape[1])
+    labelled, n_images = bool(analysis.labels.names), analysis.summary["all"]["n_images"]
     return {
         "run": {
             "images": activations.path.parent.name,
@@ -217,8 +207,8 @@ def _about(
         "model": summary["model"],
         "stream": stream.name,
         "architecture": sae.architecture,
-        "k": training.get("k"),
-        "l1": training.get("l1"),
+        "telling": sae.settings.in_short(),
+        "doubts": trained_summary.get("doubts", []),
         "n_latents": sae.n_latents,
         "d": sae.d,
         "block": names.BLOCK_LATENTS,
@@ -228,6 +218,13 @@ def _about(
         "grid": summary["geometry"]["grid"] if stream.kind == "patches" else None,
         "bin_edges": [rounded(float(edge)) for edge in latents["bin_edges"]],
         "labels": analysis.labels.names,
-        "summary": analysis.summary,
+        "columns": list(columns.COLUMNS),
+        "orders": list(columns.ORDERS),
+        "named_below": columns.NAMED_BELOW,
+        "card": list(columns.CARD if labelled else columns.CARD_UNLABELLED),
+        "tiles": list(columns.TILES),
+        "label_table": list(columns.LABEL_TABLE),
+        "filters": list(columns.filters(labelled, n_images)),
+        "summary": cast(Summary, analysis.summary),
         "credit": credit,
     }

@@ -1,15 +1,17 @@
-"""The frontier of a sweep: which points are worth having, and which one to start with."""
+"""Finds the frontier of a sweep: which points are worth having, and which one to start with."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from saev.dashboard.structures import Frontier, GalleryRun
 
 MOST_DEAD = 0.1
 RULE = (
     "Pareto-optimal: no other point is at least as good in both L0 and error, and better in one. "
-    "Recommended: the knee, the Pareto-optimal point farthest below the straight line between the "
-    "first and the last of them, in log L0 and log error; of equally far ones that with the smaller "
-    "L0. With fewer than three Pareto-optimal points, or no knee: the one with the lowest error. A "
-    "point with more than 10 % dead latents is not recommended."
+    "Recommended: the knee. Draw a straight line from the first to the last Pareto-optimal point, "
+    "in log L0 and log error: the knee is the point farthest below it (in a tie, the one with the "
+    "smaller L0). With fewer than three Pareto-optimal points, or no knee: the one with the lowest "
+    "error. A point with more than 10 % dead latents is not recommended."
 )
 
 
@@ -18,7 +20,7 @@ class Point(NamedTuple):
 
     name: str
     l0: float
-    """Latents active at once, on average."""
+    """Mean number of active latents of a vector."""
     nmse: float
     """Normalised squared error, on held-out images if there are any."""
     dead: float
@@ -26,7 +28,8 @@ class Point(NamedTuple):
 
 
 def pareto(points: list[Point]) -> list[Point]:
-    """Those that no other beats, by rising L0; points with equal figures are all kept."""
+    """The points that no other point beats, by rising L0. Of points with equal figures, all are
+    kept."""
 
     def beaten(point: Point) -> bool:
         return any(
@@ -39,7 +42,7 @@ def pareto(points: list[Point]) -> list[Point]:
 
 
 def recommended(points: list[Point]) -> Point | None:
-    """The point to start with, by `RULE`; None if too many latents of every Pareto point are dead."""
+    """The point to start with, by `RULE`; None if every Pareto point has too many dead latents."""
     front = pareto(points)
     fit = [point for point in front if point.dead <= MOST_DEAD]
     if not fit:
@@ -53,26 +56,28 @@ def recommended(points: list[Point]) -> Point | None:
 
 
 def _below(point: Point, first: Point, last: Point) -> float:
-    """How far a point lies below the line from ``first`` to ``last``, in natural logarithms."""
+    """How far a point is below the line from ``first`` to ``last``, in natural logarithms."""
     x, y = math.log(last.l0 / first.l0), math.log(last.nmse / first.nmse)
     px, py = math.log(point.l0 / first.l0), math.log(point.nmse / first.nmse)
     length = math.hypot(x, y)
     return (px * y - py * x) / length if length else 0.0
 
 
-def frontiers(runs: list[dict[str, Any]], sweeps: dict[str, list[str]]) -> list[dict[str, Any]]:
-    """The frontier of each sweep on the same images, tower and analysis, as the gallery shows it.
+def frontiers(runs: list[GalleryRun], sweeps: dict[str, list[str]]) -> list[Frontier]:
+    """The frontiers for the gallery: one for each sweep and combination of images, tower and
+    analysis.
 
     Args:
-        runs: as the gallery lists them.
+        runs: the runs of the gallery.
         sweeps: directory names of the points of each swept entry.
     """
-    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    found: dict[tuple[str, ...], list[GalleryRun]] = {}
     for run in runs:
         for entry, members in sweeps.items():
-            if run["run"]["sae"] in members:
-                place = tuple(run["run"][kind] for kind in ("trained_on", "images", "vit"))
-                found.setdefault((entry, *place, run["run"]["analysis"]), []).append(run)
+            at = run["run"]
+            if at["sae"] in members:
+                place = (at["trained_on"], at["images"], at["vit"], at["analysis"])
+                found.setdefault((entry, *place), []).append(run)
     return [
         made
         for (entry, *where), those in found.items()
@@ -80,7 +85,7 @@ def frontiers(runs: list[dict[str, Any]], sweeps: dict[str, list[str]]) -> list[
     ]
 
 
-def _frontier(entry: str, where: list[str], runs: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _frontier(entry: str, where: list[str], runs: list[GalleryRun]) -> Frontier | None:
     points, links = [], {}
     held_out = all((run["final"] or {}).get("eval_nmse") is not None for run in runs)
     prefix = "eval_" if held_out else ""
@@ -103,7 +108,10 @@ def _frontier(entry: str, where: list[str], runs: list[dict[str, Any]]) -> dict[
         "recommended": best.name if best else None,
         "points": [
             {
-                **point._asdict(),
+                "name": point.name,
+                "l0": point.l0,
+                "nmse": point.nmse,
+                "dead": point.dead,
                 "label": point.name.removeprefix(f"{entry}.").rpartition("-")[0],
                 "link": links[point.name],
                 "pareto": point.name in front,

@@ -1,5 +1,6 @@
 """The gallery: one page that lists all runs with their figures, curves and a few latents each."""
 
+import itertools
 import json
 import os
 from contextlib import suppress
@@ -7,65 +8,90 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from safetensors import safe_open
 
-from saev.artifacts import dashboard as names
-from saev.artifacts.analysis import Analysis
-from saev.artifacts.meta import read_meta
-from saev.dashboard.build import page
+from saev.analyze.artifact import LATENTS, TABLE, Analysis
+from saev.analyze.columns import NAMED_BELOW
+from saev.core.errors import UserError
+from saev.core.files import read_json, write_bytes
+from saev.core.made import require_as_made
+from saev.core.meta import read_meta
+from saev.core.spec import parsed
+from saev.dashboard import artifact as names
 from saev.dashboard.frontier import frontiers
-from saev.errors import UserError
-from saev.files import read_json, write_bytes
+from saev.dashboard.page import page
+from saev.dashboard.structures import Curve, Example, Figure, Gallery, GalleryRun
+from saev.settings.sae import SAE_SETTINGS, AnySaeSettings
+from saev.train.artifact import CURVE
+from saev.train.artifact import STAGE as TRAIN
 
 N_EXAMPLES = 8
-N_PICTURES = 4
+N_IMAGES = 4
 MIN_IMAGES = 16
 CURVE_POINTS = 200
 
 
 def build_gallery(out: Path, runs: list[Path], sweeps: dict[str, list[str]]) -> None:
-    """Write `index.html` into ``out``, which lists the analyses ``runs``, then all others under ``out``.
+    """Write `index.html` into ``out``.
+
+    It lists the analyses ``runs``, then all others under ``out``.
 
     Args:
         out: the folder of results.
         runs: directories of analyses.
-        sweeps: directory names of the points of each swept entry; they are compared at the top.
+        sweeps: for each swept entry, the directory names of its points. The top of the page
+            compares them.
 
     Raises:
         UserError: one of ``runs`` isn't complete.
     """
-    listed = [_run(out, run) | {"current": True} for run in runs]
+    listed = [_run(out, run, current=True) for run in runs]
     known = {run.resolve() for run in runs}
     for path in sorted(out.glob(f"*/*/*/*/dashboard/{names.SUMMARY}")):
         other = path.parent.parent
         if other.resolve() not in known:
-            with suppress(UserError):  # made by other code, or being made anew
-                listed.append(_run(out, other) | {"current": False})
-    content = {"runs": listed, "frontiers": frontiers(listed, sweeps)}
+            with suppress(UserError):  # made by another version, or being made again right now
+                listed.append(_run(out, other, current=False))
+    content: Gallery = {"runs": listed, "frontiers": frontiers(listed, sweeps)}
     write_bytes(out / names.PAGE, page("gallery", content))
 
 
-def _run(out: Path, run: Path) -> dict[str, Any]:
+def _run(out: Path, run: Path, current: bool) -> GalleryRun:
     analysis = Analysis(run)
-    train, _ = read_meta(run.parent, "train")
-    summary = read_json(run / "dashboard" / names.SUMMARY)
-    # Links hold wherever the results are moved to, as long as they are moved together.
+    train, _ = read_meta(run.parent, TRAIN)
+    require_as_made(run / names.FOLDER_NAME, names.SUMMARY)
+    summary = read_json(run / names.FOLDER_NAME / names.SUMMARY)
+    require_as_made(run.parent, CURVE)
+    # Links are relative: they still work if all results are moved together.
     relative = Path(os.path.relpath(run.resolve(), out.resolve())).as_posix()
     return {
+        "current": current,
         "run": summary["run"],
         "link": f"{relative}/dashboard/{names.PAGE}",
         "pictures": f"{relative}/dashboard/",
         "summary": summary["summary"],
         "credit": summary["settings"]["credit"],
         "architecture": train["settings"]["architecture"],
+        "telling": _telling(train["settings"]),
+        "doubts": train["summary"].get("doubts", []),
         "settings": train["settings"],
         "final": train["summary"].get("final"),
-        "curve": _curve(run.parent / "train.jsonl"),
-        "examples": _examples(analysis),
+        "curve": _curve(run.parent / CURVE),
+        "examples": examples(analysis),
     }
 
 
-def _curve(path: Path) -> dict[str, list]:
-    """Steps with the nmse of training and held-out vectors, thinned to what a small plot shows."""
+def _telling(settings: dict[str, Any]) -> dict[str, Figure]:
+    # To make a validator of all architectures takes longer than the rest of a run.
+    known = SAE_SETTINGS.get(settings["architecture"], AnySaeSettings)
+    return parsed(known, settings).in_short()
+
+
+def _curve(path: Path) -> Curve:
+    """The nmse on training and held-out vectors by step, thinned out for a small plot."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     every = max(1, len(lines) // CURVE_POINTS)
     training = [[e["step"], e["nmse"]] for e in lines[::every] if e.get("nmse") is not None]
@@ -73,36 +99,55 @@ def _curve(path: Path) -> dict[str, list]:
     return {"train": training, "held_out": held_out}
 
 
-def _examples(analysis: Analysis) -> list[dict[str, Any]]:
-    """A few latents worth a look: of one label if there are labels, else spread over frequency."""
-    table = analysis.table()
-    latents = analysis.latents()
-    image_count = np.asarray(latents["image_count"])
-    live = np.flatnonzero(image_count >= MIN_IMAGES)
-    if not len(live):
-        live = np.flatnonzero(image_count > 0)
+def examples(analysis: Analysis) -> list[Example]:
+    """A few latents worth a look: each for one label, or without labels spread over frequencies.
+
+    Reads a few columns, and of the top images those of the chosen latents alone.
+    """
     label = next(iter(analysis.labels.names), None)
-    if label:
-        purity = table.column(f"label_purity_top.{label}").to_pylist()
-        tops = table.column(f"top_label.{label}").to_pylist()
-        best: dict[str, int] = {}
-        # One latent a label, the purest first, so that the strip shows how different they are.
-        for latent in sorted(live.tolist(), key=lambda j: (-(purity[j] or 0), -image_count[j], j)):
-            if tops[latent] is not None:
-                best.setdefault(tops[latent], latent)
-        chosen = list(best.values())[:N_EXAMPLES]
-        rest = [j for j in live.tolist() if j not in set(chosen)]
-        chosen += sorted(rest, key=lambda j: (-(purity[j] or 0), j))[: N_EXAMPLES - len(chosen)]
-    else:
-        by_count = live[np.argsort(image_count[live], kind="stable")]
-        at = np.linspace(0, max(0, len(by_count) - 1), min(N_EXAMPLES, len(by_count)))
-        chosen = by_count[at.astype(int)].tolist()
-        tops = [None] * len(image_count)
-    out = []
-    for latent in chosen:
-        rows = latents["top_rows"][latent]
-        rows = rows[rows >= 0][:N_PICTURES].tolist()
-        out.append(
-            {"latent": latent, "label": tops[latent], "pictures": [names.picture(r) for r in rows]}
-        )
-    return out
+    with safe_open(analysis.path / LATENTS, "np") as tensors:
+        image_count = tensors.get_tensor("image_count")
+        live = np.flatnonzero(image_count >= MIN_IMAGES)
+        if not len(live):
+            live = np.flatnonzero(image_count > 0)
+        if label:
+            names_of = _labelled(analysis, label, live, image_count[live])
+        else:
+            by_count = live[np.argsort(image_count[live], kind="stable")]
+            at = np.linspace(0, max(0, len(by_count) - 1), min(N_EXAMPLES, len(by_count)))
+            names_of = dict.fromkeys(by_count[at.astype(int)].tolist())
+        top_rows = tensors.get_slice("top_rows")
+        rows = [top_rows[latent : latent + 1][0] for latent in names_of]
+    return [
+        {
+            "latent": latent,
+            "label": name,
+            "pictures": [names.thumbnail(r) for r in shown[shown >= 0][:N_IMAGES].tolist()],
+        }
+        for (latent, name), shown in zip(names_of.items(), rows, strict=True)
+    ]
+
+
+def _labelled(
+    analysis: Analysis, label: str, live: np.ndarray, image_count: np.ndarray
+) -> dict[int, str | None]:
+    """Latents and what they are called: one per label, the purest first, then the next purest.
+
+    So the strip shows how different they are.
+    """
+    columns = [f"label_purity_top.{label}", f"top_label.{label}", f"label_chance.{label}"]
+    table = pq.read_table(analysis.path / TABLE, columns=columns).take(live)
+    purity = np.nan_to_num(table.column(0).to_numpy().astype(np.float64))
+    chance = np.nan_to_num(table.column(2).to_numpy().astype(np.float64))
+    named = pa.array(chance < NAMED_BELOW, pa.bool_())
+    tops = pc.if_else(named, table.column(1).combine_chunks(), None)
+    best: dict[str, int] = {}
+    for i in np.lexsort((live, -image_count, -purity)).tolist():
+        if len(best) == N_EXAMPLES:
+            break
+        if (name := tops[i].as_py()) is not None:
+            best.setdefault(name, i)
+    chosen = list(best.values())
+    others = (i for i in np.lexsort((live, -purity)).tolist() if i not in chosen)
+    chosen += itertools.islice(others, N_EXAMPLES - len(chosen))
+    return {int(live[i]): tops[i].as_py() for i in chosen}

@@ -1,16 +1,16 @@
-"""Where in its top images a latent fires: its activation on every patch, for runs on patches."""
+"""Computes where a latent fires in its top images: its activation on every patch."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from saev.artifacts.activations import Activations, Stream
-from saev.progress import Progress
+from saev.activations.artifact import Activations, Stream
+from saev.core.progress import Progress
 from saev.sae import Sae
 
 BATCH_BYTES = 128 << 20
-"""Bound on the dense latents of one batch."""
+"""Largest number of dense latents in one batch."""
 
 
 def make_heatmaps(
@@ -24,11 +24,11 @@ def make_heatmaps(
     """Compute the heat maps of all latents on their top images, image by image.
 
     Args:
-        path: file for the result, which is mapped, not held in memory.
+        path: file for the result, which is mapped, not kept in memory.
         sae: the dictionary.
         activations, stream: what it reads.
         top_rows: (n, k) int64 row ids, −1 where absent.
-        peak: (n) float32, the largest activation of each latent: 255 stands for it.
+        peak: (n,) float32, the largest activation of each latent, which becomes 255.
 
     Returns:
         (n, k, patches) uint8: 0 where the latent doesn't fire, at least 1 where it does.
@@ -51,7 +51,7 @@ def make_heatmaps(
         with torch.no_grad():
             vector, latent, value = (t.cpu().numpy() for t in sae.active(x))
         image, patch = np.divmod(vector, stream.n_patches)
-        # One sorted key for (image, latent) brings together what fires and where it is wanted.
+        # One sorted key for (image, latent) matches what fires with where it is needed.
         key = image * sae.n_latents + latent
         by_key = np.argsort(key, kind="stable")
         key, patch, value = key[by_key], patch[by_key], value[by_key]
@@ -61,7 +61,11 @@ def make_heatmaps(
             low = np.searchsorted(key, i * sae.n_latents + these, "left")
             high = np.searchsorted(key, i * sae.n_latents + these, "right")
             for one, slot, a, b in zip(these, slots[wanted], low, high, strict=True):
-                scaled = np.ceil(255 * value[a:b] / peak[one])
-                heat[one, slot, patch[a:b]] = np.clip(scaled, 1, 255).astype(np.uint8)
+                heat[one, slot, patch[a:b]] = as_bytes(value[a:b], peak[one])
         progress.update(batch.stop - batch.start)
     return heat
+
+
+def as_bytes(value: np.ndarray, peak: np.float32 | float) -> np.ndarray:
+    """Positive activations as parts of ``peak``, which is 255: uint8, at least 1."""
+    return np.clip(np.ceil(255 * value / peak), 1, 255).astype(np.uint8)

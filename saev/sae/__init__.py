@@ -1,7 +1,7 @@
-"""Sparse autoencoders: one file an architecture, one contract, one file format."""
+"""Sparse autoencoders: one file per architecture, one contract, one file format."""
 
 from saev.sae.base import Active, Forward, Sae
 from saev.sae.checkpoint import load, save
-from saev.sae.registry import ARCHITECTURES, build
+from saev.sae.registry import build
 
-__all__ = ["ARCHITECTURES", "Active", "Forward", "Sae", "build", "load", "save"]
+__all__ = ["Active", "Forward", "Sae", "build", "load", "save"]

@@ -1,4 +1,4 @@
-"""What every architecture shares: parameters, input normalisation, decoding, and the contract of a loss."""
+"""What every architecture shares: parameters, input normalisation, decoding, the form of a loss."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -8,32 +8,42 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from saev.core.errors import UserError
+from saev.core.typed import typed
 from saev.sae import kernels
+from saev.sae.codes import Codes
+from saev.sae.given import rows_of
 from saev.sae.kernels import plain
 from saev.sae.sums import ordered_sum
-from saev.typing import typed
+from saev.settings.sae_base import SaeSettings
 
 MIN_ROWS = 8
-"""Products of fewer rows take another path in BLAS and round differently; inputs are padded to this."""
+"""BLAS computes products of fewer rows in another way, which rounds differently. So inputs are
+padded to this many rows."""
 
 EVEN = 16
-"""Products with outputs of multiples of this in width, and of at least this many rows, have the same bits for
-any number of threads (measured with PyTorch's MKL)."""
+"""If the output of a product has at least this many rows and a multiple of this many columns, its
+bits don't depend on the number of threads (measured with PyTorch's MKL)."""
 RESTART_SHARE = 0.2
-"""Of the mean norm of living latents' encoder columns, that the column of a latent has that starts again."""
+"""Norm of a restarted latent's encoder column, as a share of the mean norm over living latents."""
+ACTIVATIONS, LATENTS = "activations", "latents"
+"""What vectors are, for messages."""
+DIRECTIONS = 3
+"""What directions are drawn for, see `Draw`."""
 
 
 class Forward(NamedTuple):
     """One training step's forward pass."""
 
     terms: Any
-    """A NamedTuple of scalars: ``loss``, which is differentiated, ``mse``, and the architecture's own."""
+    """A NamedTuple of scalars: ``loss``, which is differentiated, ``mse``, and the architecture's
+    own."""
     residual: Float[Tensor, "b d"]
-    """What the reconstruction leaves over of the normalised vectors, u − û, detached."""
+    """u − û, what the reconstruction misses of the normalised vectors, detached."""
     n_active: Int[Tensor, " b"]
-    """Active latents of each vector."""
+    """Number of active latents of each vector."""
     fired: Bool[Tensor, " n"]
-    """Latents that are active for any vector of the batch."""
+    """Which latents are active for at least one vector of the batch."""
 
 
 class Active(NamedTuple):
@@ -48,7 +58,7 @@ class Active(NamedTuple):
 
 
 class Across(Protocol):
-    """What a loss needs to know of the rest of a batch that is shared out over processes."""
+    """What a loss needs to know about the whole batch when several processes share it."""
 
     size: int
 
@@ -59,7 +69,20 @@ class Across(Protocol):
         """The smallest over the processes."""
 
     def bound(self, values: Tensor, m: int) -> Tensor:
-        """The m-th largest of the positive numbers (v,) of all processes; 0 if there are fewer."""
+        """The m-th largest of the positive numbers (v,) over all processes; 0 if there are
+        fewer."""
+
+
+class Draw(Protocol):
+    """How an architecture gets training vectors to start from."""
+
+    def __call__(self, at_most: int, purpose: int) -> Float[Tensor, "m d"]:
+        """Draw ``at_most`` distinct raw vectors, or all if there are fewer, in their order.
+
+        Args:
+            at_most: how many.
+            purpose: part of the seed: the same purpose gives the same vectors. 1 to 5 are in use.
+        """
 
 
 class Sae(nn.Module):
@@ -73,78 +96,128 @@ class Sae(nn.Module):
     where σ is the architecture's nonlinearity. Rows of ``W_dec`` have norm 1.
 
     Args:
+        settings: everything that determines how it is made and trained.
         d: width of the activations.
-        n_latents: size of the dictionary.
-        generator: draws the initial weights; a fixed one if None (for loading).
+        generator: draws the initial weights; None takes a fixed one (for loading).
     """
 
-    architecture: ClassVar[str]
     equation: ClassVar[str]
-    hyperparameters: ClassVar[tuple[str, ...]]
-    """Settings that the constructor takes beside ``d`` and ``n_latents``."""
+    """The equations above with σ in words, for the checkpoint."""
     latent_axis: ClassVar[dict[str, int]] = {"W_enc": 1, "b_enc": 0, "W_dec": 0}
-    """Which axis of a parameter counts latents, of those that have one."""
+    """Which axis of a parameter counts latents. Parameters without such an axis aren't listed."""
 
     norm_mean: Tensor
     norm_scale: Tensor
 
-    def __init__(self, d: int, n_latents: int, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, settings: SaeSettings, d: int, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
-        self.d, self.n_latents = d, n_latents
+        self.settings, self.d, self.n_latents = settings, d, settings.n_latents
         self.stream: str | None = None
         self.across: Across | None = None
         self.metadata: Mapping[str, Any] = {}
         if generator is None:
             generator = torch.Generator().manual_seed(0)
-        directions_nd = unit_rows(torch.randn(n_latents, d, generator=generator))
-        # Tied at the start: a latent reads the direction that it writes.
-        # A latent's weights lie side by side in memory, as its gradient is summed.
+        directions_nd = unit_rows(torch.randn(self.n_latents, d, generator=generator))
+        # Tied at the start: a latent reads the direction that it writes. The weights of a latent
+        # are contiguous in memory, because its gradient is summed latent by latent.
         self.W_enc = nn.Parameter((directions_nd * self.initial_encoder_scale()).T)
-        self.b_enc = nn.Parameter(torch.zeros(n_latents))
+        self.b_enc = nn.Parameter(torch.zeros(self.n_latents))
         self.W_dec = nn.Parameter(directions_nd)
         self.b_dec = nn.Parameter(torch.zeros(d))
         self.register_buffer("norm_mean", torch.zeros(d))
         self.register_buffer("norm_scale", torch.ones(d))
 
+    @property
+    def architecture(self) -> str:
+        """Its name."""
+        return self.settings.architecture
+
+    def __repr__(self) -> str:
+        from saev.sae import showing
+
+        return showing.as_line(self)
+
+    def _repr_html_(self) -> str:
+        from saev.sae import showing
+
+        return showing.as_card(self)
+
     def rate_of(self, parameter: str) -> float:
-        """By what the learning rate of a parameter is multiplied."""
+        """Factor for the learning rate of a parameter."""
         return 1.0
 
     def initial_encoder_scale(self) -> float:
-        """Scale of the encoder's initial columns, so that the first reconstructions aren't longer than x."""
-        # If half of n tied latents fire, they together return n / 2d of x.
+        """Initial scale of encoder columns, so that reconstructions aren't longer than x."""
+        # If half of n tied latents fire, together they return n / 2d of x.
         return min(1.0, self.d / self.n_latents)
 
-    @classmethod
-    def variant(cls, settings: Mapping[str, Any]) -> "type[Sae]":
-        """The class for these settings, of architectures that have several."""
-        return cls
+    @torch.no_grad()
+    def start(self, draw: Draw) -> None:
+        """Initialise from training vectors. Normalisation and ``b_dec`` are set already."""
+        if self.settings.init == "data":
+            self.point_at(draw(self.n_latents, DIRECTIONS))
+
+    @torch.no_grad()
+    def point_at(self, x: Float[Tensor, "m d"]) -> None:
+        """Point the first m latents, and their encoder, at raw vectors as seen from ``b_dec``.
+
+        Where a vector equals ``b_dec``, the latent keeps its direction.
+        """
+        u = self.normalise(x) - self.b_dec
+        lost, here = (u == 0).all(dim=1, keepdim=True), slice(len(x))
+        self.W_dec[here] = torch.where(lost, self.W_dec[here], unit_rows(u))
+        self.W_enc.copy_(self.W_dec.T * self.initial_encoder_scale())
 
     def dictionary(self) -> Tensor:
-        """The decoder (n, d) with its gradient, for architectures that compute it."""
+        """The decoder (n, d), with a gradient. Architectures that compute it override this."""
         return self.W_dec
 
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
-        """Forward pass with everything that training needs.
+        """Run the forward pass, with everything that training needs.
 
         Args:
             u: (b, d) normalised activations.
-            step: number of steps done before this one (for warm-ups).
+            step: how many steps were done before this one (for warm-ups).
             dead: (m,) int64, latents that count as dead; None if there are none.
         """
         raise NotImplementedError
 
-    def activate(self, pre: Tensor) -> Tensor:
-        """The nonlinearity σ: (b, n) pre-activations to (b, n) latents."""
-        raise NotImplementedError
+    def select(self, pre: Tensor) -> Codes:
+        """σ of pre-activations (b, n), as codes without a gradient.
 
-    def active(self, x: Tensor) -> Active:
-        """All nonzero latents of raw activations (b, d)."""
+        Vectors don't affect one another.
+        """
         raise NotImplementedError
 
     @typed
+    def activate(self, pre: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+        """σ of pre-activations, dense.
+
+        This version is for a σ that keeps some and zeroes the rest.
+        """
+        codes = self.select(pre.detach()).compact()
+        z = torch.zeros_like(pre)
+        z[codes.vectors, codes.latents] = pre[codes.vectors, codes.latents]
+        return z
+
+    def active(self, x: Float[Tensor, "b d"]) -> Active:
+        """All nonzero latents of raw activations.
+
+        Raises:
+            UserError: see `rows_of`; or there are more axes than two.
+        """
+        rows = rows_of(x, self.d, self.W_dec, ACTIVATIONS)
+        if x.ndim != 2:
+            raise UserError(f"active takes vectors (b, {self.d}): give x.reshape(-1, {self.d})")
+        x = rows
+        codes = self.select(self.preactivations(x).detach()).compact()
+        return Active(codes.vectors, codes.latents, codes.values)
+
+    @typed
     def normalise(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        """Raw activations to the space that the dictionary lives in."""
+        """Map raw activations to the dictionary's normalised space."""
         return (x - self.norm_mean) / self.norm_scale
 
     @typed
@@ -154,29 +227,32 @@ class Sae(nn.Module):
 
     @typed
     def preactivations(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b n"]:
-        """Pre-activations of raw activations; a row's value doesn't depend on the batch's size."""
+        """Pre-activations of raw activations.
+
+        A row's bits don't depend on the size of the batch.
+        """
         u, b = self.normalise(x), len(x)
         if b < MIN_ROWS:
             u = torch.cat([u, u.new_zeros(MIN_ROWS - b, self.d)])
-        # In float32 on every device, unlike those of training.
+        # Always in float32; in training, GPUs round factors to bfloat16.
         return plain.affine(u, self.W_enc, self.b_enc, self.b_dec)[:b]
 
-    @typed
-    def encode(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b n"]:
-        """Latents of raw activations, dense."""
-        return self.activate(self.preactivations(x))
+    def encode(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b n"]:
+        """Latents of raw activations, dense, float32.
 
-    @typed
-    def encode_latents(
-        self, x: Float[Tensor, "b d"], latents: Int[Tensor, " m"]
-    ) -> Float[Tensor, "b m"]:
-        """Only the chosen latents: equal to ``encode(x)[:, latents]``."""
-        return self.encode(x)[:, latents]
+        Args:
+            x: one vector (d), or any number of them (…, d), of any floating-point type.
 
-    @typed
-    def decode(self, z: Float[Tensor, "b n"]) -> Float[Tensor, "b d"]:
-        """Reconstruction in raw space from dense latents."""
-        return self.denormalise(z @ self.W_dec + self.b_dec)
+        Raises:
+            UserError: see `rows_of`.
+        """
+        rows = rows_of(x, self.d, self.W_dec, ACTIVATIONS)
+        return self.activate(self.preactivations(rows)).reshape(*x.shape[:-1], self.n_latents)
+
+    def decode(self, z: Float[Tensor, "*b n"]) -> Float[Tensor, "*b d"]:
+        """Reconstruction in raw space from dense latents, float32. Raises as `encode` does."""
+        rows = rows_of(z, self.n_latents, self.W_dec, LATENTS)
+        return self.denormalise(rows @ self.W_dec + self.b_dec).reshape(*z.shape[:-1], self.d)
 
     @typed
     def decode_active_normalised(
@@ -190,24 +266,13 @@ class Sae(nn.Module):
         starts = torch.searchsorted(vector, torch.arange(n_vectors + 1, device=vector.device))
         return kernels.of(value).decode(starts, latent, value, self.W_dec) + self.b_dec
 
-    @typed
-    def decode_active(
-        self,
-        vector: Int[Tensor, " m"],
-        latent: Int[Tensor, " m"],
-        value: Float[Tensor, " m"],
-        n_vectors: int,
-    ) -> Float[Tensor, "b d"]:
-        """Reconstruction of ``n_vectors`` vectors, in raw space, from `active`'s triples."""
-        return self.denormalise(self.decode_active_normalised(vector, latent, value, n_vectors))
-
     def forward(self, x: Tensor) -> Tensor:
-        """``decode(encode(x))``, raw space to raw space, (b, d) to (b, d)."""
+        """``decode(encode(x))``, raw space to raw space, (…, d) to (…, d)."""
         return self.decode(self.encode(x))
 
     @torch.no_grad()
     def remove_parallel_gradient(self) -> None:
-        """Take out of ``W_dec.grad`` what would only change the rows' lengths."""
+        """Remove from ``W_dec.grad`` the part that would only change the lengths of rows."""
         grad = self.W_dec.grad
         if grad is not None:
             along = (grad * self.W_dec).sum(dim=1, keepdim=True)
@@ -218,10 +283,11 @@ class Sae(nn.Module):
         """Start dead latents again.
 
         Args:
-            latents: (m,) int64, those that start.
+            latents: (m,) int64, the ones to restart.
             directions: (m, d) norm 1, what they read and write from now on.
-            alive: (n,) bool; the new encoder columns are a share of the mean length of these latents', or
-                as at the start of training if there are none.
+            alive: (n,) bool. The new encoder columns get a share of the mean length of these
+                latents' columns. If none is alive, they get the length that they had when training
+                started.
         """
         norms = self.W_enc.norm(dim=0)[alive].double().cpu().numpy()
         length = RESTART_SHARE * float(norms.mean()) if len(norms) else self.initial_encoder_scale()
@@ -230,21 +296,27 @@ class Sae(nn.Module):
         self.b_enc[latents] = 0
 
     def finish_step(self) -> None:
-        """Called after each step of training, for architectures that compute the decoder."""
+        """Do what follows each step of training.
+
+        Architectures that compute the decoder need this.
+        """
 
 
 def warmed_up(coefficient: float, step: int, warmup_steps: int) -> float:
-    """A coefficient that rises linearly from 0, in the step after ``step`` steps."""
+    """The value of a coefficient that rises linearly from 0, after ``step`` steps."""
     return coefficient if step >= warmup_steps else coefficient * step / warmup_steps
 
 
 def unit_rows(rows: Tensor) -> Tensor:
-    """``rows`` (n, d) with norm 1 each."""
+    """``rows`` (n, d), each scaled to norm 1."""
     return rows / rows.norm(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
 
 
 class _MeanSquare(torch.autograd.Function):
-    """The mean square of ``u − reconstruction`` and that residual, with a gradient for the reconstruction."""
+    """Mean square of the residual ``u − reconstruction``, and the residual itself.
+
+    Only the reconstruction gets a gradient.
+    """
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
@@ -263,7 +335,7 @@ class _MeanSquare(torch.autograd.Function):
 def mean_square(
     u: Float[Tensor, "b d"], reconstruction: Float[Tensor, "b d"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "b d"]]:
-    """Mean over vectors and dimensions of the squared residual ``u − reconstruction``, and the residual.
+    """Mean over vectors and dimensions of (u − reconstruction)², and the residual itself.
 
     Only the mean has a gradient, and only for the reconstruction.
     """

@@ -1,29 +1,36 @@
 """BatchTopK (Bussmann, Leask and Nanda 2024, arXiv 2412.06410)."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saev.core.typed import typed
 from saev.sae import kernels
 from saev.sae.codes import Codes
 from saev.sae.selecting import Selecting
-from saev.typing import typed
+from saev.settings.sae_base import SelectingSettings
 
 MOMENTUM = 0.99
-"""Share of the threshold that a step keeps."""
+"""Largest share of the threshold that a step keeps."""
+WARMING = 30
+"""At first, the running mean spans about the last thirtieth of the steps so far. Later it spans
+``1 / (1 - MOMENTUM)`` steps.
+
+With a constant momentum, the first steps, whose thresholds are far lower, would count for hundreds
+of steps. A short training would then end with twice as many active latents as asked for.
+"""
 
 
 class BatchTopK(Selecting):
-    """A training step keeps the b·k largest pre-activations of a batch of b vectors, if positive (section 3).
+    """A training step keeps the b·k largest positive pre-activations of b vectors (section 3).
 
-    What a vector gets then depends on its batch. So a threshold θ is learned, the mean over batches of
-    the smallest activation that was kept (section 3.1), and σ outside of training steps is
-    ``z = pre where pre > θ, else 0``: k latents of a vector on average, as many as it needs of each.
+    So in training, the latents of a vector depend on its batch. Outside of training, σ compares
+    with a threshold instead: ``z = pre where pre > θ, else 0``. θ is a running mean over batches of
+    the smallest activation that was kept (section 3.1). A vector has k active latents on average.
     """
 
-    architecture: ClassVar[str] = "batchtopk"
     equation: ClassVar[str] = (
         "u = (x - norm_mean) / norm_scale; pre = W_enc^T (u - b_dec) + b_enc; "
         "z = pre where pre > threshold, else 0; "
@@ -33,8 +40,10 @@ class BatchTopK(Selecting):
     threshold: Tensor
     """(), at least 0."""
 
-    def __init__(self, d: int, n_latents: int, k: int, **more: Any) -> None:
-        super().__init__(d, n_latents, k, **more)
+    def __init__(
+        self, settings: SelectingSettings, d: int, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__(settings, d, generator)
         self.register_buffer("threshold", torch.zeros(()))
 
     def select(self, pre: Tensor) -> Codes:
@@ -45,19 +54,23 @@ class BatchTopK(Selecting):
         return torch.where(pre > self.threshold, pre, 0)
 
     def select_in_training(self, pre: Tensor, step: int) -> Codes:
-        m = self.k * len(pre) * (self.across.size if self.across else 1)
+        m = self.settings.k * len(pre) * (self.across.size if self.across else 1)
         found = kernels.of(pre).largest_of_all(pre, min(m, pre.numel()))
         codes = Codes.of(found, self.n_latents)
         if self.across:
             codes = codes.where(codes.values >= self.across.bound(codes.values, m))
         least = least_positive(codes.values, self.threshold)
         least = self.across.least(least) if self.across else least
-        self.threshold.copy_(least if step == 0 else torch.lerp(least, self.threshold, MOMENTUM))
+        kept = min(MOMENTUM, step / (WARMING + step))
+        self.threshold.copy_(torch.lerp(least, self.threshold, kept))
         return codes
 
 
 def least_positive(values: Tensor, otherwise: Tensor) -> Tensor:
-    """The smallest of the positive ``values`` (m,), known without waiting for a GPU; ``otherwise`` if there is none."""
+    """The smallest positive one of ``values`` (m,), or ``otherwise`` if none is positive.
+
+    Doesn't wait for the GPU.
+    """
     positive = torch.where(values > 0, values, torch.inf)
     least = torch.cat([positive, positive.new_full((1,), torch.inf)]).amin()
     return torch.where(least.isinf(), otherwise, least)

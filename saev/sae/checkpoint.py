@@ -1,4 +1,4 @@
-"""One file that holds a whole dictionary: weights, architecture, normalisation, settings, lineage."""
+"""The file that holds a whole dictionary: weights, normalisation, settings, lineage."""
 
 import json
 from collections.abc import Mapping
@@ -9,33 +9,31 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from saev.artifacts.meta import META, read_meta
-from saev.artifacts.sae import CHECKPOINT, STAGE
-from saev.errors import UserError
-from saev.files import atomic_path, canonical_json, sha256_bytes
+from saev.core.errors import UserError
+from saev.core.files import atomic_path, canonical_json
+from saev.core.spec import parsed
 from saev.sae.base import Sae
-from saev.sae.registry import ARCHITECTURES, build
+from saev.sae.given import device_of
+from saev.sae.registry import build
+from saev.settings.sae import SAE_SETTINGS, AnySaeSettings
 
 FORMAT_VERSION = 1
 KEY = "saev"
-"""The one key of the metadata: safetensors writes several in random order."""
-TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec", "norm_mean", "norm_scale")
+"""The only key of the metadata: safetensors would write several keys in random order."""
 
 
 def save(
     sae: Sae,
     path: str | Path,
     *,
-    settings: Mapping[str, Any],
     inputs: Mapping[str, str],
     stream: str,
 ) -> None:
-    """Write ``sae`` to ``path``, atomically; the same dictionary gives the same bytes.
+    """Write ``sae`` to ``path`` atomically. The same dictionary always gives the same bytes.
 
     Args:
         sae: the dictionary.
         path: the file.
-        settings: all settings that it was trained with.
         inputs: SHA-256 of each upstream ``meta.json``, by stage.
         stream: name of the activations' stream (``layer-11.cls``).
     """
@@ -43,7 +41,7 @@ def save(
         "format_version": FORMAT_VERSION,
         "architecture": sae.architecture,
         "equation": sae.equation,
-        "settings": dict(settings),
+        "settings": sae.settings.model_dump(mode="json"),
         "inputs": dict(inputs),
         "d": sae.d,
         "n_latents": sae.n_latents,
@@ -58,47 +56,44 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Sae:
     """Read a checkpoint, in evaluation mode and without gradients.
 
     Args:
-        path: the file, or the directory of its training run. When the run's ``meta.json`` lies
-            beside it, the bytes are compared with the SHA-256 there.
+        path: the file.
         device: where to put it.
 
     Raises:
-        UserError: it is missing, altered, of a newer format, or no checkpoint of this project.
+        UserError: it is missing or damaged, has a newer format, or isn't a checkpoint of saev.
     """
     path = Path(path)
-    if path.is_dir():
-        path = path / CHECKPOINT
+    return parse(path, read(path), device)
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a checkpoint.
+
+    Raises:
+        UserError: they can't be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: train the dictionary, or check the path") from error
     except OSError as error:
         raise UserError(f"can't read {path}: {error.strerror}") from error
-    _require_recorded(path, data)
+
+
+def parse(path: Path, data: bytes, device: str | torch.device = "cpu") -> Sae:
+    """Make the dictionary from ``data``, the bytes of ``path``; see `load`."""
     tensors, metadata = _parse(path, data)
-    sae = build(metadata["settings"], metadata["d"])
+    settings = parsed(AnySaeSettings, metadata["settings"], f"the settings in {path}")
+    sae = build(settings, metadata["d"])
     shapes = {name: tuple(t.shape) for name, t in sae.state_dict().items()}
     if {name: tuple(t.shape) for name, t in tensors.items()} != shapes:
         raise UserError(
-            f"{path} doesn't hold the tensors of a {sae.architecture} dictionary with d={sae.d} and "
-            f"n_latents={sae.n_latents}: expected {shapes}. Train it again."
+            f"{path} doesn't hold the tensors of a {sae.architecture} dictionary with d={sae.d} "
+            f"and n_latents={sae.n_latents}: expected {shapes}. Train it again."
         )
     sae.load_state_dict(tensors)
     sae.metadata, sae.stream = metadata, metadata["stream"]
-    return sae.eval().requires_grad_(False).to(device)
-
-
-def _require_recorded(path: Path, data: bytes) -> None:
-    """Compare the checkpoint with the ``meta.json`` beside it, if there is one."""
-    if not (path.parent / META).is_file():
-        return
-    meta, _ = read_meta(path.parent, STAGE)
-    entry = next((e for e in meta["files"] if e["name"] == path.name), None)
-    if entry and entry["sha256"] != sha256_bytes(data):
-        raise UserError(
-            f"{path} was altered after training: its SHA-256 isn't the one in {path.parent / META}. "
-            f"Bring the file back, or remove the directory and train again."
-        )
+    return sae.eval().requires_grad_(False).to(device_of(device))
 
 
 def _parse(path: Path, data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -109,16 +104,16 @@ def _parse(path: Path, data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, 
         newest = metadata["format_version"]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} is no checkpoint of saev ({type(error).__name__}: {error}): it may be cut off; "
-            f"bring it back or train again"
+            f"{path} is no checkpoint of saev ({type(error).__name__}: {error}). It may be cut "
+            f"off: restore it from a copy or train again"
         ) from error
     if newest > FORMAT_VERSION:
         raise UserError(
             f"{path} has format {newest}; this saev reads up to {FORMAT_VERSION}: use a newer saev"
         )
-    if metadata["architecture"] not in ARCHITECTURES:
+    if metadata["architecture"] not in SAE_SETTINGS:
         raise UserError(
             f"{path} has the architecture {metadata['architecture']!r}; this saev knows: "
-            f"{', '.join(ARCHITECTURES)}"
+            f"{', '.join(SAE_SETTINGS)}"
         )
     return tensors, metadata

@@ -1,7 +1,7 @@
-"""Sparse latents, and encoding and decoding them without a dense gradient of the latents.
+"""Sparse latents: encoding and decoding without a dense gradient of the latents.
 
-Equal to the plain dense form in value and gradient; float64 tests hold them equal. Which code computes
-is chosen in `saev.sae.kernels`.
+Values and gradients equal those of the plain dense form; tests compare them in float64.
+`saev.sae.kernels` chooses the code that computes them.
 """
 
 from typing import Any
@@ -14,16 +14,16 @@ from saev.sae import kernels
 from saev.sae.sums import ordered_sum
 
 SPARSE_SHARE = 0.1
-"""Up to this share of active latents, compiled loops over them beat dense products."""
+"""Up to this share of active latents, compiled loops over them are faster than dense products."""
 
 
 class Codes:
     """Which latents of which vectors are active, and how much.
 
     Args:
-        starts: (b + 1,) int64; the entries of vector i lie from ``starts[i]`` to ``starts[i + 1]``.
-        latents: (m,) int64, ascending in each vector. On a GPU there may be more than ``starts[-1]``,
-            so that the host needn't wait for it: what lies behind isn't heeded.
+        starts: (b + 1,) int64. Vector i has the entries from ``starts[i]`` to ``starts[i + 1]``.
+        latents: (m,) int64, ascending in each vector. On a GPU there may be more entries than
+            ``starts[-1]``, so that the host needn't wait to learn that number. The rest is ignored.
         values: (m,) activations, with or without a gradient.
         n_latents: size of the dictionary.
     """
@@ -45,7 +45,7 @@ class Codes:
 
     @property
     def order(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The entries in order of latent: found once, for both weights' gradients."""
+        """The entries in order of latent. Computed once for the gradients of both weights."""
         if not self._order:
             kernel = kernels.of(self.values)
             self._order.append(kernel.by_latent(self.starts, self.latents, self.n_latents))
@@ -71,7 +71,7 @@ class Codes:
         return self.order[0].diff() > 0
 
     def compact(self) -> "Codes":
-        """Without room behind the last entry; waits for a GPU."""
+        """The same codes without unused space after the last entry. This waits for the GPU."""
         m = int(self.starts[-1])
         return Codes(self.starts, self.latents[:m], self.values[:m], self.n_latents)
 
@@ -88,7 +88,8 @@ class Codes:
 def few_above(pre: Tensor, bound: Tensor) -> Codes | None:
     """The elements of ``pre`` (b, n) above ``bound``, () or (n,), as codes without a gradient.
 
-    None if they are so many that dense products are faster, and where counting would make the host wait.
+    None if there are so many that dense products are faster, or if counting would make the host
+    wait.
     """
     pre, bound = pre.detach(), bound.detach()
     found = kernels.of(pre).above(pre, bound, int(SPARSE_SHARE * pre.numel()))
@@ -102,7 +103,7 @@ def stacked(parts: list[Codes]) -> Codes:
 
 
 class _Attach(torch.autograd.Function):
-    """Identity on values selected of ``(u − b_dec) @ W_enc + b_enc``, with their gradient."""
+    """Pass on values of ``(u − b_dec) @ W_enc + b_enc``, and give them their gradient."""
 
     @staticmethod
     def forward(
@@ -127,13 +128,14 @@ class _Attach(torch.autograd.Function):
         grad_weight = kernel.sum_by_latent(order, grad, u - b_dec)
         ones = grad.new_ones(len(u), 1)
         grad_bias = kernel.sum_by_latent(order, grad, ones)[:, 0]
-        # Rows of W_enc.T, so that each output is one row's sum whatever the threads.
+        # Rows of W_enc.T: one thread sums each output row, so the number of threads changes
+        # nothing.
         grad_b_dec = -(grad_bias @ W_enc.T)
         return None, None, None, grad_weight.T, grad_bias, grad_b_dec
 
 
 def attach(codes: Codes, u: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor) -> Codes:
-    """Give codes that were selected without gradients the gradient of their pre-activations.
+    """Give codes that were selected without a gradient the gradient of their pre-activations.
 
     Args:
         codes: entries of ``(u − b_dec) @ W_enc + b_enc``.
@@ -144,7 +146,8 @@ def attach(codes: Codes, u: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor)
 
 
 class _Reconstruct(torch.autograd.Function):
-    """The mean square of ``u − W_decᵀ z − b_dec`` and that residual, with gradients for all but u."""
+    """Mean square of ``u − W_decᵀ z − b_dec``, and this residual. All inputs but u get a
+    gradient."""
 
     @staticmethod
     def forward(
@@ -167,7 +170,7 @@ class _Reconstruct(torch.autograd.Function):
 
 
 def reconstruct(codes: Codes, u: Tensor, W_dec: Tensor, b_dec: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over vectors and dimensions of the squared residual ``u − W_decᵀ z − b_dec``, and the residual.
+    """Mean over vectors and dimensions of (u − W_decᵀ z − b_dec)², and the residual itself.
 
     Args:
         codes: z of the vectors ``u`` (b, d).

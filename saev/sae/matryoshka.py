@@ -1,18 +1,19 @@
 """Matryoshka dictionaries (Bussmann, Nabeshima, Karvonen and Nanda 2025, arXiv 2503.17547)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from saev.sae import kernels
-from saev.sae.base import Forward, Sae
+from saev.sae.base import Forward
 from saev.sae.batchtopk import BatchTopK
 from saev.sae.codes import Codes, reconstruct, stacked
 from saev.sae.selecting import Selecting, aux_terms, of_dead
 from saev.sae.sums import ordered_sum
 from saev.sae.topk import TopK
+from saev.settings.sae import BatchTopKSettings, MatryoshkaSettings, TopKSettings
+from saev.settings.sae_base import SelectingSettings
 
 
 class MatryoshkaTerms(NamedTuple):
@@ -23,44 +24,29 @@ class MatryoshkaTerms(NamedTuple):
     mse: Tensor
     """Mean of (û − u)² over vectors and dimensions, of the whole dictionary."""
     nested: Tensor
-    """Mean over the widths of the same of each prefix."""
+    """The same for each prefix, averaged over the widths."""
     aux: Tensor
-    """As in other architectures, of the whole dictionary."""
+    """As in other architectures, for the whole dictionary."""
 
 
 class Matryoshka(Selecting):
-    """The first w latents, for each of the nested widths w, are a dictionary that reconstructs on its own.
+    """For each nested width w, the first w latents are a dictionary that works on its own.
 
-    ``L = mean_w ‖u − (W_dec[:w]ᵀ z_w + b_dec)‖²`` (section 3, equation 5, there a sum). Over ``batchtopk``, z_w is the
-    part of the whole's latents below w; over ``topk``, it is the k largest among the first w. Either way
-    `prefix` gives the dictionary that was trained.
+    ``L = mean_w ‖u − (W_dec[:w]ᵀ z_w + b_dec)‖²`` (section 3, equation 5, where it is a sum). Over
+    ``batchtopk``, z_w are those active latents of the whole dictionary that are below w. Over
+    ``topk``, z_w are the k largest among the first w. Either way, `prefix` gives the dictionary
+    that was trained.
 
     Args:
-        d, n_latents, k, aux_k, aux_coefficient, generator: see `Selecting`.
-        widths: ascending; the last is ``n_latents``.
-        over: ``batchtopk`` or ``topk``, as which a prefix selects.
+        settings, d, generator: see `Sae`.
     """
 
-    architecture: ClassVar[str] = "matryoshka"
-    hyperparameters: ClassVar[tuple[str, ...]] = (
-        *Selecting.hyperparameters,
-        "widths",
-        "over",
-    )
+    settings: MatryoshkaSettings
     prefix_class: ClassVar[type[Selecting]]
-
-    def __init__(
-        self, d: int, n_latents: int, k: int, widths: Sequence[int], over: str = "", **more: Any
-    ) -> None:
-        super().__init__(d, n_latents, k, **more)
-        self.widths = tuple(widths)
-
-    @classmethod
-    def variant(cls, settings: Mapping[str, Any]) -> type[Sae]:
-        return {"batchtopk": OverBatchTopK, "topk": OverTopK}[settings.get("over", "batchtopk")]
+    prefix_settings: ClassVar[type[SelectingSettings]]
 
     def nested(self, pre: Tensor, whole: Codes) -> list[Codes]:
-        """Codes of each width, of pre-activations (b, n) and their codes by the whole dictionary."""
+        """Codes for each width, from pre-activations (b, n) and the whole's codes."""
         raise NotImplementedError
 
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
@@ -68,15 +54,15 @@ class Matryoshka(Selecting):
             pre = self.preactivations_in_place(u)
             whole = self.select_in_training(pre, step) if self.training else self.select(pre)
             every = stacked(self.nested(pre, whole))
-        # Each width's codes as vectors of their own: one pass over the weights for all of them.
-        repeated = u.repeat(len(self.widths), 1)
+        # Treat the codes of each width as extra vectors: one pass over the weights serves all.
+        repeated = u.repeat(len(self.settings.widths), 1)
         codes = self.attached(every, repeated)
         nested, residuals = reconstruct(codes, repeated, self.W_dec, self.b_dec)
         residual = residuals[-len(u) :]
         mse = ordered_sum(residual.square().sum(dim=1)) / residual.numel()
-        late = of_dead(pre, self.aux_k, dead)
-        aux_loss, aux = aux_terms(self, self.aux_k, late, u, residual, dead)
-        loss = nested + self.aux_coefficient * aux_loss
+        late = of_dead(pre, self.settings.aux_k, dead)
+        aux_loss, aux = aux_terms(self, self.settings.aux_k, late, u, residual, dead)
+        loss = nested + self.settings.aux_coefficient * aux_loss
         terms = MatryoshkaTerms(loss, mse, nested.detach(), aux)
         return Forward(terms, residual, whole.n_active, whole.fired())
 
@@ -87,9 +73,13 @@ class Matryoshka(Selecting):
         Raises:
             ValueError: no such width was trained.
         """
-        if width not in self.widths:
-            raise ValueError(f"width {width} wasn't trained; one of {list(self.widths)}")
-        made = self.prefix_class(self.d, width, self.k)
+        widths, over = self.settings.widths, self.settings.over
+        if width not in widths:
+            raise ValueError(f"width {width} wasn't trained; choose one of {list(widths)}")
+        names = set(self.prefix_settings.model_fields)
+        given = self.settings.model_dump(include=names)
+        given |= {"architecture": over, "n_latents": width, "aux_k": 0, "aux_coefficient": 0.0}
+        made = self.prefix_class(self.prefix_settings(**given), self.d)
         own = self.state_dict()
         cut = {"W_enc": own["W_enc"][:, :width], "b_enc": own["b_enc"][:width]}
         made.load_state_dict({**own, **cut, "W_dec": own["W_dec"][:width]})
@@ -100,21 +90,28 @@ class OverBatchTopK(Matryoshka, BatchTopK):
     """Prefixes that share the threshold of the whole."""
 
     equation: ClassVar[str] = BatchTopK.equation
-    prefix_class = BatchTopK
+    prefix_class, prefix_settings = BatchTopK, BatchTopKSettings
 
     def nested(self, pre: Tensor, whole: Codes) -> list[Codes]:
-        return [whole.below(width) for width in self.widths]
+        return [whole.below(width) for width in self.settings.widths]
 
 
 class OverTopK(Matryoshka, TopK):
-    """Prefixes that take their own k largest."""
+    """Prefixes that each take their own k largest."""
 
     equation: ClassVar[str] = TopK.equation
-    prefix_class = TopK
+    prefix_class, prefix_settings = TopK, TopKSettings
 
     def nested(self, pre: Tensor, whole: Codes) -> list[Codes]:
         kernel = kernels.of(pre)
         return [
-            Codes.of(kernel.largest(pre[:, :width].contiguous(), self.k), self.n_latents)
-            for width in self.widths[:-1]
+            Codes.of(kernel.largest(pre[:, :width].contiguous(), self.settings.k), self.n_latents)
+            for width in self.settings.widths[:-1]
         ] + [whole]
+
+
+def matryoshka(
+    settings: MatryoshkaSettings, d: int, generator: torch.Generator | None = None
+) -> Matryoshka:
+    """Make the dictionary whose prefixes select in the way that ``over`` says."""
+    return {"batchtopk": OverBatchTopK, "topk": OverTopK}[settings.over](settings, d, generator)

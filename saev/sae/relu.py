@@ -1,7 +1,7 @@
 """ReLU with an L1 penalty (Bricken et al. 2023, "Towards Monosemanticity").
 
-With the two options of the first dictionaries of vision models (2024): the error over the norm, and ghost
-gradients (Jermyn and Templeton, "Ghost Grads", Transformer Circuits, January 2024).
+It has two options of the first dictionaries for vision models (2024): the error over the norm, and
+ghost gradients (Jermyn and Templeton, "Ghost Grads", Transformer Circuits, January 2024).
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -11,33 +11,38 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from saev.core.typed import typed
 from saev.sae import kernels
-from saev.sae.base import EVEN, Active, Forward, Sae, mean_square, warmed_up
+from saev.sae.base import EVEN, Forward, Sae, mean_square, warmed_up
 from saev.sae.codes import Codes, attach, few_above, reconstruct
 from saev.sae.selecting import aux_terms, of_dead
 from saev.sae.sums import ordered_sum
-from saev.typing import typed
+from saev.settings.sae import ReluSettings
 
 TINY = 1e-12
-"""Norms and errors are at least this where they divide."""
+"""Norms and errors are raised to at least this before something is divided by them."""
 
 
 class ReluTerms(NamedTuple):
-    """``loss = error + c · l1 + aux_coefficient · aux · mse + (error / ghost) · ghost``, c of the step, factors
-    constants of the batch."""
+    """``loss = error + c · l1 + aux_coefficient · aux · mse + (error / ghost) · ghost``.
+
+    c is the step's. ``mse`` and ``error / ghost`` are constants without a gradient here.
+    """
 
     loss: Tensor
     """What is differentiated."""
     mse: Tensor
     """Mean of (û − u)² over vectors and dimensions."""
     l1: Tensor
-    """Mean over vectors of Σ_j z_j, without its coefficient."""
+    """Mean over vectors of Σ_j z_j, without c."""
     error: Tensor
-    """What is minimised of the reconstruction: mse, or the mean of (û − u)² / ‖u‖."""
+    """The error that is minimised: mse, or the mean of (û − u)² / ‖u‖."""
     aux: Tensor
-    """Σ‖e − ê‖² / Σ‖e‖² of the residual e = u − û, modelled by dead latents alone; 0 if none is dead."""
+    """Σ‖e − ê‖² / Σ‖e‖² of the residual e = u − û, modelled by dead latents alone; 0 if none is
+    dead."""
     ghost: Tensor
-    """Mean of (g − e)² / ‖e − ē‖, unscaled, of the residual e and what dead latents make of it; 0 if none is."""
+    """Mean of (g − e)² / ‖e − ē‖, unscaled: e is the residual, g what dead latents make of it. 0 if
+    none is dead."""
 
 
 class _Rectify(torch.autograd.Function):
@@ -59,67 +64,37 @@ class _Rectify(torch.autograd.Function):
 
 
 class Relu(Sae):
-    """σ is the ReLU; sparsity comes from a penalty on the sum of latents (rows of W_dec have norm 1).
+    """σ is the ReLU. A penalty on the sum of latents makes them sparse (rows of W_dec have norm 1).
+
+    ``mse_over_norm`` divides each vector's squared error by its norm (not squared). Dead latents
+    can learn from the residual in two ways: through the exponential of their pre-activations
+    (``ghost_gradients``), or by AuxK (see `Selecting`). Their pre-activations are never positive,
+    so AuxK uses ``ELU(pre) + 1``, which is the exponential below 0, as with ghosts.
 
     Args:
-        d, n_latents, generator: see `Sae`.
-        l1: coefficient of the penalty.
-        l1_warmup_steps: steps over which the coefficient rises linearly from 0.
-        mse_over_norm: divide each vector's squared error by its norm (not squared).
-        ghost_gradients: let dead latents learn from the residual, through the exponential of their
-            pre-activations.
-        aux_k, aux_coefficient: AuxK for dead latents, see `Selecting`. As a dead latent's pre-activations are
-            never positive here, they count by ``ELU(pre) + 1``: below 0, by their exponential, as for ghosts.
+        settings, d, generator: see `Sae`.
     """
 
-    architecture: ClassVar[str] = "relu"
+    settings: ReluSettings
     equation: ClassVar[str] = (
         "u = (x - norm_mean) / norm_scale; z = relu(W_enc^T (u - b_dec) + b_enc); "
         "x_hat = (W_dec^T z + b_dec) * norm_scale + norm_mean"
     )
-    hyperparameters: ClassVar[tuple[str, ...]] = (
-        "l1",
-        "l1_warmup_steps",
-        "mse_over_norm",
-        "ghost_gradients",
-        "aux_k",
-        "aux_coefficient",
-    )
-
-    def __init__(
-        self,
-        d: int,
-        n_latents: int,
-        l1: float = 0.0,
-        l1_warmup_steps: int = 0,
-        mse_over_norm: bool = False,
-        ghost_gradients: bool = False,
-        aux_k: int = 0,
-        aux_coefficient: float = 0.0,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(d, n_latents, generator)
-        self.l1, self.l1_warmup_steps = l1, l1_warmup_steps
-        self.mse_over_norm, self.ghost_gradients = mse_over_norm, ghost_gradients
-        self.aux_k, self.aux_coefficient = aux_k, aux_coefficient
 
     @typed
     def activate(self, pre: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
         return pre.relu()
 
-    @typed
-    def active(self, x: Float[Tensor, "b d"]) -> Active:
-        pre = self.preactivations(x).detach()
-        codes = Codes.of(kernels.of(pre).above(pre, pre.new_zeros(())), self.n_latents)
-        return Active(codes.vectors, codes.latents, codes.values)
+    def select(self, pre: Tensor) -> Codes:
+        return Codes.of(kernels.of(pre).above(pre, pre.new_zeros(())), self.n_latents)
 
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
-        kernel = kernels.of(u)
+        kernel, settings = kernels.of(u), self.settings
         pre = kernel.affine(u, self.W_enc, self.b_enc, self.b_dec)
-        unborn = pre[:, dead] if self.ghost_gradients and dead is not None else None
-        late = of_dead(pre, self.aux_k, dead)
+        unborn = pre[:, dead] if settings.ghost_gradients and dead is not None else None
+        late = of_dead(pre, settings.aux_k, dead)
         codes = None
-        if not (self.ghost_gradients or self.mse_over_norm):
+        if not (settings.ghost_gradients or settings.mse_over_norm):
             codes = few_above(pre, pre.new_zeros(()))
         if codes is not None:
             n_active, fired = codes.n_active, codes.fired()
@@ -130,11 +105,11 @@ class Relu(Sae):
             z, sums, n_active, fired = _Rectify.apply(pre)
             reconstruction = kernel.affine(z, self.W_dec, self.b_dec)
             mse, residual = mean_square(u, reconstruction)
-            error = _over_norm(u - reconstruction, u) if self.mse_over_norm else mse
+            error = _over_norm(u - reconstruction, u) if settings.mse_over_norm else mse
             l1 = ordered_sum(sums) / len(u)
-        loss = error + warmed_up(self.l1, step, self.l1_warmup_steps) * l1
-        aux_loss, aux = aux_terms(self, self.aux_k, late, u, residual, dead, lifted=True)
-        loss, ghost = loss + self.aux_coefficient * aux_loss, torch.zeros_like(mse)
+        loss = error + warmed_up(settings.l1, step, settings.l1_warmup_steps) * l1
+        aux_loss, aux = aux_terms(self, settings.aux_k, late, u, residual, dead, lifted=True)
+        loss, ghost = loss + settings.aux_coefficient * aux_loss, torch.zeros_like(mse)
         if unborn is not None and unborn.shape[1]:
             ghost = self._ghost(unborn, residual, dead)
             loss = loss + (error / ghost.clamp_min(TINY)).detach() * ghost
@@ -142,15 +117,17 @@ class Relu(Sae):
         return Forward(terms, residual, n_active, fired)
 
     def _ghost(self, pre: Tensor, residual: Tensor, dead: Tensor | None) -> Tensor:
-        """How far the dead latents alone, scaled to half the residual's length, are from the residual.
+        """Distance between the residual and the dead latents' output, scaled to half its length.
 
-        ``mean (s g − e)² / ‖e − ē‖`` with ``g = exp(pre) W_dec`` and ``s = ‖e‖ / 2‖g‖`` of each vector, a
-        constant, as ē is, the mean over vectors (docs/relu_2024.md says where this differs from its source).
+        ``mean (s g − e)² / ‖e − ē‖`` with ``g = exp(pre) W_dec`` and, for each vector,
+        ``s = ‖e‖ / 2‖g‖``. ē is the mean over vectors. s and ē have no gradient. docs/relu_2024.md
+        says where this differs from its source.
 
         Args:
             pre: (b, m) pre-activations of the dead latents; residual: (b, d) e; dead: (m,) int64.
         """
-        # Products of even widths don't depend on the number of threads, see `even_widths` of the trainer.
+        # Products of even widths don't depend on the number of threads; see `even_widths` in
+        # training.
         missing = -pre.shape[1] % EVEN
         exponentials = nn.functional.pad(pre.exp(), (0, missing))
         ghost = exponentials @ nn.functional.pad(self.W_dec[dead], (0, 0, 0, missing))

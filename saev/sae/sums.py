@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 def ordered_sum(values: Float[Tensor, " b"]) -> Float[Tensor, ""]:
-    """Sum of a vector that doesn't depend on the number of threads (PyTorch splits long flat sums)."""
+    """Sum a vector in an order that doesn't depend on threads (PyTorch splits long flat sums)."""
     chunk = 1024
     padded = nn.functional.pad(values, (0, -len(values) % chunk))
     return padded.view(-1, chunk).sum(dim=1).sum()

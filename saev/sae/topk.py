@@ -10,13 +10,12 @@ from saev.sae.selecting import Selecting
 
 
 class TopK(Selecting):
-    """σ keeps the k largest pre-activations of a vector, if positive, and zeroes the rest (section 2.3)."""
+    """σ keeps the k largest positive pre-activations of a vector (section 2.3)."""
 
-    architecture: ClassVar[str] = "topk"
     equation: ClassVar[str] = (
         "u = (x - norm_mean) / norm_scale; z = relu(topk_k(W_enc^T (u - b_dec) + b_enc)); "
         "x_hat = (W_dec^T z + b_dec) * norm_scale + norm_mean"
     )
 
     def select(self, pre: Tensor) -> Codes:
-        return Codes.of(kernels.of(pre).largest(pre, self.k), self.n_latents)
+        return Codes.of(kernels.of(pre).largest(pre, self.settings.k), self.n_latents)

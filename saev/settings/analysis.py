@@ -1,29 +1,38 @@
-"""Settings of the `analyze` stage: labels, and how much is kept of each latent."""
+"""Settings of the `analyze` stage: labels, and how much to keep for each latent."""
 
 from typing import Self
 
 from pydantic import Field, model_validator
 
-from saev.settings.base import Settings
+from saev.settings.component import Resolved, Settings
+from saev.settings.paths import AtHome
 
 
 class LabelSettings(Settings):
-    """Where one label of the images comes from: exactly one of `folder`, `table`, `source`."""
+    """Where a label of the images comes from: exactly one of `folder`, `table`, `source`."""
 
-    folder: bool = Field(False, description="The first level of folders names the label.")
-    table: str | None = Field(None, description="A .csv or .parquet with a row a picture.")
+    folder: bool = Field(False, description="Use the top-level folder of each image as its label.")
+    table: AtHome | None = Field(
+        None, description="A .csv or .parquet table with one row per image."
+    )
     key: str = Field(
-        "path", description="Column of the table with the pictures' paths in the folder."
+        "path",
+        description="Column of the table that holds the image keys (for a folder: paths within "
+        "it).",
     )
     column: str | None = Field(
-        None, description="Column with the label, if not called as the label is."
+        None,
+        description="Column of the table that holds the label. Default: the name of the label.",
     )
     sha256: str | None = Field(
         None,
         pattern="^[0-9a-f]{64}$",
-        description="SHA-256 of the table, when it is made by a rule or isn't here yet.",
+        description="SHA-256 of the table. Needed if a rule makes the table, or if it isn't here "
+        "yet.",
     )
-    source: str | None = Field(None, description="A column that the source of the images brings.")
+    source: str | None = Field(
+        None, description="A column that comes with the images (see `images`)."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -40,11 +49,28 @@ class LabelSettings(Settings):
 
 
 class AnalysisSettings(Settings):
-    """How a dictionary is looked at."""
+    """How to analyse a dictionary."""
 
-    labels: dict[str, LabelSettings] = Field({}, description="Labels by name; none, one or many.")
-    top_images: int = Field(16, gt=0, description="Images kept for each latent.")
+    labels: dict[str, LabelSettings] = Field({}, description="Labels by name: none, one or many.")
+    top_images: int = Field(16, gt=0, description="Number of top images to keep for each latent.")
     on: str | None = Field(
         None,
-        description="Another entry of `images` to look at, instead of the one trained on.",
+        description="Another entry of `images` to analyse, instead of the one trained on.",
     )
+
+
+class TableResolved(Resolved):
+    """The table, or the column of the source, that a label came from."""
+
+    sha256: str | None = Field(
+        None,
+        description="SHA-256 of the table, unless the settings give it; or of the source's labels, "
+        "if they were corrected after the images were listed.",
+    )
+
+
+class AnalysisResolved(Resolved):
+    """What an analysis refers to."""
+
+    on: str | None = Field(None, description="Directory of the analysed images, with its digest.")
+    labels: dict[str, TableResolved] = Field({}, description="What labels came from, by name.")

@@ -1,34 +1,46 @@
-"""Settings of the machine. They are in no digest: they can't change a result."""
+"""Settings of the machine. No digest includes them, because they can't change a result."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from saev.settings.base import Settings
+from saev.settings.component import Settings
 
 
 class ComputeSettings(Settings):
-    """How to compute, not what."""
+    """How to compute, not what to compute. These settings change no result."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where towers and dictionaries run; auto takes a GPU if there is one."
+        "auto", description="Where towers and dictionaries run. `auto` uses a GPU if there is one."
     )
     threads: int = Field(
         0,
         ge=0,
-        description="Threads a job asks for; 0 takes all the cores that Snakemake was given.",
+        description="Threads per job. 0 means all the cores that you gave Snakemake.",
     )
     workers: int = Field(
-        2, ge=0, description="Threads that decode pictures ahead of the tower; 0 decodes in line."
+        2,
+        ge=0,
+        description="Threads that decode images ahead of the tower. 0 decodes in the main thread.",
     )
     data_in_memory: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Whether a training loads its vectors at the start; never reads them from files while "
-        "it trains, auto does so if they take more than half of the free memory.",
+        description="`always` loads all training vectors into memory at the start. `never` reads "
+        "them from files during training. `auto` loads them, unless they need more than half of "
+        "the free memory.",
     )
-    wandb: Literal["offline", "online", "disabled"] = Field(
-        "offline",
-        description="Mirror of each training in Weights & Biases: kept in `wandb/` until it is synced, "
-        "sent at once, or none.",
+    state_seconds: float = Field(
+        20.0,
+        ge=0,
+        description="Seconds between two saved states of a training. A stopped training resumes "
+        "from the last one. 0 saves after every step. If saving takes more than a second, this is "
+        "multiplied by the seconds it takes.",
     )
-    wandb_project: str = Field("saev", min_length=1, description="Project of wandb.")
+    wandb: Literal["disabled", "offline", "online"] = Field(
+        "disabled",
+        description="Mirror of each training in Weights & Biases. `disabled` makes none, `offline` "
+        "keeps it in `wandb/` until you sync it, `online` sends it at once.",
+    )
+    wandb_project: str = Field(
+        "saev", min_length=1, description="Project name in Weights & Biases."
+    )

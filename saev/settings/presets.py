@@ -1,12 +1,13 @@
-"""Settings that go together, by name: `preset: NAME` in an entry stands for all of them, and any other key of
-the entry for itself."""
+"""Presets: named groups of settings. `preset: NAME` in an entry stands for all settings of the
+group. Other keys of the entry override them."""
 
 from typing import Any
 
-from saev.errors import UserError
+from saev.core.errors import UserError
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    # The first dictionaries of vision models, 2024; docs/relu_2024.md says how this differs from that code.
+    # The first dictionaries of vision models, 2024. docs/relu_2024.md says how they differ from
+    # this code.
     "relu_2024": {
         "sae": {
             "architecture": "relu",
@@ -23,11 +24,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "analysis": {"top_images": 20},
     },
 }
-"""By name, then by kind of entry."""
+"""Settings by preset, then by kind of entry."""
 
 
 def expanded(raw: dict[str, Any]) -> dict[str, Any]:
-    """Settings as read, with presets written out.
+    """Write out the presets in settings as read from YAML.
 
     Raises:
         UserError: there is no such preset.
@@ -46,7 +47,8 @@ def _expanded(kind: str, name: str, entry: Any) -> Any:
     known = [preset for preset, kinds in PRESETS.items() if kind in kinds]
     if entry["preset"] not in known:
         raise UserError(
-            f"{kind}.{name}.preset: {entry['preset']!r} is unknown; there is: {', '.join(known)}"
+            f"{kind}.{name}.preset: there is no preset {entry['preset']!r}; allowed: "
+            f"{', '.join(known)}"
         )
     own = {key: value for key, value in entry.items() if key != "preset"}
     return PRESETS[entry["preset"]][kind] | own

@@ -2,21 +2,33 @@
 
 from pydantic import Field, PositiveFloat
 
-from saev.settings.base import Settings
+from saev.settings.component import Resolved, Settings
+from saev.settings.paths import AtHome
 
 
 class ReferenceSettings(Settings):
-    """The `train.jsonl` of another training, and how near its figures should be."""
+    """The `train.jsonl` of another training, and how closely a training should match it."""
 
-    curve: str = Field(description="A `train.jsonl`: of another run, or of other code in its form.")
+    curve: AtHome = Field(
+        description="A `train.jsonl`: from another run, or written by other code in the same "
+        "format."
+    )
     sha256: str | None = Field(
         None,
         pattern="^[0-9a-f]{64}$",
-        description="SHA-256 of the curve, when it isn't here yet.",
+        description="SHA-256 of the curve. Needed if the curve isn't here yet.",
     )
     tolerance: dict[str, PositiveFloat] = Field(
         min_length=1,
-        description="By figure (`nmse`, `loss`, `eval_nmse` …): how far it may be off, as a share of the "
-        "reference's value.",
+        description="Largest allowed difference for each metric (`nmse`, `loss`, `eval_nmse` …), "
+        "as a fraction of the reference's value.",
     )
-    from_step: int = Field(0, ge=0, description="Steps before this one aren't compared.")
+    from_step: int = Field(0, ge=0, description="First step to compare.")
+
+
+class ReferenceResolved(Resolved):
+    """The curve of a reference."""
+
+    sha256: str | None = Field(
+        None, description="SHA-256 of the curve, unless the settings give it."
+    )

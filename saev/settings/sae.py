@@ -1,186 +1,37 @@
 """Settings of the `train` stage: a class for each architecture, told apart by `architecture`."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from saev.settings.base import Settings
-from saev.settings.vit import Tokens
-
-
-class SaeSettings(Settings):
-    """What every architecture shares."""
-
-    layer: int | None = Field(
-        None, description="Block of the tower, one of the layers recorded; none for pooled tokens."
-    )
-    tokens: Tokens = Field(description="Which recorded tokens to train on.")
-    n_latents: int = Field(gt=0, description="Size of the dictionary.")
-    normalisation: Literal["none", "centred", "unit_norm", "per_dimension"] = Field(
-        "none",
-        description="Of the input, kept in the checkpoint: subtract the mean; divide by the mean norm; "
-        "or bring every dimension to mean 0 and standard deviation 1.",
-    )
-    batch_size: int = Field(gt=0, description="Vectors in a step.")
-    processes: int = Field(
-        1,
-        gt=0,
-        description="Processes that share every batch, each on a GPU of its own where there are GPUs. They change "
-        "the rounding of sums.",
-    )
-    epochs: float = Field(gt=0, description="Passes over the training vectors; may be a fraction.")
-    lr: float = Field(gt=0, description="Learning rate of Adam.")
-    warmup_steps: int = Field(0, ge=0, description="Steps over which the rate rises from 0.")
-    schedule: Literal["constant", "cosine", "linear"] = Field(
-        "constant",
-        description="The rate after the warm-up: constant, or falling along half a cosine or a line.",
-    )
-    decay_from: float = Field(
-        0.0, ge=0, lt=1, description="Share of the planned steps after which the rate falls."
-    )
-    lr_end: float = Field(
-        0.0, ge=0, lt=1, description="Share of `lr` that the rate has fallen to at the end."
-    )
-    clip_norm: float | None = Field(
-        None,
-        gt=0,
-        description="Longest gradient (norm over all weights); longer ones are shortened.",
-    )
-    seed: int = Field(0, ge=0, description="Seed of the weights, of the order and of the split.")
-    held_out: float = Field(
-        0.0, ge=0, lt=1, description="Share of the images that training never sees."
-    )
-    init_rows: int = Field(
-        16384, gt=0, description="Training vectors whose mean starts the decoder's bias."
-    )
-    b_dec_init: Literal["mean", "geometric_median"] = Field(
-        "mean", description="What of the `init_rows` vectors the decoder's bias starts at."
-    )
-    init: Literal["tied", "data"] = Field(
-        "tied",
-        description="Decoder rows start as random directions, or as directions of training vectors; "
-        "the encoder reads the same ones.",
-    )
-    resample_every: int | None = Field(
-        None,
-        gt=0,
-        description="Training vectors between two re-initialisations of the dead latents from poorly "
-        "reconstructed vectors.",
-    )
-    resample_until: float = Field(
-        0.5,
-        gt=0,
-        le=1,
-        description="Share of the planned steps after which none is re-initialised.",
-    )
-    patience: int | None = Field(
-        None,
-        gt=0,
-        description="Evaluations without a better held-out nmse after which training stops.",
-    )
-    min_improvement: float = Field(
-        0.0, ge=0, lt=1, description="Share of the best nmse by which a better one is lower."
-    )
-    log_every: int = Field(50, gt=0, description="Steps between two lines of train.jsonl.")
-    eval_every: int = Field(
-        500, gt=0, description="Steps between two evaluations on held-out images."
-    )
-
-    @model_validator(mode="after")
-    def _layer_fits_tokens(self) -> Self:
-        if (self.layer is None) != (self.tokens == "pooled"):
-            raise ValueError(
-                "tokens: pooled takes no layer"
-                if self.tokens == "pooled"
-                else f"tokens: {self.tokens} needs a layer"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _shares_are_equal(self) -> Self:
-        if self.batch_size % self.processes:
-            raise ValueError(
-                f"processes: batch_size: {self.batch_size} can't be shared by {self.processes}; allowed: "
-                f"divisors of it"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _options_fit(self) -> Self:
-        if self.schedule == "constant":
-            for key in ("decay_from", "lr_end"):
-                if getattr(self, key):
-                    raise ValueError(
-                        f"{key}: {getattr(self, key)} needs schedule: cosine or linear, not constant; "
-                        f"allowed: 0"
-                    )
-        if self.resample_every is None and self.resample_until != 0.5:
-            raise ValueError(
-                f"resample_until: {self.resample_until} needs resample_every; allowed: leave it out"
-            )
-        if self.patience is None and self.min_improvement:
-            raise ValueError(f"min_improvement: {self.min_improvement} needs patience; allowed: 0")
-        if self.patience is not None and not self.held_out:
-            raise ValueError(
-                f"patience: {self.patience} needs held-out images, but held_out: 0; allowed: leave "
-                f"patience out, or give held_out a share above 0"
-            )
-        return self
-
-
-class AuxSettings(SaeSettings):
-    """What architectures share that revive dead latents with an auxiliary loss (AuxK)."""
-
-    aux_k: int = Field(0, ge=0, description="Dead latents that model the residual; 0 is none.")
-    aux_coefficient: float = Field(0.0, ge=0, description="Weight of the auxiliary loss.")
-    dead_after: int = Field(
-        100_000, gt=0, description="Training vectors without firing after which a latent is dead."
-    )
-
-    @model_validator(mode="after")
-    def _aux(self) -> Self:
-        if self.aux_k > self.n_latents:
-            raise ValueError(f"aux_k: {self.aux_k} is larger than n_latents: {self.n_latents}")
-        if (self.aux_k > 0) != (self.aux_coefficient > 0):
-            raise ValueError("aux_k and aux_coefficient go together: both 0, or both positive")
-        return self
-
-
-class SelectingSettings(AuxSettings):
-    """What architectures share that select k latents."""
-
-    k: int = Field(gt=0, description="Latents of a vector that may be active at once.")
-
-    @model_validator(mode="after")
-    def _k(self) -> Self:
-        if self.k > self.n_latents:
-            raise ValueError(f"k: {self.k} is larger than n_latents: {self.n_latents}")
-        return self
+from saev.settings.sae_base import AuxSettings, SaeSettings, SelectingSettings
 
 
 class TopKSettings(SelectingSettings):
-    """The k largest of each vector."""
+    """Keeps the k largest latents of each vector."""
 
     architecture: Literal["topk"]
 
 
 class BatchTopKSettings(SelectingSettings):
-    """The k largest of each vector on average over a batch; a threshold, learned meanwhile, afterwards."""
+    """Keeps the k largest latents per vector on average over a batch in training. Afterwards it
+    uses a threshold learned in training."""
 
     architecture: Literal["batchtopk"]
-    k: int = Field(gt=0, description="Latents of a vector that are active on average.")
+    k: int = Field(gt=0, description="Average number of active latents per vector.")
 
 
 class MatryoshkaSettings(SelectingSettings):
-    """Nested dictionaries: the first latents of the dictionary are dictionaries of their own."""
+    """Nested dictionaries: the first latents form smaller dictionaries that work on their own."""
 
     architecture: Literal["matryoshka"]
     widths: tuple[int, ...] = Field(
         min_length=2,
-        description="Sizes of the nested dictionaries, ascending; the last is n_latents.",
+        description="Sizes of the nested dictionaries, in ascending order. The last is "
+        "`n_latents`.",
     )
     over: Literal["batchtopk", "topk"] = Field(
-        "batchtopk", description="As what each of them selects its latents."
+        "batchtopk", description="How each nested dictionary selects its latents."
     )
 
     @model_validator(mode="after")
@@ -196,12 +47,16 @@ class MatryoshkaSettings(SelectingSettings):
 
 
 class ArchetypalSettings(SelectingSettings):
-    """TopK whose decoder rows are mixtures of data points, for dictionaries that are stable over seeds."""
+    """TopK whose decoder rows are mixtures of training vectors. Stable across seeds."""
+
+    product_widths: ClassVar[tuple[str, ...]] = ("n_latents", "n_points")
 
     architecture: Literal["archetypal"]
-    n_points: int = Field(gt=0, description="Training vectors that are mixed.")
+    n_points: int = Field(gt=0, description="Number of training vectors to mix.")
     relaxation: float = Field(
-        0.0, ge=0, description="How far a row may lie from a mixture of points, which have norm 1."
+        0.0,
+        ge=0,
+        description="Maximum distance of a row from a mixture of the points, which have norm 1.",
     )
 
     @model_validator(mode="after")
@@ -218,38 +73,46 @@ class ArchetypalSettings(SelectingSettings):
 
 
 class JumpReluSettings(AuxSettings):
-    """A threshold for each latent, learned with a penalty on the number of active latents."""
+    """Learns a threshold for each latent, with a penalty on the number of active latents."""
+
+    telling: ClassVar[tuple[str, ...]] = ("sparsity", "l0_target")
 
     architecture: Literal["jumprelu"]
-    sparsity: float = Field(ge=0, description="Weight of the penalty.")
+    sparsity: float = Field(ge=0, description="Weight of the sparsity penalty.")
     sparsity_warmup_steps: int = Field(
         0, ge=0, description="Steps over which the penalty rises from 0."
     )
     l0_target: float | None = Field(
         None,
         gt=0,
-        description="Active latents of a vector to aim at: the penalty is then (L0 / target - 1)². "
-        "Without it, the penalty is L0.",
+        description="Target number of active latents per vector. With it, the penalty is (L0 / "
+        "target - 1)²; without it, L0.",
     )
     bandwidth: float = Field(
-        0.001, gt=0, description="Width of the window from which thresholds learn."
+        0.001,
+        gt=0,
+        description="Width of the window around a threshold. It learns from the values in it.",
     )
     initial_threshold: Annotated[float, Field(gt=0)] | Literal["data"] = Field(
         0.001,
-        description="Threshold at the start; `data` is what `l0_target` latents of a vector exceed then.",
+        description="Initial threshold. `data` chooses it so that `l0_target` latents per vector "
+        "are active at the start.",
     )
 
     threshold_rate: float = Field(
         1.0,
         gt=0,
-        description="By what `lr` is multiplied for thresholds, which change by about that share in a step.",
+        description="Factor that multiplies `lr` for the thresholds, so that they learn faster "
+        "than the weights. In a step, a threshold changes by about `threshold_rate · lr` of its "
+        "value.",
     )
 
     @model_validator(mode="after")
     def _target(self) -> Self:
         if self.l0_target is None and self.initial_threshold == "data":
             raise ValueError(
-                "initial_threshold: data needs l0_target; allowed: a number above 0, or an l0_target"
+                "initial_threshold: data needs l0_target; allowed: a number above 0, or an "
+                "l0_target"
             )
         if self.l0_target is not None and self.l0_target > self.n_latents:
             raise ValueError(
@@ -257,7 +120,8 @@ class JumpReluSettings(AuxSettings):
             )
         if self.sparsity_warmup_steps and not self.sparsity:
             raise ValueError(
-                f"sparsity_warmup_steps: {self.sparsity_warmup_steps} needs a sparsity above 0; allowed: 0"
+                f"sparsity_warmup_steps: {self.sparsity_warmup_steps} needs a sparsity above 0; "
+                f"allowed: 0"
             )
         return self
 
@@ -265,14 +129,18 @@ class JumpReluSettings(AuxSettings):
 class ReluSettings(AuxSettings):
     """ReLU with an L1 penalty."""
 
+    telling: ClassVar[tuple[str, ...]] = ("l1",)
+
     architecture: Literal["relu"]
     l1: float = Field(ge=0, description="Weight of the L1 penalty.")
     l1_warmup_steps: int = Field(0, ge=0, description="Steps over which the penalty rises from 0.")
     mse_over_norm: bool = Field(
-        False, description="Divide each vector's squared error by its norm, as in 2024."
+        False,
+        description="Divide each vector's squared error by its norm (as in the preset "
+        "`relu_2024`).",
     )
     ghost_gradients: bool = Field(
-        False, description="Let dead latents learn from the residual (ghost gradients)."
+        False, description="Revive dead latents with ghost gradients: they learn from the residual."
     )
 
     @model_validator(mode="after")
@@ -287,12 +155,11 @@ class ReluSettings(AuxSettings):
     def _one_remedy(self) -> Self:
         if self.ghost_gradients and self.processes > 1:
             raise ValueError(
-                f"processes: ghost_gradients look at a whole batch, but {self.processes} share it; take aux_k"
+                f"processes: ghost_gradients need a whole batch, but {self.processes} share it; "
+                f"use aux_k"
             )
         if self.ghost_gradients and self.aux_k:
-            raise ValueError(
-                "ghost_gradients and aux_k are two remedies for dead latents: take one"
-            )
+            raise ValueError("ghost_gradients and aux_k both revive dead latents: use only one")
         return self
 
 
@@ -305,12 +172,10 @@ AnySaeSettings = Annotated[
     | ReluSettings,
     Field(discriminator="architecture"),
 ]
+"""Settings of any architecture. To add an architecture, add its class here."""
+
 SAE_SETTINGS: dict[str, type[SaeSettings]] = {
-    "topk": TopKSettings,
-    "batchtopk": BatchTopKSettings,
-    "matryoshka": MatryoshkaSettings,
-    "archetypal": ArchetypalSettings,
-    "jumprelu": JumpReluSettings,
-    "relu": ReluSettings,
+    get_args(cls.model_fields["architecture"].annotation)[0]: cls
+    for cls in get_args(get_args(AnySaeSettings)[0])
 }
-"""By architecture."""
+"""Settings class by architecture."""

@@ -1,4 +1,5 @@
-"""Sweeps: an entry of `sae` with `sweep:` stands for many dictionaries, each an ordinary entry of its own.
+"""Sweeps: an entry of `sae` with `sweep:` stands for many dictionaries. Each becomes an ordinary
+entry.
 
 sae: {cls: {…, sweep: {k: [16, 32], lr: [0.001, 0.0003]}}}             every combination
 sae: {cls: {…, sweep: {small: {k: 16}, big: {k: 64, lr: 0.0003}}}}     points with names
@@ -8,33 +9,33 @@ import itertools
 import re
 from typing import Any
 
-from saev.errors import UserError, listed
+from saev.core.errors import UserError, listed
 from saev.settings.near import nearest
 from saev.settings.sae import SAE_SETTINGS
 
 SWEEP = "sweep"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-"""What an entry may be called; points of a sweep too."""
+"""Allowed names of entries, and of points of a sweep."""
 KEYS = (
     "preset",
     *dict.fromkeys(key for kind in SAE_SETTINGS.values() for key in kind.model_fields),
 )
-"""What a sweep may vary; which of them an architecture takes is checked of each point."""
+"""Keys that a sweep may vary. Each point is checked for keys that its architecture doesn't use."""
 
 
 def expand(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """Write out the points of every sweep.
 
     Args:
-        raw: settings as read from YAML; presets may stand in the entries, and give way to the sweep
-            as they do to the entry.
+        raw: settings as read from YAML. Entries may name presets; the sweep overrides them, as the
+            entry does.
 
     Returns:
-        the settings with an entry for each point in place of the swept one, and the names of the
-        points by the name of the swept entry.
+        the settings, with one entry per point in place of the swept entry; and the names of the
+        points, by the name of the swept entry.
 
     Raises:
-        UserError: names every problem of every sweep.
+        UserError: lists every problem of every sweep.
     """
     entries = raw.get("sae")
     if not isinstance(entries, dict):
@@ -58,14 +59,14 @@ def expand(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
             point = f"{name}.{suffix}"
             if not re.match(NAME_PATTERN, point):
                 problems.append(
-                    f"sae.{name}.{SWEEP}: {point!r} is no name for a point: at most 64 letters, "
-                    f"digits, _ . -: shorten {name!r}, or name the points: "
+                    f"sae.{name}.{SWEEP}: {point!r} is not a valid name for a point; allowed: at "
+                    f"most 64 letters, digits, _ . and -. Shorten {name!r}, or name the points: "
                     f"{SWEEP}: {{NAME: {{KEY: VALUE}}}}"
                 )
             elif point in in_order or point in written:
                 problems.append(
                     f"sae.{name}.{SWEEP}: there are two entries called {point!r}: rename one, or "
-                    f"remove the value that stands twice"
+                    f"remove the duplicate value"
                 )
             points[name].append(point)
             in_order[point] = {**own, **values}
@@ -77,12 +78,12 @@ def expand(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
 def _checked(
     where: str, sweep: Any, own: dict[str, Any], problems: list[str]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Suffix and values of each point of one sweep; what is wrong is added to ``problems``."""
+    """Suffix and values of each point of one sweep. Adds problems to ``problems``."""
     before = len(problems)
     if not isinstance(sweep, dict) or not sweep:
         problems.append(
-            f"{where}: {sweep!r}: give a list of values for each key ({{k: [16, 32]}}), or points "
-            f"by name ({{small: {{k: 16}}, big: {{k: 32}}}})"
+            f"{where}: {sweep!r}: give a list of values for each key ({{k: [16, 32]}}), or named "
+            f"points ({{small: {{k: 16}}, big: {{k: 32}}}})"
         )
         return []
     named = all(isinstance(value, dict) for value in sweep.values())
@@ -93,13 +94,13 @@ def _checked(
                 _check_key(f"{here}.{key}", key, own, problems)
         elif isinstance(value, dict):
             problems.append(
-                f"{here}: is a mapping beside keys with lists: a sweep is a grid (a list for each "
-                f"key) or points by name (a mapping for each), not both"
+                f"{here}: is a mapping, but other keys have lists. A sweep is a grid (a list for "
+                f"each key) or named points (a mapping for each), not both"
             )
         else:
             _check_key(here, name, own, problems)
             if not isinstance(value, list) or not value:
-                problems.append(f"{here}: {value!r}: give a list of one value or more")
+                problems.append(f"{here}: {value!r}: give a list with at least one value")
     if len(problems) > before:
         return []
     if named:
@@ -114,12 +115,12 @@ def _check_key(where: str, key: Any, own: dict[str, Any], problems: list[str]) -
         problems.append(f"{where}: unknown key{nearest(str(key), list(KEYS))}")
     elif key in own:
         problems.append(
-            f"{where}: {key} is also given in the entry itself ({own[key]!r}): leave it in one place"
+            f"{where}: {key} is also given in the entry itself ({own[key]!r}): keep only one"
         )
 
 
 def _text(value: Any) -> str:
-    """A value as part of a name."""
+    """Write a value as part of a name."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, (list, tuple)):

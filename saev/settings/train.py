@@ -1,15 +1,15 @@
-"""Settings of how trainings are run. They are in no digest: they can't change a result."""
+"""How to run trainings. No digest includes these settings, because they can't change a result."""
 
 from pydantic import Field
 
-from saev.settings.base import Settings
+from saev.settings.component import Settings
 
 
 class TrainSettings(Settings):
-    """How dictionaries are trained, not which."""
+    """How to run trainings. These settings change no result."""
 
     together: bool = Field(
         False,
-        description="Train dictionaries that see the same batches in one pass over the activations; the "
-        "weights of all are in memory at once.",
+        description="Train all dictionaries that see the same batches in one pass over the "
+        "activations. Holds the weights of all of them in memory at once.",
     )

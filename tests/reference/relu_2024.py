@@ -1,4 +1,4 @@
-"""The training of the preset relu_2024 derived by hand, in float64 numpy: nothing of saev is used here."""
+"""The training of the preset relu_2024 derived by hand, in float64 numpy, without saev."""
 
 from typing import NamedTuple
 
@@ -63,7 +63,8 @@ def terms_and_gradients(p, u, dead):
 
 
 class Run:
-    """Adam with warm-up, unit decoder rows, the parallel gradient removed, silence counted in vectors.
+    """Adam with warm-up, unit decoder rows, the parallel gradient removed, silence counted in
+    vectors.
 
     Which latents are dead is looked at before every tenth step.
     """

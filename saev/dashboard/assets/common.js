@@ -1,88 +1,117 @@
-// Shared by both pages. Text from data only ever becomes text: nothing here parses markup.
+// Shared by both pages. Text from data always stays text: nothing here parses markup.
 "use strict";
 
+/**
+ * What an element is made with. Names on… are listeners, the others properties or attributes.
+ * @typedef {{
+ *   [property: string]: unknown,
+ *   onclick?: (click: MouseEvent) => void,
+ *   onkeydown?: (press: KeyboardEvent) => void,
+ *   oninput?: (change: Event) => void,
+ *   onchange?: (change: Event) => void,
+ * }} Properties
+ */
+/** @typedef {Node | string | null | undefined} Child */
+/** @typedef {number | null | undefined} Amount */
+
+/**
+ * Makes an HTML element. Absent properties and children are left out.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Properties} [properties]
+ * @param {...Child} children
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
 function make(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name === "class") node.className = value;
-    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (name in node && name !== "list") node[name] = value;
-    else node.setAttribute(name, value);
+  for (const [key, value] of Object.entries(properties)) {
+    if (absent(value) || value === false) continue;
+    if (key === "class") node.className = String(value);
+    else if (key.startsWith("on")) {
+      node.addEventListener(key.slice(2), /** @type {EventListener} */ (value));
+    } else if (key in node && key !== "list") Object.assign(node, { [key]: value });
+    else node.setAttribute(key, String(value));
   }
-  node.append(...children.filter((child) => child !== null && child !== undefined));
+  node.append(...children.filter((child) => !absent(child)));
   return node;
 }
 
-function draw(tag, properties = {}, ...children) {
+/**
+ * Makes an SVG element.
+ * @template {keyof SVGElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, string | number>} [attributes]
+ * @param {...(Node | string)} children
+ * @returns {SVGElementTagNameMap[Tag]}
+ */
+function draw(tag, attributes = {}, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(properties)) node.setAttribute(name, value);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, String(value));
   node.append(...children);
   return node;
 }
 
-// Missing is shown as missing: never 0, never NaN.
+/**
+ * The element of the page with this id.
+ * @param {string} id
+ */
+const at = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+// A missing figure is shown as missing, never as 0 or NaN.
 const missing = "–";
+
+/**
+ * @param {unknown} x
+ * @returns {x is null | undefined}
+ */
 const absent = (x) => x === null || x === undefined;
-const number = (x, digits = 3) => (absent(x) ? missing : Number(x.toPrecision(digits)).toLocaleString("en", { maximumSignificantDigits: digits }));
+
+/** @param {Amount} x */
+const number = (x, digits = 3) =>
+  absent(x)
+    ? missing
+    : Number(x.toPrecision(digits)).toLocaleString("en", { maximumSignificantDigits: digits });
+
+/** @param {Amount} x */
 const count = (x) => (absent(x) ? missing : x.toLocaleString("en"));
+
+/** @param {Amount} x */
 const percent = (x) => (absent(x) ? missing : `${number(100 * x, 2)} %`);
-const share = (x) => (absent(x) ? missing : x.toFixed(2));
 
-function table(caption, head, rows) {
-  const line = (cells) => make("tr", {}, ...cells.map((text, i) => make(i ? "td" : "th", i ? {} : { scope: "row" }, text)));
-  return make("table", {},
+/** @param {Amount} x */
+const share = (x, digits = 2) => (absent(x) ? missing : x.toFixed(digits));
+
+/**
+ * A table. The first cell of each row is its header.
+ * @param {string} caption
+ * @param {[string, (string | null)?][]} heads titles and tooltips
+ * @param {Child[][]} rows
+ */
+function table(caption, heads, rows) {
+  const head = heads.map(([text, title]) =>
+    make("th", { scope: "col", title: title || null }, text),
+  );
+  const lines = rows.map(([first, ...cells]) => {
+    const rest = cells.map((text) => make("td", {}, text));
+    return make("tr", {}, make("th", { scope: "row" }, first), ...rest);
+  });
+  return make(
+    "table",
+    {},
     make("caption", {}, caption),
-    make("thead", {}, make("tr", {}, ...head.map(([text, title]) => make("th", { scope: "col", title }, text)))),
-    make("tbody", {}, ...rows.map(line)));
+    make("thead", {}, make("tr", {}, ...head)),
+    make("tbody", {}, ...lines),
+  );
 }
 
-// The figures of a run: each set of images with its size, each error beside the trivial baseline.
-function figuresTable(summary) {
-  const sides = { train: "trained on", held_out: "held out", other: "other images" };
-  const splits = Object.keys(sides).filter((name) => summary.splits[name]);
-  return table("Reconstruction",
-    [["", null], ["error", "nmse: squared error over variance, as the dictionary sees it; 0 is a perfect copy, 1 is no better than the mean"],
-      ["PCA", "nmse of a principal component analysis with as many components as latents are active: the baseline"],
-      ["raw", "nmse on raw activations"], ["L0", "latents active at once, on average"], ["images", null], ["vectors", null]],
-    splits.map((name) => {
-      const f = summary.splits[name];
-      return [sides[name], share3(f.nmse), share3(f.pca_nmse), share3(f.nmse_raw), number(f.l0), count(f.n_images), count(f.n_vectors)];
-    }));
-}
-const share3 = (x) => (absent(x) ? missing : x.toFixed(3));
-
-// Purity beside what shuffled labels give; null without labels.
-function purityTable(summary) {
-  const labels = Object.entries(summary.all.label_purity_top ?? {});
-  if (!labels.length) return null;
-  return table("Purity of top images",
-    [["label", null], ["mean", "mean share of the most common label among a latent's top images"], ["shuffled", "the same with the labels shuffled over the images: the baseline"],
-      ["≥ 0.75", "share of latents with a purity of at least 0.75"], ["shuffled", null], ["latents", "latents that fire on 16 images or more"]],
-    labels.map(([name, p]) => [name, share(p.mean), share(p.shuffled_mean), percent(p.share_75), percent(p.shuffled_share_75), count(p.n_latents)]));
-}
-
-function latentCounts(summary) {
-  const all = summary.all;
-  return make("dl", { class: "counts" }, ...[
-    ["latents", count(summary.n_latents), null],
-    ["dead", count(all.n_dead), "latents that fire on no image"],
-    ["dense", count(all.n_dense), "latents that fire on more than 10 % of the vectors"],
-    ["images", count(all.n_images), null],
-    ["skipped", count(summary.n_skipped), "pictures that could not be read"],
-  ].map(([title, value, about]) => make("div", { title: about }, make("dt", {}, title), make("dd", {}, value))));
-}
-
-// "clip-b16-1a2b3c4d": the digest after the name matters less than the name.
-function named(directory) {
-  const at = directory.lastIndexOf("-");
-  return at < 0 ? make("b", {}, directory)
-    : make("span", { class: "named" }, make("b", {}, directory.slice(0, at)), make("small", {}, directory.slice(at)));
-}
-
-function lineage(run) {
-  const parts = [["images", run.images], ["tower", run.vit], ["dictionary", run.sae], ["analysis", run.analysis]];
-  const trained = run.trained_on && run.trained_on !== run.images ? [["trained on", run.trained_on]] : [];
-  return make("ol", { class: "lineage" }, ...[...trained, ...parts].map(([kind, name]) =>
-    make("li", {}, make("span", { class: "kind" }, kind), named(name))));
+/**
+ * A figure below its title, for a `dl`.
+ * @param {string} title
+ * @param {string} value
+ * @param {string | null} help tooltip
+ * @param {string | null} [note] small print
+ */
+function entry(title, value, help, note = null) {
+  const small = note === null ? null : make("small", {}, note);
+  return make("div", { title: help }, make("dt", {}, title), make("dd", {}, value, small));
 }

@@ -1,49 +1,88 @@
-// Data of a run: plain scripts with one assignment each, loaded when they are needed.
+// The data of a run: plain scripts with one assignment each. They are loaded when needed.
 
+/**
+ * The documents by name. The scripts fill it.
+ * @type {Record<string, unknown>}
+ */
 const saevData = Object.create(null);
-const loading = new Map();
-let about, figures;
 
-function load(path) {
-  if (!loading.has(path)) {
-    loading.set(path, new Promise((done, fail) => {
-      const broken = () => { loading.delete(path); fail(new Error(`${path} is missing beside this page`)); };
-      document.head.append(make("script", { src: path, onload: done, onerror: broken }));
-    }));
+/** @type {Map<string, Promise<void>>} */
+const loading = new Map();
+
+/** @type {About} */
+let about;
+
+/** @type {Figures} */
+let figures;
+
+/** @param {string} file below the folder of the page */
+function load(file) {
+  let loaded = loading.get(file);
+  if (!loaded) {
+    loaded = new Promise((done, refuse) => {
+      const broken = () => {
+        loading.delete(file);
+        refuse(new Error(`${file} is missing next to this page`));
+      };
+      document.head.append(make("script", { src: file, onload: () => done(), onerror: broken }));
+    });
+    loading.set(file, loaded);
   }
-  return loading.get(path);
+  return loaded;
 }
 
-const padded = (n, width) => String(n).padStart(width, "0");
-const pictureName = (row) =>
-  `pictures/${padded(Math.floor(row / about.folder ** 2), 3)}/${padded(Math.floor(row / about.folder), 5)}/${row}.jpg`;
+/**
+ * @param {number} n
+ * @param {number} width
+ */
+const padded = (n, width) => String(Math.floor(n)).padStart(width, "0");
 
-// What is kept of one latent: its top images, their values, its histogram, its neighbours.
+/** @param {number} row */
+const thumbnailName = (row) =>
+  `pictures/${padded(row / about.folder ** 2, 3)}/${padded(row / about.folder, 5)}/${row}.jpg`;
+
+/**
+ * The data of one latent: its top images, their values, its histogram, its neighbours.
+ * @param {number} latent
+ */
 async function dataOf(latent) {
-  const n = Math.floor(latent / about.block), i = latent % about.block;
+  const n = Math.floor(latent / about.block);
+  const i = latent % about.block;
   await load(`data/blocks/${padded(n, 4)}.js`);
-  const block = saevData[`block ${n}`];
+  const block = /** @type {PageBlock} */ (saevData[`block ${n}`]);
   return {
-    rows: block.rows[i], values: block.values[i], patches: block.patches[i], histogram: block.histogram[i],
-    neighbours: block.neighbours[i], cosines: block.cosines[i], image: (row) => block.images[row],
+    rows: block.rows[i],
+    values: block.values[i],
+    patches: block.patches[i],
+    histogram: block.histogram[i],
+    neighbours: block.neighbours[i],
+    cosines: block.cosines[i],
+    /** @param {number} row */
+    key: (row) => block.images[row][0],
+    /** @param {number} row */
+    labels: (row) => block.images[row].slice(1),
   };
 }
 
-// Its activation on every patch of its top images, 0 to 255, one image after the other.
+/** @typedef {Awaited<ReturnType<typeof dataOf>>} LatentData */
+
+/**
+ * A latent's activation on every patch of its top images, 0 to 255, one image after the other.
+ * @param {number} latent
+ */
 async function heatOf(latent) {
   if (!about.grid) return null;
   const n = Math.floor(latent / about.heat_latents);
-  await load(`data/heat/${padded(Math.floor(n / about.folder), 3)}/${padded(n, 5)}.js`);
-  const pairs = atob(saevData[`heat ${n}`][latent % about.heat_latents]);
+  await load(`data/heat/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`);
+  const packed = /** @type {Heat} */ (saevData[`heat ${n}`])[latent % about.heat_latents];
+  const pairs = atob(packed);
   const heat = new Uint8Array(about.top_images * about.grid[0] * about.grid[1]);
-  // Pairs of (zeros before, value); (255, 0) is 255 zeros.
-  for (let i = 0, at = 0; i < pairs.length; i += 2) {
-    at += pairs.charCodeAt(i);
-    if (pairs.charCodeAt(i + 1)) heat[at++] = pairs.charCodeAt(i + 1);
+  // Pairs of (zeros before, value). (255, 0) stands for 255 zeros.
+  let place = 0;
+  for (let i = 0; i < pairs.length; i += 2) {
+    place += pairs.charCodeAt(i);
+    const value = pairs.charCodeAt(i + 1);
+    if (value) heat[place++] = value;
   }
   return heat;
 }
-
-const figure = (name, latent) => figures[name][latent];
-const topLabel = (latent, label) => (label ? figure(`top_label.${label}`, latent) : null);
-const purity = (latent, label) => (label ? figure(`label_purity_top.${label}`, latent) : null);

@@ -1,9 +1,10 @@
-"""The inner loops of sparse dictionaries, once in plain PyTorch and once fast for each kind of device.
+"""The inner loops of sparse dictionaries: in plain PyTorch, and fast for each device.
 
-Every implementation has the same functions on the same arrays; `of` is the one place that chooses. Ragged
-codes of b vectors are ``starts`` (b + 1,), ``latents`` (m,) and ``values`` (m,): those of vector i lie from
-``starts[i]`` to ``starts[i + 1]``. On a GPU they may be longer than their last start says, so that the host needn't
-wait for it: what lies behind has the latent n and the value 0.
+Every implementation has the same functions on the same arrays. `of` is the one place that chooses.
+Ragged codes of b vectors are ``starts`` (b + 1,), ``latents`` (m,) and ``values`` (m,). Vector i
+has the entries from ``starts[i]`` to ``starts[i + 1]``. On a GPU, latents and values may be longer
+than ``starts[-1]``, so that the host needn't wait to learn that number. The rest has latent n and
+value 0.
 """
 
 from importlib.util import find_spec

@@ -1,33 +1,31 @@
-"""Fast on a CPU: compiled loops over the same arrays, with the same results for any number of threads.
+"""Compiled loops for the CPU. The number of threads doesn't change their results.
 
-Each output row is made by one thread, in the order of its entries; see `plain` for what the functions do.
-The loops run in threads of their own that sleep in between: those of OpenMP spin, and would take the cores
-from PyTorch's.
+One thread makes each output row, in the order of its entries. See `plain` for what the functions
+do. The loops run in their own threads, which sleep while they have no work. Threads of OpenMP would
+spin and take the cores from PyTorch's threads.
 """
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor, from_numpy
 
-from saev.sae.kernels import plain, select
+from saev.core.compiled import compiled
+from saev.sae.kernels import plain, selection
 from saev.sae.kernels.threads import spread
 
 encode, affine = plain.encode, plain.affine
 keep, joined = plain.keep, plain.joined
 
-# Without a check for division by zero, which no vector instruction has.
-compiled = numba.njit(
-    nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
-)
+# No check for division by zero: with it, loops wouldn't become vector instructions.
+reordered = compiled(error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})
 
 
 def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    return (select if pre.dtype == torch.float32 else plain).largest(pre, k)
+    return (selection if pre.dtype == torch.float32 else plain).largest(pre, k)
 
 
 def largest_of_all(pre: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
-    return (select if pre.dtype == torch.float32 else plain).largest_of_all(pre, m)
+    return (selection if pre.dtype == torch.float32 else plain).largest_of_all(pre, m)
 
 
 def above(
@@ -84,7 +82,7 @@ def rectify(pre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     sums, counts = torch.empty(b, dtype=pre.dtype), torch.empty(b, dtype=torch.int64)
     fired = torch.zeros(n, dtype=torch.bool)
     if not pre.is_contiguous():
-        raise ValueError("what is rectified in place must lie row by row in memory")
+        raise ValueError("rectify works in place: its argument must be contiguous, row by row")
     spread(_rectify, b, *_arrays(pre, sums, counts, fired))
     return sums, counts, fired
 
@@ -114,11 +112,11 @@ def adam(
     if arrays[0].stride(0) < arrays[0].stride(1):
         arrays = [t.T for t in arrays]
     if not all(t.is_contiguous() for t in (arrays[0], *arrays[2:])):
-        raise ValueError("a weight and its moments must lie in memory alike, row by row")
+        raise ValueError("a weight and its moments must have the same layout in memory, row by row")
     kind = weight.detach().numpy().dtype.type
     first, second = 1 - plain.BETAS[0] ** step, 1 - plain.BETAS[1] ** step
     betas = (1 - plain.BETAS[0], plain.BETAS[1], 1 - plain.BETAS[1])
-    # Of the weights' own type: one number of another makes the whole loop one of doubles.
+    # Keep to the weights' type: a single float64 would turn the whole loop into one of float64.
     numbers = [kind(v) for v in (*betas, plain.EPSILON, rate / first, second**-0.5, scale)]
     spread(_adam, len(arrays[0]), *_arrays(*arrays), *numbers, unit_rows)
 
@@ -127,7 +125,7 @@ def _arrays(*tensors: Tensor) -> list[np.ndarray]:
     return [t.detach().contiguous().numpy() for t in tensors]
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _count_above(start, stop, pre, bounds, counts):
     for i in range(start, stop):
         row, count = pre[i], 0
@@ -136,7 +134,7 @@ def _count_above(start, stop, pre, bounds, counts):
         counts[i] = count
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _above(start, stop, pre, bounds, starts, columns, values):
     for i in range(start, stop):
         row, s = pre[i], starts[i]
@@ -146,7 +144,7 @@ def _above(start, stop, pre, bounds, starts, columns, values):
                 s += 1
 
 
-@compiled
+@reordered
 def _decode(start, stop, starts, latents, values, weight, out):
     for i in range(start, stop):
         row = out[i]
@@ -157,7 +155,7 @@ def _decode(start, stop, starts, latents, values, weight, out):
                 row[q] += value * source[q]
 
 
-@compiled
+@reordered
 def _reconstruct(start, stop, starts, latents, values, weight, bias, u, residual, sums, products):
     for i in range(start, stop):
         row, left = u[i], residual[i]
@@ -171,7 +169,7 @@ def _reconstruct(start, stop, starts, latents, values, weight, bias, u, residual
         for q in range(len(row)):
             total += left[q] * left[q]
         sums[i] = total
-        # While the vector's rows of the weight are still near the core.
+        # Now, while this vector's rows of the weight are still in the core's cache.
         for s in range(starts[i], starts[i + 1]):
             source, product = weight[latents[s]], row[0] - row[0]
             for q in range(len(row)):
@@ -179,7 +177,7 @@ def _reconstruct(start, stop, starts, latents, values, weight, bias, u, residual
             products[s] = product
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _by_latent(starts, latents, n):
     firsts = np.zeros(n + 1, np.int64)
     for latent in latents:
@@ -196,7 +194,7 @@ def _by_latent(starts, latents, n):
     return firsts, entries, vectors
 
 
-@compiled
+@reordered
 def _sum_by_latent(start, stop, firsts, entries, vectors, weights, rows, out):
     for j in range(start, stop):
         total = out[j]
@@ -207,7 +205,7 @@ def _sum_by_latent(start, stop, firsts, entries, vectors, weights, rows, out):
                 total[q] += weight * row[q]
 
 
-@compiled
+@reordered
 def _squared_error(start, stop, u, reconstruction, residual, sums):
     for i in range(start, stop):
         row, other, out = u[i], reconstruction[i], residual[i]
@@ -218,7 +216,7 @@ def _squared_error(start, stop, u, reconstruction, residual, sums):
         sums[i] = total
 
 
-@compiled
+@reordered
 def _rectify(start, stop, pre, sums, counts, fired):
     for i in range(start, stop):
         row = pre[i]
@@ -232,14 +230,14 @@ def _rectify(start, stop, pre, sums, counts, fired):
         sums[i], counts[i] = total, count
 
 
-@compiled
+@reordered
 def _rectify_backward(start, stop, z, grad, more, out):
     for i in range(start, stop):
         for q in range(z.shape[1]):
             out[i, q] = (grad[i, q] + more[i]) if z[i, q] > 0 else more[i] - more[i]
 
 
-@compiled
+@reordered
 def _adam(
     start,
     stop,

@@ -1,7 +1,8 @@
-"""Fast on a GPU: Triton's kernels where they save passes over memory, PyTorch elsewhere; nothing waits for the GPU.
+"""Kernels for the GPU: Triton where it saves passes over memory, PyTorch elsewhere.
 
-Factors of dense products are rounded to bfloat16, and so are the rows that sparse codes weigh and sum; sums, codes,
-weights, moments and everything else are float32. See `plain` for what the functions do.
+Nothing here waits for the GPU. The factors of dense products, and the rows that sparse codes weigh
+and sum, are rounded to bfloat16. Everything else is float32: sums, codes, weights and moments. See
+`plain` for what the functions do.
 """
 
 from typing import Any
@@ -14,9 +15,9 @@ from torch.nn.functional import pad
 from saev.sae.kernels import plain, triton
 
 HALF = torch.bfloat16
-"""What factors of products are rounded to."""
+"""The type that factors of products are rounded to."""
 BIAS_PARTS = 3
-"""Numbers of 8 bits of significand that a float32 is the sum of."""
+"""How many bfloat16 numbers, of 8 significant bits each, add up to a float32."""
 
 rectify, rectify_backward = plain.rectify, plain.rectify_backward
 squared_error = plain.squared_error
@@ -34,7 +35,8 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor | None = None
 class _Affine(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor | None) -> Tensor:
-        # Centred before it is rounded: a mean far from 0 would take the bits of what lies around it.
+        # Subtract the centre before rounding: a mean far from 0 would cost the bits of the
+        # deviations.
         left, right = _folded(x if centre is None else x - centre, weight, bias)
         ctx.save_for_backward(left, right, weight)
         return _product(left, right)
@@ -46,7 +48,7 @@ class _Affine(torch.autograd.Function):
         x, half = left[:, : len(weight)], grad.to(HALF)
         for_x, _, _, for_centre = ctx.needs_input_grad
         grad_x = _product(half, right[: len(weight)].T) if for_x else None
-        # Laid out in memory as the weight is.
+        # The gradient gets the weight's layout in memory.
         by_column = weight.stride(0) < weight.stride(1)
         grad_weight = _product(half.T, x).T if by_column else _product(x.T, half)
         grad_bias = grad.sum(dim=0)
@@ -54,10 +56,13 @@ class _Affine(torch.autograd.Function):
 
 
 def _folded(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors in bfloat16 whose product is ``x @ weight + bias``, which saves a pass over it.
+    """Factors in bfloat16 whose product is ``x @ weight + bias``.
 
-    The bias is split into parts, which keep all its bits, under ones beside ``x``; zeros make the inner width one
-    that tensor cores take.
+    This saves a pass to add the bias.
+
+    ``x`` gets extra columns of ones, and the weight extra rows for the bias. The bias is split into
+    several such rows, so that it keeps all its bits. Zeros fill the inner width up to one that
+    tensor cores accept.
     """
     (b, p), q = x.shape, weight.shape[1]
     width = -(-(p + BIAS_PARTS) // 8) * 8
@@ -107,7 +112,7 @@ def keep(
 ) -> tuple[Tensor, Tensor, Tensor]:
     m = len(latents)
     before = pad(kept.cumsum(0), (1, 0))
-    # What isn't kept goes to a place of its own, which is cut off.
+    # Entries that aren't kept go to one place at the end, which is cut off.
     to = torch.where(kept, before[:-1], m)
     moved = latents.new_full((m + 1,), n).scatter_(0, to, latents)
     return before[starts], moved[:m], values.new_zeros(m + 1).scatter_(0, to, values)[:m]

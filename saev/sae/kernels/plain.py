@@ -8,17 +8,23 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 
 def encode(u: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, out: Tensor) -> Tensor:
-    """``(u − centre) @ weight + bias`` into ``out``, without a gradient: (b, d), (d, n), (n,), (d,) and (b, n)."""
+    """Write ``(u − centre) @ weight + bias`` into ``out``, without a gradient.
+
+    The shapes are u (b, d), weight (d, n), bias (n,), centre (d,) and out (b, n).
+    """
     return torch.addmm(_folded(bias, centre, weight), u, weight, out=out)
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor | None = None) -> Tensor:
-    """``(x − centre) @ weight + bias`` with gradients for all: (b, p), (p, q), (q,) and (p,) give (b, q)."""
+    """``(x − centre) @ weight + bias``, with gradients for all inputs.
+
+    The shapes are x (b, p), weight (p, q), bias (q,) and centre (p,); the result is (b, q).
+    """
     return torch.addmm(bias if centre is None else _folded(bias, centre, weight), x, weight)
 
 
 def _folded(bias: Tensor, centre: Tensor, weight: Tensor) -> Tensor:
-    """``bias − centre @ weight``: subtracting the centre from each vector would cost a product more in autograd."""
+    """``bias − centre @ weight``. Subtracting it from each vector would cost autograd a product."""
     return bias - centre @ weight
 
 
@@ -50,7 +56,8 @@ def above(
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """The elements of ``pre`` (b, n) that exceed ``bound``, () or (n,); see `largest`.
 
-    None if they are more than ``at_most``; always None then where counting them would make the host wait.
+    None if there are more than ``at_most``. On a GPU, where counting would make the host wait,
+    always None if ``at_most`` is given.
     """
     mask = pre > bound
     return _where(pre, mask) if at_most is None or int(mask.sum()) <= at_most else None
@@ -101,14 +108,14 @@ def decode(starts: Tensor, latents: Tensor, values: Tensor, weight: Tensor) -> T
 def reconstruct(
     starts: Tensor, latents: Tensor, values: Tensor, weight: Tensor, bias: Tensor, u: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What codes leave over of ``u`` (b, d), and what its gradient needs of the weight.
+    """The residual of codes of ``u`` (b, d), and the products that its gradient needs.
 
     Args:
         starts, latents, values: codes of the b vectors; weight: (n, d); bias: (d,).
 
     Returns:
-        ``u − decode(…) − bias`` (b, d); its rows' sums of squares (b,); and ``⟨residual[i],
-        weight[latents[s]]⟩`` of each entry s of each vector i (m,).
+        ``u − decode(…) − bias`` (b, d); the sum of squares of each of its rows (b,); and
+        ``⟨residual[i], weight[latents[s]]⟩`` for each entry s of each vector i (m,).
     """
     residual = u - bias - decode(starts, latents, values, weight)
     products = (residual[_rows(starts)] * weight[latents]).sum(dim=1)
@@ -126,7 +133,7 @@ def by_latent(starts: Tensor, latents: Tensor, n: int) -> tuple[Tensor, Tensor, 
 
 
 def sum_by_latent(order: tuple[Tensor, Tensor, Tensor], weights: Tensor, rows: Tensor) -> Tensor:
-    """``out[j] = Σ weights[s] · rows[i]`` over the entries s of latent j, of vectors i, in their order.
+    """``out[j] = Σ weights[s] · rows[i]`` over the entries s of latent j; i is the vector of s.
 
     Args:
         order: what `by_latent` returns, of n latents.
@@ -148,11 +155,11 @@ def squared_error(u: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rectify(pre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Set what isn't positive of ``pre`` (b, n) to 0, in place.
+    """Set all elements of ``pre`` (b, n) that aren't positive to 0, in place.
 
     Returns:
-        sum (b,) and number (b,) int64 of what is positive in each row; and in which columns there is any
-        (n,) bool.
+        the sum (b,) and the number (b,) int64 of each row's positive elements; and which columns
+        have any (n,) bool.
     """
     pre.relu_()
     fires = pre > 0
@@ -160,7 +167,8 @@ def rectify(pre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def rectify_backward(z: Tensor, grad: Tensor, more: Tensor) -> Tensor:
-    """``grad + more[:, None]`` where ``z`` is positive, else 0: all (b, n) but ``more`` (b,)."""
+    """``grad + more[:, None]`` where ``z`` is positive, else 0. All are (b, n), ``more`` is
+    (b,)."""
     return torch.where(z > 0, grad + more[:, None], 0)
 
 
@@ -178,13 +186,13 @@ def adam(
     """A step of Adam (Kingma and Ba 2014, arXiv 1412.6980, algorithm 1), in place.
 
     Args:
-        weight: changed; grad: its gradient.
-        mean, square: Adam's moments, changed.
+        weight: changed in place; grad: its gradient.
+        mean, square: Adam's moments, changed in place.
         rate: learning rate.
         step: number of this step, from 1.
         scale: the gradient is multiplied by it.
-        unit_rows: take out of the gradient what lies along each row of ``weight`` (n, d), and give the
-            rows norm 1 afterwards.
+        unit_rows: remove the part of the gradient that is parallel to each row of ``weight`` (n,
+            d), and scale the rows to norm 1 afterwards.
     """
     if unit_rows:
         grad = grad - (grad * weight).sum(dim=1, keepdim=True) * weight

@@ -1,4 +1,4 @@
-"""Rows of a compiled loop over several threads."""
+"""Spreads the rows of a compiled loop over several threads."""
 
 import os
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 PARTS = 4
-"""Parts for each thread, as some rows take longer than others."""
+"""Parts per thread: more than one, because some rows take longer than others."""
 
 
 @cache
@@ -19,10 +19,12 @@ def _pool(process: int) -> ThreadPoolExecutor:
 
 
 def spread(loop: Callable[..., None], n: int, *given: Any) -> None:
-    """Call ``loop(start, stop, *given)`` for parts of the range of ``n`` rows, by as many threads as PyTorch has here.
+    """Call ``loop(start, stop, *given)`` on parts of the ``n`` rows, in as many threads as PyTorch
+    has.
 
     Args:
-        loop: compiled, without the lock of the interpreter; a row's result must not depend on others'.
+        loop: compiled, and releases the interpreter's lock. The result of a row must not depend on
+            other rows.
     """
     threads = min(torch.get_num_threads(), n)
     if threads <= 1:

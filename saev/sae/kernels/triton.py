@@ -1,9 +1,9 @@
 """Kernels of a training step on a GPU, in Triton. Import only where a CUDA device is used.
 
 Sparse codes are ragged: row i has the entries ``starts[i]`` to ``starts[i + 1]`` of ``latents`` and
-``values``, latents ascending. Both may be longer than ``starts[-1]``, so that the host needn't know it;
-what lies behind has latent n and value 0 and isn't heeded. Nothing here waits for the GPU, and each sum
-has a fixed order.
+``values``, with ascending latents. Both may be longer than ``starts[-1]``, so that the host needn't
+wait to learn that number. The rest has latent n and value 0 and is ignored. Nothing here waits for
+the GPU, and each sum has a fixed order.
 """
 
 import torch
@@ -12,16 +12,17 @@ import triton.language as tl
 from torch import Tensor
 
 SLOTS = 16
-"""Entries of a row that are gathered at once."""
+"""How many entries of a row are gathered at once."""
 COLUMNS = 128
-"""Width of the slices that rows are worked in. All rows take their first slice, then all their second:
-such a slice of 65,536 rows (16 MiB in bfloat16, 32 MiB in float32) stays in a big GPU's L2 cache."""
+"""Rows are processed in slices of this width: first the first slice of all rows, then the second.
+A slice of 65,536 rows (16 MiB in bfloat16, 32 MiB in float32) stays in the L2 cache of a big
+GPU."""
 GROUPS = 1024
-"""Least number of groups that a row's elements are dealt to in `topk_positive`."""
+"""Smallest number of groups that `topk_positive` divides the elements of a row into."""
 
 
 def decode(starts: Tensor, latents: Tensor, values: Tensor, weight: Tensor) -> Tensor:
-    """``out[i] = Σ_s values[s] · weight[latents[s]]`` over the entries s of row i, summed in float32.
+    """``out[i] = Σ_s values[s] · weight[latents[s]]`` over the entries s of row i, in float32.
 
     Equivalent to ``sparse_csr_tensor(starts, latents, values) @ weight``.
 
@@ -42,7 +43,7 @@ def decode(starts: Tensor, latents: Tensor, values: Tensor, weight: Tensor) -> T
 
 
 def value_gradients(starts: Tensor, latents: Tensor, weight: Tensor, grad: Tensor) -> Tensor:
-    """``out[s] = ⟨grad[i], weight[latents[s]]⟩`` for each entry s of each row i; 0 behind the last row.
+    """``out[s] = ⟨grad[i], weight[latents[s]]⟩`` for each entry s of each row i; 0 after the last.
 
     Equivalent to ``(grad[row] * weight[latents]).sum(dim=1)``.
 
@@ -72,22 +73,24 @@ def by_latent(starts: Tensor, latents: Tensor, n: int) -> tuple[Tensor, Tensor, 
         n: number of latents.
 
     Returns:
-        offsets (n + 1,) int64, first entry of each latent; vectors (m,) int64, row of each entry; order
-        (m,) int64, where each entry was: ``values[order]`` are the weights for `sum_by_latent`.
+        offsets (n + 1,) int64, the first entry of each latent; vectors (m,) int64, the row of each
+        entry; order (m,) int64, where each entry was before: ``values[order]`` are the weights for
+        `sum_by_latent`.
     """
     ordered, order = latents.int().sort(stable=True)
     bounds = torch.arange(n + 1, dtype=torch.int32, device=latents.device)
     offsets = torch.searchsorted(ordered, bounds)
-    # Of rows that start together, all but the last are empty.
+    # If several rows have the same start, all but the last are empty.
     vectors = torch.searchsorted(starts, order, right=True) - 1
     return offsets, vectors.clamp_max(len(starts) - 2), order
 
 
 def sum_by_latent(offsets: Tensor, vectors: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
-    """``out[j] = Σ_s weights[s] · rows[vectors[s]]`` over the entries s of latent j, in their order.
+    """``out[j] = Σ_s weights[s] · rows[vectors[s]]`` over the entries s of latent j, in order.
 
-    Equivalent to ``sparse_csr_tensor(offsets, vectors, weights) @ rows``, and so to `decode` with offsets
-    (n + 1,), vectors (m,), weights (m,) and rows (b, d) as its arguments; returns (n, d) float32.
+    Equivalent to ``sparse_csr_tensor(offsets, vectors, weights) @ rows``, and so to `decode` with
+    offsets (n + 1,), vectors (m,), weights (m,) and rows (b, d) as its arguments; returns (n, d)
+    float32.
     """
     return decode(offsets, vectors, weights, rows)
 
@@ -97,18 +100,20 @@ def topk_positive(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The k largest elements of each row that are positive, exactly; of equal ones the first.
 
-    Equivalent to ``plain.largest(pre, k)`` beside this, by the method of ``select.largest``: the k-th
-    largest of the maxima of groups bounds the k-th largest element from below, and few elements reach
-    that bound. Reads each row twice; rows where more than ``capacity`` elements reach it, over and over.
+    Equivalent to ``plain.largest(pre, k)``, by the method of ``selection.largest``: the k-th
+    largest of the maxima of groups is a lower bound on the k-th largest element, and few elements
+    reach it. This reads each row twice, and more often if over ``capacity`` elements reach the
+    bound.
 
     Args:
         pre: (b, n) float32 or bfloat16. A NaN counts as larger than any number.
         k: at most n.
-        groups, capacity: powers of two; with fewer groups than k, all that is positive reaches the bound.
+        groups, capacity: powers of two. With fewer groups than k, every positive element reaches
+            the bound.
 
     Returns:
-        starts (b + 1,) int64, latents (b · k,) int64 and values (b · k,) float32; behind ``starts[-1]``
-        latents are n and values 0.
+        starts (b + 1,) int64, latents (b · k,) int64 and values (b · k,) float32. After
+        ``starts[-1]``, latents are n and values 0.
     """
     pre = pre.contiguous()
     b, n = pre.shape
@@ -131,23 +136,24 @@ def project_adam_normalise(
     weight: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, lr: float, step: float,
     beta1: float, beta2: float, eps: float, unit_rows: bool,
 ) -> None:  # fmt: skip
-    """One step of Adam in place, each number read and written once; ``grad`` is left as it is.
+    """Take one step of Adam in place. ``grad`` doesn't change.
 
-    Equivalent to ``torch.optim.Adam.step``; if ``unit_rows``, with ``remove_parallel_gradient`` (see
-    `saev.sae.base.Sae`) before it and `unit_rows` of there after it.
+    Equivalent to ``torch.optim.Adam.step``. With ``unit_rows``, also equivalent to
+    ``remove_parallel_gradient`` before the step and ``unit_rows`` after it (both in
+    `saev.sae.base`).
 
     Args:
         weight, grad, exp_avg, exp_avg_sq: (n, d) float32, contiguous.
         lr, beta1, beta2, eps: as in ``torch.optim.Adam``.
         step: number of this step, from 1.
-        unit_rows: keep the rows' norm at 1; a row is then held in registers (d up to 16,384).
+        unit_rows: keep the rows' norm at 1. A row is then held in registers (d up to 16,384).
     """
     tensors = (weight, grad, exp_avg, exp_avg_sq)
     if any(t.shape != weight.shape or not t.is_contiguous() for t in tensors):
         raise ValueError("weight, grad, exp_avg and exp_avg_sq must be contiguous and of one shape")
     n, d = weight.shape
     block = triton.next_power_of_2(d) if unit_rows else 1024
-    if not unit_rows:  # Rows mean nothing then.
+    if not unit_rows:  # Treat all as one long row.
         n, d = 1, n * d
     corrected = (lr / (1 - beta1**step), (1 - beta2**step) ** 0.5)
     rates = (*corrected, 1 - beta1, beta2, 1 - beta2, eps)
@@ -188,8 +194,8 @@ def _dot(starts, latents, weight, grad, partial, d, m, S: tl.constexpr, D: tl.co
         tl.store(out + s, tl.sum(row[None, :] * tile.to(tl.float32), axis=1), mask=s < end)
 
 
-# Positive floats are in the order of their bits, and negative floats' bits are negative integers. Every NaN becomes
-# the least positive one, so that there is an integer above it.
+# As integers, the bits of positive floats have the same order, and those of negative floats are
+# negative. Every NaN becomes the smallest positive NaN, so that there is an integer above it.
 @triton.jit
 def _bits(pre, at, mask):
     bits = tl.load(pre + at, mask=mask, other=0.0).to(tl.float32).to(tl.int32, bitcast=True)
@@ -237,7 +243,7 @@ def _find(pre, found, counts, n, k, G: tl.constexpr, C: tl.constexpr):
 
 @triton.jit
 def _choose(pre, found, counts, starts, latents, values, n, k, C: tl.constexpr):
-    """Write the k largest of what `_find` found in a row, or of the row where that was too much."""
+    """Write the k largest of what `_find` found in a row; if that was too much, of the row."""
     i = tl.program_id(0).to(tl.int64)
     row = pre + i * n
     count = tl.load(counts + i)

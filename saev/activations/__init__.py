@@ -1,0 +1,1 @@
+"""Stage `activations`: run a tower over the images and store its activations."""

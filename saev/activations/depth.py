@@ -1,0 +1,73 @@
+"""Doubts about images of more than 8 bits: whether the model saw them nearly black, or cut off."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+DEPTH = "depth"
+"""Key of a record with the `Depth` of its image. It isn't written to `images.parquet`."""
+DARK = 0.25
+"""An image that reaches at most this share of white counts as nearly black: it has 14 bits or fewer."""
+
+
+class Depths(NamedTuple):
+    """Counts of the images of more than 8 bits."""
+
+    gray: int = 0
+    gray_dark: int = 0
+    """Of these, how many reach at most `DARK` of white."""
+    gray_largest: float = 0.0
+    """Largest value in those."""
+    colour: int = 0
+    colour_dark: int = 0
+    cut: int = 0
+    """Gray ones with values beyond `gray_range`."""
+    cut_largest: float = 0.0
+
+    def doubts(self, gray_range: tuple[float, float] | None) -> list[str]:
+        """What should be said about them, a line each."""
+        found = []
+        if self.gray_dark:
+            black, white = gray_range or ((0, 1) if self.gray_largest <= DARK else (0, 65535))
+            found.append(
+                f"{self.gray_dark:,} of {self.gray:,} gray images of more than 8 bits look nearly "
+                f"black: their largest value is {self.gray_largest:,g}, and white is {white:,g}. If "
+                f"that isn't meant, set gray_range of the images, such as "
+                f"[{black:g}, {_white(self.gray_largest):g}]"
+            )
+        if self.colour_dark:
+            found.append(
+                f"{self.colour_dark:,} of {self.colour:,} colour images of 16 bits look nearly black: "
+                f"they reach less than a quarter of white. If that isn't meant, convert them to "
+                f"8 bits (gray_range is for gray alone)"
+            )
+        if self.cut and gray_range:
+            found.append(
+                f"{self.cut:,} of {self.gray:,} gray images of more than 8 bits have values beyond "
+                f"gray_range, up to {self.cut_largest:,g}: they are white there"
+            )
+        return found
+
+
+def depths_of(records: Iterable[dict[str, Any]]) -> Depths:
+    """Count the images of some records."""
+    return merged(_one(*record[DEPTH]) for record in records if record.get(DEPTH))
+
+
+def merged(parts: Iterable[Depths]) -> Depths:
+    """Counts of all parts together."""
+    columns = dict(zip(Depths._fields, zip(Depths(), *parts, strict=True), strict=True))
+    totals: dict[str, Any] = {k: max(v) if "largest" in k else sum(v) for k, v in columns.items()}
+    return Depths(**totals)
+
+
+def _one(colour: bool, largest: float, white: float) -> Depths:
+    dark = white <= DARK
+    if colour:
+        return Depths(colour=1, colour_dark=int(dark))
+    cut = white > 1
+    return Depths(1, int(dark), largest * dark, 0, 0, int(cut), largest * cut)
+
+
+def _white(largest: float) -> float:
+    """The white that a largest value suggests: that of so many bits, or itself for fractions."""
+    return 2.0 ** int(largest).bit_length() - 1 if largest > 1 else largest

@@ -1,0 +1,278 @@
+"""Seal recorded shards: check them, join their records and statistics, write `meta.json` last."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from saev.activations.artifact import (
+    ALL_SHARDS,
+    RECORDS,
+    STAGE,
+    STATS,
+    TWINS,
+    Stream,
+    shard_array,
+    shard_json,
+    shard_records,
+    shard_rows,
+    shard_stats,
+)
+from saev.activations.depth import Depths, merged
+from saev.activations.moments import Moments
+from saev.activations.shards import records_schema
+from saev.activations.twins import find_twins
+from saev.core import logs
+from saev.core.errors import UserError, listed
+from saev.core.files import atomic_path, read_json, sha256_bytes, sha256_file, write_bytes
+from saev.core.made import MADE, recorded
+from saev.core.meta import altered_files, write_meta
+from saev.core.spec import Spec
+from saev.images.artifact import Images
+from saev.settings.component import identity
+from saev.settings.vit import VitResolved, VitSettings
+
+
+def seal(
+    spec: Spec, images: Images, out: Path, made: Path, settings: VitSettings
+) -> list[dict[str, Any]]:
+    """Write `images.parquet`, `stats.safetensors` and `meta.json` of the shards in ``out``.
+
+    Args:
+        spec: settings and code.
+        images: the listing.
+        out: directory of the activations.
+        made: directory to write the files into.
+        settings: settings of the tower.
+
+    Returns:
+        the entries of these files, as `write_meta` gives them.
+
+    Raises:
+        UserError: a shard is missing, was altered, or is of other images or another tower.
+    """
+    from safetensors.numpy import save
+
+    n_shards = -(-images.n_images // settings.shard_images)
+    sidecars, joined = _sidecars(out, n_shards)
+    _check(out, sidecars, images, settings)
+    tower = sidecars[0]["tower"]
+    streams = [Stream(name, **tower["streams"][name]) for name in sorted(tower["streams"])]
+    n_skipped = _join_records(out, made, sidecars, images.n_images)
+    twins = find_twins(_digests(made, n_shards))
+    with atomic_path(made / TWINS) as temporary, temporary.open("wb") as file:
+        np.save(file, twins)
+
+    tensors: dict[str, np.ndarray] = {}
+    report: dict[str, Any] = {}
+    for stream in streams:
+        moments = _merged(out, stream, n_shards)
+        _check_count(out, stream, moments, sidecars)
+        values = {
+            "mean": moments.mean,
+            "std": moments.std(),
+            "min": moments.min,
+            "max": moments.max,
+        }
+        tensors |= {f"{stream.name}.{name}": value for name, value in values.items()}
+        report[stream.name] = tower["streams"][stream.name] | _sanity(moments)
+        _warn(stream, report[stream.name])
+    write_bytes(made / STATS, save(tensors))
+    entries = write_meta(
+        made,
+        stage=STAGE,
+        name=out.name,
+        settings=identity(spec.parsed(VitSettings), spec.found(VitResolved)),
+        inputs={"images": images.digest},
+        summary={
+            "n_images": images.n_images,
+            "n_rows": images.n_images - n_skipped,
+            "n_skipped": n_skipped,
+            "n_twins": len(twins),
+            "n_shards": n_shards,
+            "shard_images": settings.shard_images,
+            "dtype": settings.dtype,
+            **{key: tower[key] for key in ("model", "weights_sha256", "n_blocks", "layers")},
+            "geometry": tower["geometry"],
+            "streams": report,
+        },
+        files=[
+            {
+                "name": ALL_SHARDS,
+                "bytes": sum(f["bytes"] for s in sidecars for f in s["files"]),
+                "sha256": sha256_bytes(joined),
+            },
+            RECORDS,
+            STATS,
+            TWINS,
+        ],
+    )
+    skipped = f", {n_skipped:,} skipped" if n_skipped else ""
+    if len(twins):
+        skipped += (
+            f"; {len(twins):,} are copies of others, and stay with these on one side of a split"
+        )
+    logs.say(f"sealed {out}: {images.n_images - n_skipped:,} images{skipped}")
+    for doubt in _depths(out).doubts(images.settings.gray_range):
+        logs.say(f"warning: {doubt}")
+    return entries
+
+
+def _sidecars(out: Path, n_shards: int) -> tuple[list[dict[str, Any]], bytes]:
+    paths = [out / shard_json(i) for i in range(n_shards)]
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise UserError(listed(missing, f"{len(missing):,} shards aren't recorded:"))
+    return [read_json(path) for path in paths], b"".join(path.read_bytes() for path in paths)
+
+
+def _check(
+    out: Path, sidecars: list[dict[str, Any]], images: Images, settings: VitSettings
+) -> None:
+    problems = []
+    known = recorded(out, f".*[0-9]{MADE}")
+    for number, sidecar in enumerate(sidecars):
+        path = out / shard_json(number)
+        start = number * settings.shard_images
+        span = [start, min(start + settings.shard_images, images.n_images)]
+        if sidecar["images"] != images.digest:
+            problems.append(f"{path} was recorded from another listing")
+        elif [sidecar["start"], sidecar["stop"]] != span or sidecar["dtype"] != settings.dtype:
+            problems.append(f"{path} was recorded with other settings")
+        elif sidecar["tower"] != sidecars[0]["tower"]:
+            problems.append(
+                f"{path} was recorded with another tower or other weights than the first shard"
+            )
+        if known.get(shard_json(number)) not in (None, sha256_file(path)):
+            problems.append(f"{path} was altered after it was written")
+        # The activations are large. What reads them hashes them.
+        large = {shard_array(name, number) for name in sidecar["tower"]["streams"]}
+        for entry in sidecar["files"]:
+            problems += altered_files(out, [entry], deep=entry["name"] not in large)
+    if problems:
+        raise UserError(
+            listed(problems, f"{out} can't be sealed:")
+            + "\nRemove the .json files of these shards and run again, to record them anew."
+        )
+
+
+def _join_records(out: Path, made: Path, sidecars: list[dict[str, Any]], n_images: int) -> int:
+    """Join the records of the shards, one row group per shard. Return the number of skipped images.
+
+    Checks that every row of the listing occurs once, with its activations or a reason.
+    """
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    n_skipped = 0
+    reasons: list[str] = []
+    with (
+        atomic_path(made / RECORDS) as temporary,
+        pq.ParquetWriter(temporary, records_schema()) as writer,
+    ):
+        for number, sidecar in enumerate(sidecars):
+            table = pq.read_table(out / shard_records(number), schema=records_schema())
+            rows = np.load(out / shard_rows(number), allow_pickle=False)
+            listed_rows = table.column("row").to_numpy()
+            present = table.column("skipped").is_null().to_numpy(zero_copy_only=False)
+            if not (
+                np.array_equal(listed_rows, np.arange(sidecar["start"], sidecar["stop"]))
+                and np.array_equal(listed_rows[present], rows)
+                and len(rows) == sidecar["rows"]
+            ):
+                raise UserError(
+                    f"{out / shard_records(number)} and {out / shard_rows(number)} disagree: "
+                    f"remove {out / shard_json(number)} and run again"
+                )
+            n_skipped += int((~present).sum())
+            if n_skipped and len(reasons) < 3:
+                bad = table.filter(pc.is_valid(table.column("skipped"))).slice(0, 3).to_pylist()
+                reasons += [f"row {record['row']}: {record['skipped']}" for record in bad]
+            writer.write_table(table, row_group_size=max(1, table.num_rows))
+    if n_skipped == n_images:
+        raise UserError(
+            listed(reasons, f"none of the {n_images:,} images could be read. The first reasons:", 3)
+        )
+    return n_skipped
+
+
+def _digests(made: Path, n_shards: int) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """Rows and SHA-256 of the images that were recorded, a shard at a time."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(made / RECORDS) as file:
+        for shard in range(n_shards):
+            table = file.read_row_group(shard, columns=["row", "sha256", "skipped"])
+            table = table.filter(pc.is_null(table.column("skipped")))
+            yield table.column("row").to_numpy(), table.column("sha256").to_pylist()
+
+
+def _merged(out: Path, stream: Stream, n_shards: int) -> Moments:
+    """Statistics of all blocks, merged in row order, so that the shards don't matter."""
+    from safetensors import safe_open
+
+    total = Moments.empty(stream.d)
+    for number in range(n_shards):
+        with safe_open(out / shard_stats(number), framework="numpy") as file:
+            fields = {
+                name: file.get_tensor(f"{stream.name}.{name}") for name in Moments.empty(0).arrays()
+            }
+        for block in range(len(fields["count"])):
+            total = total.merged(Moments.from_arrays({k: v[block] for k, v in fields.items()}))
+    return total
+
+
+def _check_count(
+    out: Path, stream: Stream, moments: Moments, sidecars: list[dict[str, Any]]
+) -> None:
+    expected = sum(sidecar["rows"] for sidecar in sidecars) * stream.n_patches
+    if moments.count != expected:
+        raise UserError(
+            f"{out}: the statistics of {stream.name} count {moments.count:,} vectors, the shards "
+            f"hold {expected:,}: remove {out / 'shards'} and run again"
+        )
+
+
+def _sanity(moments: Moments) -> dict[str, Any]:
+    variance = moments.m2 / moments.count
+    total = float(variance.sum())
+    return {
+        "mean_norm": moments.norms / moments.count,
+        "top_dimension": int(variance.argmax()),
+        "top_dimension_variance_share": float(variance.max()) / total if total else None,
+        "n_constant_dimensions": int((moments.min == moments.max).sum()),
+    }
+
+
+def _warn(stream: Stream, figures: dict[str, Any]) -> None:
+    share = figures["top_dimension_variance_share"]
+    if share is None:
+        logs.say(
+            f"warning: {stream.name}: all vectors are equal, so training can't learn anything from "
+            f"them"
+        )
+
+
+def volatile(out: Path) -> dict[str, Any]:
+    """Totals over the jobs that recorded the shards (empty if their `runs/*.json` are gone)."""
+    runs = _runs(out)
+    if not runs:
+        return {}
+    commits = sorted({run["weights_commit"] for run in runs if "weights_commit" in run})
+    return {
+        "device": ", ".join(sorted({run["device"] for run in runs})),
+        **({"weights_commit": ", ".join(commits)} if commits else {}),
+        "recording_seconds": round(sum(run["seconds"] for run in runs), 3),
+        "recording_peak_memory_bytes": max(run["peak_memory_bytes"] for run in runs),
+        "depths": _depths(out)._asdict(),
+    }
+
+
+def _runs(out: Path) -> list[dict[str, Any]]:
+    return [read_json(path) for path in sorted(out.glob("runs/shard-*.json"))]
+
+
+def _depths(out: Path) -> Depths:
+    return merged(Depths(**run["depths"]) for run in _runs(out) if "depths" in run)

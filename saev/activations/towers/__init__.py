@@ -1,0 +1,1 @@
+"""Vision transformers: the contract (`backbone`), a file per library, the choice (`kinds`)."""

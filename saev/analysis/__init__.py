@@ -1,1 +1,0 @@
-"""Looking at a dictionary through images: one streaming pass in parts, merged in row order."""

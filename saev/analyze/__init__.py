@@ -1,0 +1,1 @@
+"""Stage `analyze`: what each latent of a dictionary sees in the images."""

@@ -1,0 +1,144 @@
+"""The `analyze` stage: what each latent of a dictionary sees in the images.
+
+    python -m saev.analyze labels --spec JSON --images DIR --activations DIR --out DIR
+    python -m saev.analyze part   --spec JSON --sae DIR --activations DIR --part N --out DIR
+    python -m saev.analyze merge  --spec JSON --sae DIR --activations DIR --n-parts N --out DIR
+
+If a part is killed, it starts again from its beginning. Parts are small
+(`saev.analyze.artifact.PART`).
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from saev.activations.artifact import STAGE as ACTIVATIONS
+from saev.activations.artifact import Activations
+from saev.analyze.artifact import LABELS, LATENTS, STAGE, TABLE, part_folder, part_json
+from saev.analyze.inputs import Inputs, open_inputs
+from saev.analyze.labels import write_labels
+from saev.analyze.merge import write_merged
+from saev.analyze.parts import write_part
+from saev.core import frame, logs
+from saev.core.errors import UserError
+from saev.core.files import file_entry, place, read_json, sha256_file
+from saev.core.machine import set_threads, torch_device
+from saev.core.meta import META, RUN, read_meta
+from saev.core.once import Once
+from saev.core.progress import quantity
+from saev.core.provenance import Provenance
+from saev.core.spec import read_spec
+from saev.core.state import scratch
+from saev.images.artifact import Images
+from saev.settings import from_plan
+from saev.settings.analysis import AnalysisResolved, AnalysisSettings
+from saev.settings.component import identity
+from saev.train.artifact import STAGE as TRAIN
+
+
+def main(arguments: list[str]) -> None:
+    """Run one of the three steps."""
+    commands = frame.Commands(str(__doc__))
+    labels = commands.add("labels", _labels, "read the labels of all images")
+    labels.add_argument("--images", required=True, metavar="DIR", help="results/{images}")
+    part = commands.add("part", _part, "look at the images of one part")
+    part.add_argument("--part", required=True, type=int, metavar="N", help="from 0")
+    merge = commands.add("merge", _merge, "add up all parts")
+    merge.add_argument("--n-parts", required=True, type=int, metavar="N", help="how many parts")
+    for command in (labels, part, merge):
+        command.add_argument("--activations", required=True, metavar="DIR")
+        command.add_argument(
+            "--out", required=True, metavar="DIR", help="directory of the analysis"
+        )
+    for command in (part, merge):
+        command.add_argument(
+            "--sae", required=True, metavar="DIR", help="directory of the training"
+        )
+    commands.run(arguments)
+
+
+def _labels(given: argparse.Namespace) -> None:
+    spec = read_spec(given.spec)
+    settings: AnalysisSettings = spec.parsed(AnalysisSettings)
+    images, activations = Images(given.images), Activations(given.activations)
+    if images.n_images != activations.n_images:
+        raise UserError(
+            f"{given.images} lists {images.n_images:,} images, but {given.activations} was "
+            f"recorded from {activations.n_images:,}: record them again"
+        )
+    out, found = Path(given.out), spec.found(AnalysisResolved)
+    once = Once(given.done, out, identity(settings, found), spec.code, images.digest)
+    if once.there():
+        return once.take_up()
+    write_labels(settings, found, given.images, out)
+    once.finish([file_entry(out / LABELS)])
+
+
+def _open(given: argparse.Namespace, settings: AnalysisSettings) -> Inputs:
+    set_threads(given.threads)
+    device = torch_device(from_plan.compute().device)
+    return open_inputs(settings, given.sae, given.activations, Path(given.out) / LABELS, device)
+
+
+def _part(given: argparse.Namespace) -> None:
+    spec = read_spec(given.spec)
+    provenance = Provenance(STAGE, spec.code, given.threads)
+    settings: AnalysisSettings = spec.parsed(AnalysisSettings)
+    described = identity(settings, spec.found(AnalysisResolved))
+    out, started = Path(given.out), time.monotonic()
+    key = (described, spec.code, _digests(given), given.part)
+    once = Once(given.done, out, *key)
+    if once.there():
+        return once.take_up()
+    inputs = _open(given, settings)
+    with scratch(out, *key) as held:
+        write_part(inputs, settings, given.part, out, held.folder)
+    seconds = round(time.monotonic() - started, 3)
+    provenance.write(out / part_folder(given.part), pass_seconds=seconds)
+    described_by = part_json(given.part)
+    once.finish(
+        [*read_json(out / described_by)["files"], file_entry(out / described_by, described_by)]
+    )
+
+
+def _digests(given: argparse.Namespace) -> dict[str, str]:
+    """What an analysis is made from: SHA-256 of earlier results and of the labels."""
+    return {
+        TRAIN: read_meta(given.sae, TRAIN)[1],
+        ACTIVATIONS: read_meta(given.activations, ACTIVATIONS)[1],
+        "labels": sha256_file(Path(given.out) / LABELS),
+    }
+
+
+def _merge(given: argparse.Namespace) -> None:
+    spec = read_spec(given.spec)
+    provenance = Provenance(STAGE, spec.code, given.threads)
+    settings: AnalysisSettings = spec.parsed(AnalysisSettings)
+    resolved = spec.found(AnalysisResolved)
+    out = Path(given.out)
+    key = ("merge", identity(settings, resolved), spec.code, _digests(given))
+    once = Once(given.done, out, *key)
+    if once.there():
+        return once.take_up()
+    inputs = _open(given, settings)
+    runs = [out / part_folder(part) / RUN for part in range(given.n_parts)]
+    seconds = sum(read_json(path)["pass_seconds"] for path in runs if path.is_file())
+    with scratch(out, *key) as held:
+        made, summary = write_merged(
+            inputs, settings, resolved, given.n_parts, out, held.folder, code=spec.code
+        )
+        held.require()
+        for name in (LATENTS, TABLE, META):
+            place(held.folder / name, out / name)
+    n_vectors, n_dead = summary["all"]["n_vectors"], summary["all"]["n_dead"]
+    rate = {"parts_seconds": round(seconds, 3)}
+    if seconds:
+        rate["vectors_per_second"] = round(n_vectors / seconds, 1)
+        logs.say(f"analysed {n_vectors:,} vectors, {quantity(n_vectors / seconds)} per second")
+    logs.say(f"{n_dead:,} of {summary['n_latents']:,} latents are dead on these images")
+    provenance.write(out, device=inputs.sae.W_dec.device.type, **rate)
+    once.finish([*made, {"name": RUN}])
+
+
+if __name__ == "__main__":
+    frame.run(main)

@@ -1,0 +1,167 @@
+"""Merges all parts into one result: `latents.safetensors`, `latents.parquet`, `meta.json`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from safetensors.numpy import save
+
+from saev.analyze import figures
+from saev.analyze.accumulate import Totals
+from saev.analyze.artifact import LABELS, LATENTS, PART, PREFIX, STAGE, TABLE
+from saev.analyze.baseline import pca_figures
+from saev.analyze.histogram import EDGES
+from saev.analyze.inputs import Inputs
+from saev.analyze.parts import check_parts, read_labels, read_totals
+from saev.core.errors import UserError
+from saev.core.files import atomic_path, file_entry, write_bytes
+from saev.core.meta import write_meta
+from saev.settings.analysis import AnalysisResolved, AnalysisSettings
+from saev.settings.component import identity
+
+
+def write_merged(
+    inputs: Inputs,
+    settings: AnalysisSettings,
+    resolved: AnalysisResolved,
+    n: int,
+    out: Path,
+    made: Path,
+    part_images: int = PART,
+    code: str = "",
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Merge the ``n`` parts in ``out``, and write the result into the folder ``made``.
+
+    Args:
+        inputs: what was analysed; settings, resolved: the analysis' settings.
+        out: directory of the analysis; part_images: number of listed images in a part.
+        made: where the result's files are written.
+        code: digest of the stage's code.
+
+    Returns:
+        the entries of the files, as `write_meta` gives them, and the summary.
+
+    Raises:
+        UserError: a part is missing, altered, or made from other inputs; or there is no image at
+            all.
+    """
+    check_parts(inputs, settings, n, out, part_images)
+    totals = read_totals(inputs, n, out)
+    if not totals.n_rows:
+        raise UserError(f"{inputs.activations.path} holds no image that could be read")
+    n_vectors = totals.n_rows * inputs.stream.n_patches
+    columns: dict[str, Any] = dict(figures.latent_columns(totals, n_vectors))
+    labels, purity = {}, {}
+    for index, name in enumerate(inputs.labels.names):
+        vocabulary, runs = read_labels(out, n, index)
+        codes = top_codes(inputs, name, vocabulary.texts, totals.top.rows)
+        found = figures.label_figures(runs, inputs.sae.n_latents, vocabulary.counts)
+        k = min(figures.PURITY_IMAGES, codes.shape[1])
+        texts = np.array([*vocabulary.texts, None], dtype=object)
+        columns |= {
+            f"label_entropy.{name}": found.entropy,
+            f"label_support.{name}": found.support,
+            f"label_purity.{name}": found.purity,
+            f"label_purity_top.{name}": figures.purity_top(
+                codes[:, :k], totals.top.rows[:, :k] >= 0
+            ),
+            f"label_entropy_top.{name}": figures.entropy_top(
+                codes, totals.top.values, len(vocabulary.texts)
+            ),
+            f"top_label.{name}": texts[found.top],
+            f"label_chance.{name}": figures.chance_of_either(
+                found.chance, codes[:, :k], found.top, vocabulary.counts
+            ),
+        }
+        labels[name] = {
+            "n_labels": len(vocabulary.texts),
+            "n_labelled": int(vocabulary.counts.sum()),
+        }
+        purity[name] = figures.purity_summary(totals, codes, vocabulary.counts)
+    write_table(made / TABLE, columns)
+    write_bytes(made / LATENTS, save(tensors(totals)))
+    fire_rate = columns["fire_rate"]
+    everything = {
+        "n_images": totals.n_rows,
+        "n_vectors": n_vectors,
+        "n_dead": int((fire_rate == 0).sum()),
+        "n_dense": int((fire_rate > 0.1).sum()),
+        "n_dense_0.01": int((fire_rate > 0.01).sum()),
+        "label_purity_top": purity,
+    }
+    summary = {
+        "n_latents": inputs.sae.n_latents,
+        "top_images": totals.top.k,
+        "n_skipped": inputs.activations.n_images - totals.n_rows,
+        "labels": labels,
+        "splits": split_figures(inputs, totals, code),
+        "all": everything,
+    }
+    files: list[str | dict[str, Any]] = [file_entry(out / LABELS), LATENTS, TABLE]
+    entries = write_meta(
+        made,
+        stage=STAGE,
+        name=out.resolve().name,
+        settings=identity(settings, resolved),
+        inputs=inputs.digests,
+        summary=summary,
+        files=files,
+    )
+    return entries, summary
+
+
+def split_figures(inputs: Inputs, totals: Totals, code: str) -> dict[str, Any]:
+    """Figures of reconstruction and of the baseline, by split; None for an empty split."""
+    scale = inputs.sae.norm_scale.cpu().double().numpy()
+    found = {name: sums.figures(scale) for name, sums in totals.splits.items()}
+    baseline = pca_figures(inputs, found, code)
+    return {name: f and f | baseline[name] for name, f in found.items()}
+
+
+def top_codes(inputs: Inputs, name: str, texts: list[str], rows: np.ndarray) -> np.ndarray:
+    """Labels of top images as codes. Reads one piece of the table at a time.
+
+    Args:
+        name: the label; texts: its distinct labels, sorted; rows: (n, k) row ids, -1 where absent.
+
+    Returns:
+        (n, k) int64, -1 without a label or image.
+    """
+    numbers = {text: number for number, text in enumerate(texts)}
+    images, place = np.unique(rows, return_inverse=True)
+    codes = np.full(len(images), -1, np.int64)
+    for first, table in inputs.labels.pieces():
+        low, high = np.searchsorted(images, [first, first + len(table)])
+        found = table.column(PREFIX + name).take(images[low:high] - first).to_pylist()
+        codes[low:high] = [numbers.get(text, -1) for text in found]
+    return codes[place].reshape(rows.shape)
+
+
+def tensors(totals: Totals) -> dict[str, np.ndarray]:
+    """Content of `latents.safetensors`."""
+    return {
+        "top_values": totals.top.values,
+        "top_rows": totals.top.rows,
+        "top_patches": totals.top.patches,
+        "fire_count": totals.fire_count,
+        "image_count": totals.image_count,
+        "sum_activation": totals.sum_activation,
+        "histogram": totals.histogram,
+        "bin_edges": EDGES,
+    }
+
+
+def write_table(path: Path, columns: dict[str, np.ndarray]) -> None:
+    """Write columns to a parquet file. NaN becomes null."""
+    arrays = {
+        name: pyarrow.array(
+            column,
+            type=pyarrow.string() if column.dtype == object else None,
+            from_pandas=True,
+        )
+        for name, column in columns.items()
+    }
+    with atomic_path(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.table(arrays), temporary)

@@ -1,0 +1,1 @@
+"""What programs import: `load`, `open_run`, `Explorer`."""

@@ -1,1 +1,0 @@
-"""What lies under `results/`: names of files, how they are written and read, a module a stage."""

@@ -1,0 +1,1 @@
+"""Stage `compare`: does a training follow a reference curve?"""

@@ -1,0 +1,5 @@
+"""Names of the files of a comparison, in `results/{images}/{vit}/{sae}/references/{reference}`."""
+
+STAGE = "compare"
+VERDICT = "verdict.json"
+PLOT = "comparison.png"

@@ -1,0 +1,123 @@
+"""What the command lines of all stages share: arguments, log, signals, exit status."""
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from saev.core import logs
+from saev.core.errors import UserError
+from saev.core.machine import ask_for_reproducible_products
+from saev.core.system_errors import explained
+
+RAW = argparse.RawDescriptionHelpFormatter
+
+
+class Commands:
+    """The command line of a stage with several commands.
+
+    Args:
+        description: the text at the top of ``--help``.
+    """
+
+    def __init__(self, description: str) -> None:
+        self._parser = argparse.ArgumentParser(description=description, formatter_class=RAW)
+        self._commands = self._parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(
+        self, name: str, run: Callable[[argparse.Namespace], None], what: str, job: bool = True
+    ) -> argparse.ArgumentParser:
+        """Add the command ``name``, which calls ``run(arguments)``; return its parser.
+
+        Args:
+            name: name of the command.
+            run: function that runs it.
+            what: one line that says what it does.
+            job: whether it takes the arguments of a job.
+        """
+        made = self._commands.add_parser(name, help=what, description=what, formatter_class=RAW)
+        made.set_defaults(run=run)
+        if job:
+            _add_arguments(made)
+        return made
+
+    def run(self, arguments: list[str]) -> None:
+        """Parse ``arguments`` and run the command they name."""
+        given = self._parser.parse_args(arguments)
+        given.run(given)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The command line of a stage with one command, including the arguments of a job."""
+    made = argparse.ArgumentParser(description=description, formatter_class=RAW)
+    _add_arguments(made)
+    return made
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--spec",
+        required=True,
+        help='JSON from the workflow: {"settings": {…}, "code": "digest of the code"}',
+    )
+    parser.add_argument(
+        "--done",
+        type=Path,
+        help="stamp file to write at the end. If you give it, finished work isn't repeated",
+    )
+    parser.add_argument(
+        "--log", help="file to write progress and errors to, as well as to the terminal"
+    )
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="number of threads")
+
+
+class Stopped(SystemExit):
+    """Raised in the main thread on SIGTERM and Ctrl-C.
+
+    ``finally`` blocks still run, so the job saves its state.
+    """
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise Stopped(128 + number)
+
+
+def listen() -> None:
+    """Raise `Stopped` on SIGTERM and Ctrl-C from now on."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Run a stage's ``main(arguments)`` as a program.
+
+    A `UserError` is printed as its text alone; the exit status is 1. For any other error, the
+    traceback goes to the log and one line goes to the terminal; the exit status is 2.
+    """
+    ask_for_reproducible_products()
+    arguments = sys.argv[1:]
+    log = arguments[arguments.index("--log") + 1] if "--log" in arguments[:-1] else None
+    logs.start(log)
+    listen()
+    try:
+        main(arguments)
+    except UserError as error:
+        logs.say(f"error: {error}")
+        raise SystemExit(1) from None
+    except Exception as error:
+        logs.note(traceback.format_exc())
+        refused = explained(error)
+        if refused:
+            logs.say(f"error: {refused}")
+            raise SystemExit(1) from None
+        if log is None:
+            traceback.print_exc()
+        logs.say(
+            f"internal error: {type(error).__name__}: {error}"
+            + (f" (traceback in {log}; please report it)" if log else "")
+        )
+        raise SystemExit(2) from None

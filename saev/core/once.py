@@ -1,0 +1,101 @@
+"""Work is done once: a job reuses a result that is complete and was made from the same things.
+
+Snakemake deletes a job's declared outputs before it starts the job, and again if the job fails. So
+rules declare only a stamp, ``.<job>.done`` in the directory of the result, and Snakemake never
+deletes a result. A job replaces the old result by the complete new one at its end. Beside the stamp
+lies ``.<job>.made``, which says what the result was made from. A job that finds its own key there
+has nothing to do. This happens, for example, when a job finished after Snakemake was killed.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from saev.core import logs
+from saev.core.files import canonical_json, sha256_bytes, write_bytes, write_json
+from saev.core.made import DONE, MADE, read_made
+from saev.core.meta import altered_files, matches_sha256
+from saev.core.plan_file import plan_file, read_plan
+
+
+def stamp_name(rule: str, number: str = "") -> str:
+    """Name of the stamp of a rule's job. ``number`` is that of its shard or part, if any."""
+    return f".{rule}-{number}{DONE}" if number else f".{rule}{DONE}"
+
+
+class Once:
+    """The work of one job.
+
+    Args:
+        stamp: the job's output in Snakemake. None for a job run by hand, which always does its
+            work.
+        folder: directory of the result.
+        key: everything that the result depends on, as JSON values.
+    """
+
+    def __init__(self, stamp: str | Path | None, folder: str | Path, *key: Any) -> None:
+        self.stamp, self.folder = Path(stamp) if stamp else None, Path(folder)
+        self.key = sha256_bytes(canonical_json(key).encode())
+
+    def there(self, matches: Callable[[Path, str], bool] = matches_sha256) -> bool:
+        """Whether the result is complete, was made from the same things, and wasn't forced to
+        rerun.
+
+        Args:
+            matches: tells whether a file has a SHA-256.
+        """
+        if self.stamp is None:
+            return False
+        made = self._made()
+        if made.get("key") != self.key or (_forced(self.stamp) and made["plan"] != _plan()):
+            return False
+        return not altered_files(self.folder, made["files"], deep=True, matches=matches)
+
+    def take_up(self) -> None:
+        """Reuse the existing result: say so, and tell Snakemake that the job is done."""
+        logs.say(f"{self.folder} is complete: nothing to do")
+        self._stamp(self._made()["files"])
+
+    def finish(self, files: Iterable[dict[str, Any]]) -> None:
+        """Record what was made, and tell Snakemake that the job is done.
+
+        Args:
+            files: one entry per file, as `file_entry` makes it. A file whose content isn't a result
+                (`run.json`) has only its name.
+        """
+        entries = sorted(files, key=lambda entry: entry["name"])
+        if self.stamp is None:
+            return forget(self.folder, {entry["name"] for entry in entries})
+        self.stamp.unlink(missing_ok=True)
+        made = {"key": self.key, "plan": _plan(), "files": entries}
+        write_json(self.stamp.with_suffix(MADE), made)
+        self._stamp(entries)
+
+    def _made(self) -> dict[str, Any]:
+        assert self.stamp is not None
+        return read_made(self.stamp.with_suffix(MADE))
+
+    def _stamp(self, entries: list[dict[str, Any]]) -> None:
+        # Equal results have equal stamps, so Snakemake sees that nothing has changed.
+        assert self.stamp is not None
+        digest = sha256_bytes(canonical_json(entries).encode())
+        write_bytes(self.stamp, f"{digest}\n".encode())
+
+
+def forget(folder: Path, names: set[str]) -> None:
+    """Remove records and stamps of jobs that made files of these names, which are now replaced."""
+    for path in folder.glob(f".*{MADE}"):
+        if names & {entry["name"] for entry in read_made(path).get("files", ())}:
+            path.with_suffix(DONE).unlink(missing_ok=True)
+            path.unlink()
+
+
+def _plan() -> str | None:
+    path = plan_file()
+    return path.name if path else None
+
+
+def _forced(stamp: Path) -> bool:
+    """Whether this run of the workflow was told to rerun the job (`--forcerun`, `--forceall`)."""
+    rule = stamp.name.removesuffix(DONE).removeprefix(".").partition("-")[0]
+    return rule in read_plan().get("forced", {}).get("rules", ())

@@ -1,0 +1,41 @@
+"""Artifact of the `dashboard` stage: names of its files.
+
+Thumbnails and data are in folders of a few hundred files each. The page finds thumbnails by row,
+and data by latent.
+"""
+
+STAGE = FOLDER_NAME = "dashboard"
+"""Name of the stage, and of the folder in an analysis' directory that it writes."""
+FORMAT_VERSION = 1
+PAGE, SUMMARY, RUN = "index.html", "summary.json", "run.json"
+FIGURES = "data/latents.js"
+BLOCK_LATENTS = 256
+"""Latents in one block of data."""
+HEAT_BYTES = 1 << 20
+"""Largest size of the heat maps in one script before packing. Opening a latent loads one script."""
+FOLDER = 256
+"""Largest number of files, or of folders, in one folder."""
+
+
+def block(number: int) -> str:
+    """Name of a block of data: latents ``[number * 256, (number + 1) * 256)``."""
+    return f"data/blocks/{number:04}.js"
+
+
+def heat_latents(n_values: int) -> int:
+    """How many latents share a script of heat maps.
+
+    Each has ``n_values`` patches in its top images.
+    """
+    return max(1, min(BLOCK_LATENTS, HEAT_BYTES // n_values))
+
+
+def heat(number: int) -> str:
+    """Name of a script of heat maps: latents
+    ``[number * heat_latents, (number + 1) * heat_latents)``."""
+    return f"data/heat/{number // FOLDER:03}/{number:05}.js"
+
+
+def thumbnail(row: int) -> str:
+    """Name of the thumbnail of a row."""
+    return f"pictures/{row // FOLDER**2:03}/{row // FOLDER:05}/{row}.jpg"

@@ -1,0 +1,99 @@
+// The top images of a latent, and what it sees in them.
+
+// Perceptually uniform, from dark to light, so it works for every kind of colour vision.
+const ramp = [
+  [0, 0, 4],
+  [66, 10, 104],
+  [147, 38, 103],
+  [221, 81, 58],
+  [252, 165, 10],
+  [252, 255, 164],
+];
+
+/** @param {number} v 0 to 1 */
+function colour(v) {
+  const place = v * (ramp.length - 1);
+  const i = Math.min(Math.floor(place), ramp.length - 2);
+  return ramp[i].map((c, j) => c + (place - i) * (ramp[i + 1][j] - c));
+}
+
+/** @type {[string, string][]} */
+const heatModes = [
+  ["spotlight", "spotlight"],
+  ["colour", "heat map"],
+  ["off", "images only"],
+];
+
+/**
+ * A heat map as pixels, one for each patch.
+ * @param {number[]} grid height and width, in patches
+ * @param {Uint8Array} heat
+ * @param {number} slot place among the top images
+ * @param {State} view
+ */
+function heatMap([height, width], heat, slot, view) {
+  const pixels = new ImageData(width, height);
+  for (let p = 0; p < width * height; p++) {
+    const v = heat[slot * width * height + p] / 255;
+    // The spotlight covers what the latent doesn't see, in a gray that shows on white and on black.
+    const [r, g, b] = view.heat === "colour" ? colour(v) : [52, 58, 72];
+    const strength = (view.strength / 100) * (view.heat === "colour" ? 1 : 1 - Math.sqrt(v));
+    pixels.data.set([r, g, b, Math.round(255 * strength)], 4 * p);
+  }
+  const canvas = make("canvas", { width, height });
+  canvas.getContext("2d")?.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+/**
+ * Places a node on an image. An image that isn't square is centred in its box.
+ * @param {HTMLElement} node
+ * @param {HTMLImageElement} image
+ * @param {[left: number, top: number, width: number, height: number]} part of the image, 0 to 1
+ */
+function fit(node, image, [left, above, width, height]) {
+  const place = () => {
+    const longer = Math.max(image.naturalWidth, image.naturalHeight) || 1;
+    const across = (image.naturalWidth || 1) / longer;
+    const down = (image.naturalHeight || 1) / longer;
+    Object.assign(node.style, {
+      left: `${50 - 50 * across + 100 * across * left}%`,
+      top: `${50 - 50 * down + 100 * down * above}%`,
+      width: `${100 * across * width}%`,
+      height: `${100 * down * height}%`,
+    });
+  };
+  if (image.complete) place();
+  else image.addEventListener("load", place);
+}
+
+/**
+ * One image of a latent, as the model saw it, with a frame on the strongest patch or a heat map.
+ * Without an image, the place stays empty.
+ * @param {number} slot place among the top images
+ * @param {LatentData} data
+ * @param {Uint8Array | null} heat
+ * @param {State} view
+ * @param {"lazy" | "eager"} loads lazily: once it is near to what can be seen
+ */
+function thumbnail(slot, data, heat, view, loads) {
+  const row = data.rows[slot];
+  if (row === undefined || row < 0) return make("div", { class: "picture absent" });
+  const source = { src: thumbnailName(row), alt: data.key(row), loading: loads, decoding: "async" };
+  const image = make("img", source);
+  const box = make("div", { class: "picture" }, image);
+  if (!about.grid || view.heat === "off") return box;
+  if (heat) {
+    const canvas = heatMap(about.grid, heat, slot, view);
+    box.append(canvas);
+    fit(canvas, image, [0, 0, 1, 1]);
+  } else if (data.patches[slot] >= 0) {
+    const [lines, columns] = about.grid;
+    const line = Math.floor(data.patches[slot] / columns);
+    const column = data.patches[slot] % columns;
+    const frame = make("span", { class: "frame" });
+    fit(frame, image, [column / columns, line / lines, 1 / columns, 1 / lines]);
+    box.append(frame);
+  }
+  return box;
+}

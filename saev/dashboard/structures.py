@@ -1,0 +1,209 @@
+"""The data of the pages: each structure that Python passes to the scripts.
+
+`make format` writes `assets/types.d.ts` from these classes, and `make lint` checks the scripts
+against it. So a name means the same on both sides.
+"""
+
+from typing import Any, NotRequired, TypedDict
+
+from saev.analyze.columns import Column, Filter, Shown
+
+Figure = float | None
+"""None where a figure isn't defined."""
+
+
+class Lineage(TypedDict):
+    """Names of the directories that a run was made in."""
+
+    images: str
+    vit: str
+    sae: str
+    analysis: str
+    trained_on: str
+    """The images that the dictionary was trained on."""
+
+
+class SplitFigures(TypedDict):
+    """Figures of reconstruction on a set of images; `meta.json` has more."""
+
+    nmse: Figure
+    pca_nmse: Figure
+    pca_fit_on: str
+    """The split that the baseline was fitted on."""
+    nmse_raw: Figure
+    l0: Figure
+    n_images: int
+    n_vectors: int
+
+
+class Purity(TypedDict):
+    """Purity of the top images by one label, over the latents that fire on enough images."""
+
+    mean: Figure
+    share_75: Figure
+    shuffled_mean: Figure
+    shuffled_share_75: Figure
+    n_latents: int
+
+
+class WholeFigures(TypedDict):
+    """Figures of the whole analysis."""
+
+    n_images: int
+    n_vectors: int
+    n_dead: int
+    n_dense: int
+    label_purity_top: dict[str, Purity]
+    """By label."""
+
+
+class Summary(TypedDict):
+    """The summary of an analysis, as in its `meta.json`."""
+
+    n_latents: int
+    n_skipped: int
+    splits: dict[str, SplitFigures | None]
+    """By `train`, `held_out`, `other`; None for a set without images."""
+    all: WholeFigures
+
+
+class About(TypedDict):
+    """The data that the page of a run starts with."""
+
+    run: Lineage
+    model: str
+    stream: str
+    architecture: str
+    telling: dict[str, Figure]
+    """The settings that describe it in short, such as its sparsity."""
+    doubts: list[str]
+    """Reasons to distrust the dictionary."""
+    n_latents: int
+    d: int
+    block: int
+    """Latents in one block of data."""
+    folder: int
+    """Largest number of files in one folder."""
+    heat_latents: int
+    """Latents in one script of heat maps."""
+    top_images: int
+    grid: list[int] | None
+    """Height and width of the grid of patches; None for a stream without patches."""
+    bin_edges: list[Figure]
+    labels: list[str]
+    columns: list[Column]
+    """The columns that the page shows. One that is `of_label` exists for each of `labels`."""
+    orders: list[str]
+    named_below: float
+    """A latent is named after its most common label if its chance is below this."""
+    """Names of columns to sort by, the default first."""
+    card: list[Shown]
+    tiles: list[Shown]
+    label_table: list[Shown]
+    filters: list[Filter]
+    summary: Summary
+    credit: str | None
+
+
+Figures = dict[str, list[float | str | None]]
+"""`data/latents.js`: the columns of `latents.parquet`, each with an entry for each latent."""
+
+
+class PageBlock(TypedDict):
+    """A script in `data/blocks`: lists with an entry for each of its latents."""
+
+    images: dict[str, list[str | None]]
+    """By row: the image's key, then its labels in the order of `About.labels`."""
+    rows: list[list[int]]
+    """Top images, strongest first; −1 where there is none."""
+    values: list[list[Figure]]
+    """Their activations."""
+    patches: list[list[int]]
+    """The strongest patch of each; −1 for a stream without patches."""
+    histogram: list[list[int]]
+    """The first bin that isn't empty, then the counts from there on; empty if it never fires."""
+    neighbours: list[list[int]]
+    """Latents with the nearest directions."""
+    cosines: list[list[float]]
+    """Theirs."""
+
+
+Heat = list[str]
+"""A script in `data/heat`: the heat maps of each latent, packed, in base64."""
+
+
+class Training(TypedDict):
+    """Settings of a training; its `meta.json` has more."""
+
+    tokens: str
+    layer: NotRequired[int | None]
+
+
+class Curve(TypedDict):
+    """Pairs of a step and the nmse there."""
+
+    train: list[list[float]]
+    held_out: list[list[float]]
+
+
+class Example(TypedDict):
+    """A latent worth a look."""
+
+    latent: int
+    label: str | None
+    pictures: list[str]
+    """Names of thumbnails, relative to the run's `pictures`."""
+
+
+class GalleryRun(TypedDict):
+    """A run in the gallery."""
+
+    current: bool
+    """Whether the last command asked for this run."""
+    run: Lineage
+    link: str
+    pictures: str
+    """The folder that names of thumbnails are relative to."""
+    summary: Summary
+    credit: str | None
+    architecture: str
+    telling: dict[str, Figure]
+    doubts: list[str]
+    settings: Training
+    final: dict[str, Any] | None
+    """Figures of the last step of the training."""
+    curve: Curve
+    examples: list[Example]
+
+
+class FrontierPoint(TypedDict):
+    """A dictionary of a sweep."""
+
+    name: str
+    label: str
+    link: str
+    l0: float
+    nmse: float
+    dead: float
+    """Share of its latents that are dead."""
+    pareto: bool
+
+
+class Frontier(TypedDict):
+    """The points of a sweep that can be compared."""
+
+    entry: str
+    where: str
+    held_out: bool
+    """Whether the error is that of held-out images."""
+    rule: str
+    recommended: str | None
+    """Name of the recommended point."""
+    points: list[FrontierPoint]
+
+
+class Gallery(TypedDict):
+    """The data that the gallery starts with."""
+
+    runs: list[GalleryRun]
+    frontiers: list[Frontier]

@@ -1,1 +1,0 @@
-"""What the `saev` command does beside checking: looks at results, compares them, removes what is left."""

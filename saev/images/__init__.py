@@ -1,0 +1,1 @@
+"""Stage `images`: list the images of a source and give each its row."""

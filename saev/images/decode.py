@@ -1,0 +1,351 @@
+"""From the bytes of an image to the pixels that a tower sees.
+
+`open_rgb` gives what a person sees. `Geometry` says which part of that the model sees, and at which
+size. The dashboard uses both too, so that a heat map fits what the model saw.
+"""
+
+import math
+import warnings
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+from PIL import Image
+
+from saev.images.sources.formats import PILLOW
+from saev.images.sources.source import read_regular
+
+Range = tuple[float, float]
+MAX_PIXELS = 178_956_970
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+class BadImage(Exception):
+    """An image that can't be read. The text is a short reason, the same on every try."""
+
+
+class Depth(NamedTuple):
+    """How much of its range an image of more than 8 bits per channel uses."""
+
+    colour: bool
+    """Whether it is in colour. Pillow keeps only 8 bits of those."""
+    largest: float
+    """Its largest value."""
+    white: float
+    """Where that lies between black (0) and white (1). Larger than 1: it is cut off."""
+
+
+class Decoded(NamedTuple):
+    """An image as a person sees it."""
+
+    image: Image.Image
+    """RGB."""
+    depth: Depth | None
+    """None for an image of at most 8 bits."""
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels of the image as a person sees it. May extend beyond the image."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How an image becomes the square input of a tower, as numbers.
+
+    First it is resized: its ``shortest`` or ``longest`` side to ``resize_size``, or both sides
+    (``squash``). Then the central square of side ``image_size`` is cut out, and padded with black
+    where it extends beyond the image. The result equals open_clip's ``image_transform`` and timm's
+    ``transforms_imagenet_eval`` bit by bit.
+    """
+
+    image_size: int
+    """Side of the input in pixels."""
+    resize_mode: Literal["shortest", "longest", "squash"]
+    resize_size: int
+    interpolation: Literal["bicubic", "bilinear"]
+    mean: tuple[float, float, float]
+    """Mean per channel, subtracted from pixels scaled to 0 … 1."""
+    std: tuple[float, float, float]
+    """Standard deviation per channel; pixels are divided by it."""
+    patch_size: int
+    grid: tuple[int, int]
+    """Rows and columns of patches."""
+
+    @classmethod
+    def from_summary(cls, summary: dict[str, Any]) -> Self:
+        """The inverse of `summary`."""
+        names = [f.name for f in fields(cls)]
+        values: dict[str, Any] = {name: summary[name] for name in names}
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**values)
+
+    def summary(self) -> dict[str, Any]:
+        """The fields, for `meta.json`."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height after the resize of an image of ``width`` × ``height``."""
+        size = self.resize_size
+        if self.resize_mode == "squash":
+            return size, size
+        if self.resize_mode == "shortest":
+            # torchvision truncates the longer side; open_clip's "longest" rounds it.
+            if width <= height:
+                return size, int(size * height / width)
+            return int(size * width / height), size
+        ratio = max(width, height) / size
+        return round(width / ratio), round(height / ratio)
+
+    def _corner(self, width: int, height: int) -> tuple[int, int]:
+        """Left and top edge of the input in the resized image; negative where it is padded."""
+        corner = []
+        for side in (width, height):
+            if side < self.image_size:
+                corner.append(-((self.image_size - side) // 2))
+            else:
+                corner.append(round((side - self.image_size) / 2.0))
+        return corner[0], corner[1]
+
+    def crop(self, width: int, height: int) -> Box:
+        """The part that the model sees of an image of ``width`` × ``height``."""
+        new_width, new_height = self.resized(width, height)
+        left, top = self._corner(new_width, new_height)
+        across, down = width / new_width, height / new_height
+        right, bottom = left + self.image_size, top + self.image_size
+        return Box(left * across, top * down, right * across, bottom * down)
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """The input of the model before normalisation: (image_size, image_size, 3) uint8.
+
+        Raises:
+            BadImage: the image is too narrow.
+        """
+        size = self.resized(*image.size)
+        if min(size) < 1:
+            raise BadImage(f"{image.width} × {image.height} pixels: too narrow to resize")
+        if math.prod(size) > MAX_PIXELS:
+            raise BadImage(f"{image.width} × {image.height} pixels: too narrow for a square crop")
+        image = image.resize(size, RESAMPLING[self.interpolation])
+        left, top = self._corner(*size)
+        image = image.crop((left, top, left + self.image_size, top + self.image_size))
+        return np.asarray(image)
+
+    def view(self, image: Image.Image, side: int) -> Image.Image:
+        """The part of ``image`` (from `open_rgb`) that the model sees, ``side`` pixels wide."""
+        box = self.crop(*image.size)
+        if min(box[:2]) < 0 or box.right > image.width or box.bottom > image.height:
+            whole = [round(edge) for edge in box]
+            image = image.crop((whole[0], whole[1], whole[2], whole[3]))
+            return image.resize((side, side), Image.Resampling.LANCZOS)
+        return image.resize((side, side), Image.Resampling.LANCZOS, box=box)
+
+
+def take_over_pillow() -> None:
+    """Let only `open_rgb` limit the number of pixels, and hide Pillow's warnings.
+
+    saev's own programs call this at their start. It changes Pillow for the whole process, so as a
+    library saev doesn't call it.
+    """
+    Image.MAX_IMAGE_PIXELS = None
+    warnings.filterwarnings("ignore", module=r"PIL\..*")
+
+
+@cache
+def _known_formats() -> tuple[str, ...]:
+    """Those of `PILLOW` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in PILLOW if name in Image.OPEN)
+
+
+def open_rgb(
+    source: str | Path | bytes, max_pixels: int = MAX_PIXELS, gray_range: Range | None = None
+) -> Image.Image:
+    """Decode an image to RGB, as `decode` does.
+
+    Raises:
+        BadImage: the image can't be read; says why.
+    """
+    return decode(source, max_pixels, gray_range).image
+
+
+def decode(
+    source: str | Path | bytes, max_pixels: int = MAX_PIXELS, gray_range: Range | None = None
+) -> Decoded:
+    """Decode an image to RGB as a person sees it.
+
+    Applies the EXIF orientation, takes the first frame of several, puts transparency on white.
+
+    Args:
+        source: a file, or its bytes.
+        max_pixels: largest number of pixels. Checked in the header, before memory is allocated.
+            Pillow's own limit applies too, unless the program called `take_over_pillow`.
+        gray_range: the values of gray of more than 8 bits that become 0 and 255; without it, 0 and
+            65535 for integers, 0 and 1 for floats.
+
+    Raises:
+        BadImage: the image can't be read; says why.
+    """
+    try:
+        data = source if isinstance(source, bytes) else read_regular(Path(source))
+    except OSError as error:
+        raise BadImage(f"the file can't be read: {error.strerror}") from error
+    if not data:
+        raise BadImage("the file is empty")
+    try:
+        image = Image.open(BytesIO(data), formats=_known_formats())
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadImage(
+            f"larger than Pillow allows in this program ({error}): raise PIL.Image.MAX_IMAGE_PIXELS"
+        ) from error
+    except Exception as error:
+        # Pillow's plugins raise errors of any kind for a damaged header.
+        raise BadImage(_unidentified(data)) from error
+    width, height = image.size
+    if width * height > max_pixels:
+        raise BadImage(
+            f"{width:,} × {height:,} pixels are more than max_pixels ({max_pixels:,}) allows"
+        )
+    return to_rgb(image, gray_range)
+
+
+def to_rgb(image: Image.Image, gray_range: Range | None = None) -> Decoded:
+    """Convert an image opened with Pillow to RGB as a person sees it, as `decode` does.
+
+    Raises:
+        BadImage: the image can't be decoded; says why.
+    """
+    try:
+        depth: Depth | None
+        deep_colour = _is_deep_colour(image)
+        image.load()
+        if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+            values, depth = _gray(image, gray_range)
+            rgb = Image.fromarray(values).convert("RGB")
+        else:
+            rgb, depth = _as_rgb(image), _colour_depth(image) if deep_colour else None
+        return Decoded(_turned(rgb, _orientation(image)), depth)
+    except BadImage:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise BadImage(f"damaged {image.format or 'picture'}: {reason}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation after loading (1 for a TIFF, which Pillow has already rotated)."""
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # a damaged EXIF block doesn't make an image unreadable
+        return 1
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    mode = image.mode
+    if mode == "RGB" and "transparency" not in image.info:
+        return image
+    if "transparency" in image.info or mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        layer = image.convert("LA").convert("RGBA") if mode == "La" else image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    if mode == "LAB":
+        raise BadImage("Lab colours: convert the picture to RGB")
+    return image.convert("RGB")
+
+
+def _gray(image: Image.Image, given: Range | None) -> tuple[np.ndarray, Depth]:
+    """Convert gray values of more than 8 bits to (h, w) uint8."""
+    values = np.asarray(image)
+    least, largest = float(values.min()), float(values.max())
+    if not np.isfinite(values).all():
+        raise BadImage("gray of 32-bit floats with NaN or infinite values: replace them")
+    black, white = given or (0.0, 1.0 if image.mode == "F" else 65535.0)
+    if given is None and not (black <= least and largest <= white):
+        kind = "floats" if image.mode == "F" else "integers"
+        raise BadImage(
+            f"gray of 32-bit {kind} from {least:,g} to {largest:,g}, outside of {black:g} to "
+            f"{white:,g}: set gray_range of these images to what should be black and white"
+        )
+    depth = Depth(False, largest, (largest - black) / (white - black))
+    if given is not None:
+        scaled = (np.clip(values.astype(np.float64), black, white) - black) * (
+            255 / (white - black)
+        )
+        return np.round(scaled).astype(np.uint8), depth
+    scaled = values * 255 if image.mode == "F" else values / 257.0
+    return np.round(scaled).astype(np.uint8), depth
+
+
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Whether a file that isn't decoded yet has more than 8 bits per channel, in colour or with
+    alpha. Pillow keeps the upper 8."""
+    tiles = getattr(image, "tile", None)
+    packing = tiles[0].args if tiles else None
+    packing = packing[0] if isinstance(packing, tuple) and packing else packing
+    gray = image.mode.startswith("I") or image.mode == "F"
+    return not gray and isinstance(packing, str) and ";16" in packing
+
+
+def _colour_depth(image: Image.Image) -> Depth:
+    bands = [
+        band for name, band in zip(image.getbands(), image.split(), strict=True) if name != "A"
+    ]
+    largest = max(int(np.asarray(band).max()) for band in bands)
+    return Depth(True, largest * 257.0, largest / 255)
+
+
+def _unidentified(data: bytes) -> str:
+    """Why Pillow can't identify a file, judged by its first bytes."""
+    text = data[:512].lstrip().lower()
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""
+    kinds = {
+        "DICOM": data[128:132] == b"DICM",
+        "HEIC": brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis"),
+        "camera raw (CR3)": brand == b"crx ",
+        "camera raw (RAF)": data.startswith(b"FUJIFILMCCD-RAW"),
+        "camera raw (RW2)": data.startswith(b"IIU\0"),
+        "camera raw (ORF)": data[:4] in (b"IIRO", b"IIRS", b"MMOR"),
+        "JPEG XL": data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")),
+        "SVG": text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in text),
+        "HTML": text.startswith((b"<!doctype html", b"<html")),
+        "PDF": data.startswith(b"%PDF"),
+        "OpenEXR": data.startswith(b"\x76\x2f\x31\x01"),
+    }
+    for name, found in kinds.items():
+        if found:
+            return f"is {name}, which can't be read: convert it to PNG, TIFF or JPEG"
+    starts: dict[str, bytes | tuple[bytes, ...]] = {
+        "JPEG": b"\xff\xd8",
+        "PNG": b"\x89PNG",
+        "GIF": b"GIF8",
+        "TIFF": (b"II*\0", b"MM\0*"),
+        "WebP": b"RIFF",
+        "BMP": b"BM",
+    }
+    for name, start in starts.items():
+        if data.startswith(start):
+            return f"damaged or unsupported {name}: its header can't be read"
+    return "not a picture of a known format"

@@ -1,0 +1,219 @@
+"""What parquet files hold: which of their columns are needed, and where files differ in those.
+
+Only the needed columns are read. Others may be of any type, and files need not agree in them.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import pyarrow
+import pyarrow.parquet
+
+from saev.core.errors import UserError
+
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+"""What Hive and Spark call a folder for rows without a value."""
+
+
+class ParquetFiles(NamedTuple):
+    """Parquet files with a column of images, looked at without reading a row."""
+
+    base: Path
+    names: list[str]
+    schemas: list[pyarrow.Schema]
+    image: str
+    """Name of the column of images."""
+
+    @classmethod
+    def opened(cls, base: Path, names: list[str], image: str, key: str | None) -> "ParquetFiles":
+        """Read the schemas, and check that all files have the columns of images and keys.
+
+        Raises:
+            UserError: a file can't be read, lacks a column, or has it twice; or files differ in the
+                column of images.
+        """
+        schemas = [_schema(base / name) for name in names]
+        found = cls(base, names, schemas, image)
+        for name, schema in zip(names, schemas, strict=True):
+            for column in dict.fromkeys((image, key or image)):
+                if column not in (*schema.names, *found.folders(name)):
+                    raise UserError(
+                        f"{base / name} has no column {column!r}; its columns are: "
+                        f"{', '.join(schema.names)}. Set `image` to the one with the images."
+                    )
+            double = next((c for c in schema.names if schema.names.count(c) > 1), None)
+            if double is not None:
+                raise UserError(f"{base / name} has several columns called {double!r}: rename them")
+        kinds: dict[str, str] = {}
+        for name, schema in zip(names, schemas, strict=True):
+            kinds.setdefault(_kind(f"{base / name}", image, schema), name)
+        if len(kinds) > 1:
+            differing = ", ".join(f"{kind} in {name}" for kind, name in kinds.items())
+            raise UserError(
+                f"{base}: the column {image!r} holds {differing}: write all files with images of one "
+                f"kind, or name those that belong together"
+            )
+        return found
+
+    def folders(self, name: str) -> dict[str, str | None]:
+        """Columns that the folders of a file state: ``species=cat/0.parquet``."""
+        pairs = [p.split("=", 1) for p in (self.base / name).parts[:-1] if "=" in p]
+        return {key: None if value == NO_VALUE else unquote(value) for key, value in pairs if key}
+
+    def columns(self) -> dict[str, pyarrow.DataType]:
+        """Columns of text and numbers by name: those that at least one file, or folder, has.
+
+        Their type is that of all files, or text if these differ.
+        """
+        types: dict[str, list[pyarrow.DataType]] = {}
+        for name, schema in zip(self.names, self.schemas, strict=True):
+            of_folders = dict.fromkeys(self.folders(name), pyarrow.string())
+            for column, kind in {**of_folders, **_scalars(schema)}.items():
+                if column != self.image:
+                    types.setdefault(column, []).append(kind)
+        return {name: _common(found) for name, found in types.items()}
+
+    def batches(self, size: int) -> Iterator[tuple[str, dict[str, pyarrow.Array], int]]:
+        """Read the columns of text and numbers.
+
+        Args:
+            size: most rows to read at once.
+
+        Yields:
+            the file's name, the columns that it has, and their number of rows.
+        """
+        types = self.columns()
+        for name, schema in zip(self.names, self.schemas, strict=True):
+            scalars = _scalars(schema)
+            stated = self.folders(name)
+            with pyarrow.parquet.ParquetFile(self.base / name) as file:
+                # Without a column to read, the batches have the right number of rows all the same.
+                for batch in file.iter_batches(size, columns=[c for c in scalars if c in types]):
+                    found = {}
+                    for column, kind in types.items():
+                        if column in scalars:
+                            classes = _classes(schema).get(column)
+                            found[column] = _cast(batch.column(column), kind, classes)
+                        else:
+                            found[column] = pyarrow.repeat(
+                                pyarrow.scalar(stated.get(column), kind), batch.num_rows
+                            )
+                    yield name, found, batch.num_rows
+
+    def paths(self, name: str) -> Iterator[str]:
+        """Paths of the images of a file that lie outside of it."""
+        kind = self.schemas[self.names.index(name)].field(self.image).type
+        column = f"{self.image}.path" if pyarrow.types.is_struct(kind) else self.image
+        with pyarrow.parquet.ParquetFile(self.base / name) as file:
+            leaves = [file.schema.column(i).path for i in range(len(file.schema))]
+            if column not in leaves or _all_there(file.metadata, leaves, f"{self.image}.bytes"):
+                return
+            if kind in (pyarrow.binary(), pyarrow.large_binary()):
+                return
+            for batch in file.iter_batches(columns=[column]):
+                texts = batch.column(0)
+                if pyarrow.types.is_struct(texts.type):
+                    texts = texts.field(0)
+                yield from (text for text in texts.to_pylist() if text is not None)
+
+
+def _all_there(metadata: Any, leaves: list[str], column: str) -> bool:
+    """Whether a column has a value in each row, by the statistics of the file."""
+    if column not in leaves:
+        return False
+    at = leaves.index(column)
+    groups = (metadata.row_group(i).column(at).statistics for i in range(metadata.num_row_groups))
+    return all(about is not None and about.null_count == 0 for about in groups)
+
+
+def _schema(path: Path) -> pyarrow.Schema:
+    try:
+        return pyarrow.parquet.read_schema(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(
+            f"parquet: {path} can't be read: {error}. It is damaged or isn't a parquet file"
+        ) from error
+
+
+def _kind(where: str, image: str, schema: pyarrow.Schema) -> str:
+    """What a column of images holds, in words."""
+    if image not in schema.names:
+        raise UserError(f"{where}: the images must be a column of the file, not of its folders")
+    kind, types = schema.field(image).type, pyarrow.types
+    if isinstance(kind, pyarrow.BaseExtensionType):
+        kind = kind.storage_type
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
+        return "bytes"
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return "paths"
+    if types.is_struct(kind) and {"bytes", "path"} & {field.name for field in kind}:
+        return "bytes and paths"
+    if types.is_nested(kind) and not types.is_struct(kind):
+        # `datasets` would make images of other types of numbers dark.
+        raise UserError(
+            f"{where}: the column {image!r} holds lists of numbers, not images: store each image as a "
+            f"file (PNG) in a column of bytes"
+        )
+    raise UserError(
+        f"{where}: the column {image!r} holds {kind}, not images (bytes, paths, or both). Set `image` "
+        f"to the one with the images."
+    )
+
+
+def _scalars(schema: pyarrow.Schema) -> dict[str, pyarrow.DataType]:
+    """Types of the columns of text and numbers, as they are after `_cast`."""
+    found, classes = {}, _classes(schema)
+    types = pyarrow.types
+    for field in schema:
+        kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+        texts = (types.is_large_string, types.is_string_view, types.is_null)
+        if field.name in classes or any(is_text(kind) for is_text in texts):
+            kind = pyarrow.string()
+        if types.is_primitive(kind) or types.is_string(kind) or types.is_decimal(kind):
+            found[field.name] = kind
+    return found
+
+
+def _classes(schema: pyarrow.Schema) -> dict[str, list[str]]:
+    """Names of the classes of those columns that hold their numbers, as `datasets` writes them."""
+    import datasets
+
+    if b"huggingface" not in (schema.metadata or {}):
+        return {}
+    try:
+        features = datasets.Features.from_arrow_schema(schema)
+    except (TypeError, ValueError, KeyError, NotImplementedError):
+        return {}
+    return {
+        name: feature.names
+        for name, feature in features.items()
+        if isinstance(feature, datasets.ClassLabel) and feature.names is not None
+    }
+
+
+def _common(types: list[pyarrow.DataType]) -> pyarrow.DataType:
+    return types[0] if all(kind == types[0] for kind in types) else pyarrow.string()
+
+
+def _cast(
+    column: pyarrow.Array, kind: pyarrow.DataType, classes: list[str] | None
+) -> pyarrow.Array:
+    import pyarrow.compute as pc
+
+    if classes is not None:
+        known = pc.if_else(pc.less(column, 0), None, column)  # negative ones stand for none
+        return pyarrow.array(classes, pyarrow.string()).take(known)
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return column.cast(kind)
+
+
+def image_features(found: ParquetFiles) -> Any:
+    """The column of images as `datasets` describes it, so that it looks at no other column."""
+    import datasets
+
+    return datasets.Features.from_arrow_schema(
+        pyarrow.schema([found.schemas[0].field(found.image)])
+    )

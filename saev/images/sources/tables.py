@@ -1,0 +1,412 @@
+"""Data sets with a column of images: from the Hugging Face hub, `save_to_disk`, or parquet files.
+
+The library `datasets` reads all three by mapping Arrow files into memory. It converts hub data sets
+and parquet files to Arrow once, in its cache (`HF_DATASETS_CACHE`). saev never runs code of a data
+set.
+"""
+
+import errno
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from saev.core.errors import UserError, listed
+from saev.images.sources.source import (
+    GROUP_ROWS,
+    SOURCE,
+    Entry,
+    Source,
+    SourceFiles,
+    find_files,
+    read_regular,
+    stated,
+)
+from saev.images.sources.unique import Unique
+from saev.settings.images import HubSettings, ParquetSettings, SavedSettings, TableSettings
+
+if TYPE_CHECKING:
+    import pyarrow
+    from datasets import Dataset
+
+    from saev.images.sources.parquet_files import ParquetFiles
+
+
+LONGEST_SHOWN = 300
+BASE64 = re.compile(r"(data:[\w/+;-]+,)?[A-Za-z0-9+/=_\s-]+")
+
+T = TypeVar("T", bound=TableSettings)
+
+
+class Table(Source[T]):
+    """A table with one image per row."""
+
+    hint = "Check that it is whole"
+    """What to do when it can't be read."""
+
+    @property
+    def _base(self) -> Path:
+        """The folder that paths in the image column are relative to."""
+        raise NotImplementedError
+
+    def _load(self) -> Any:
+        """Load the data set that the settings name."""
+        raise NotImplementedError
+
+    @cached_property
+    def _table(self) -> "Dataset":
+        try:
+            with _quietly():
+                found = self._load()
+        except UserError:
+            raise
+        except Exception as error:
+            # The library, its network client and Arrow each raise errors of their own.
+            text = str(error).strip().splitlines()
+            reason = f"{type(error).__name__}: {text[0][:200] if text else 'no reason given'}"
+            raise UserError(
+                f"can't read the data set {self.where} ({reason}). {self.hint}."
+            ) from error
+        missing = [name for name in self._wanted if name not in found.column_names]
+        if missing:
+            raise UserError(
+                f"{self.where} has no column {' or '.join(map(repr, missing))}; its columns are: "
+                f"{', '.join(found.column_names)}. Set `image` to the one with the images."
+            )
+        return found
+
+    @property
+    def _wanted(self) -> list[str]:
+        """Columns that must be there."""
+        return [self.settings.image, *([self.settings.key] if self.settings.key else [])]
+
+    @cached_property
+    def _images(self) -> "Dataset":
+        """Only the image column, as mappings of ``bytes`` and ``path``, not decoded."""
+        import datasets
+
+        name = self.settings.image
+        feature = self._table.features[name]
+        if (
+            isinstance(feature, (datasets.Sequence, datasets.LargeList, list))
+            or "Array" in type(feature).__name__
+        ):
+            # `datasets` would make images of other types of numbers dark.
+            raise UserError(
+                f"{self.where}: the column {name!r} holds lists of numbers, not images: store each image as "
+                f"a file (PNG) in a column of bytes"
+            )
+        try:
+            images = self._table.select_columns([name]).cast_column(
+                name, datasets.Image(decode=False)
+            )
+            return images.with_format("arrow")
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise UserError(
+                f"{self.where}: the column {name!r} holds {self._table.features[name]}, not images "
+                f"(bytes, paths, or both). Set `image` to the one with the images."
+            ) from error
+
+    def tables(self) -> Iterator["pyarrow.Table"]:
+        import pyarrow as pa
+
+        key, start = self.settings.key, 0
+        unique = Unique(f"{self.where}: the column {key!r}")
+        problems: list[str] = []
+        for held, values, n_rows in self._values():
+            stop = start + n_rows
+            sizes = self._sizes(self._images[start:stop].column(0), start, problems)
+            keys = pa.array([f"{row:08}" for row in range(start, stop)])
+            if key is not None:
+                keys = values[key].cast(pa.string())
+                unique.add(keys)
+            yield pa.table(
+                {"key": keys, "bytes": pa.array(sizes, pa.int64())}
+                | ({"file": pa.array([held] * n_rows, pa.string())} if held else {})
+                | {SOURCE + name: column for name, column in values.items()}
+            )
+            start = stop
+        if key is not None:
+            unique.require(values[key].cast(pa.string()) for _, values, _ in self._values())
+        if problems:
+            raise UserError(
+                listed(
+                    problems,
+                    f"{self.where}: these images of the column "
+                    f"{self.settings.image!r} are missing:",
+                    10,
+                )
+                + f"\nPaths are relative to {self._base}."
+            )
+
+    def _values(self) -> Iterator[tuple[str | None, dict[str, Any], int]]:
+        """Yield the columns of text and numbers, in pieces.
+
+        Yields:
+            the file that holds the rows, if it is known; the columns; the number of rows.
+        """
+        table = self._table
+        columns = {
+            name: feature
+            for name, feature in table.features.items()
+            if name != self.settings.image and _is_scalar(feature)
+        }
+        self._require_key(columns)
+        scalars = table.select_columns(list(columns)).with_format("arrow") if columns else None
+        for start in range(0, len(table), GROUP_ROWS):
+            stop = min(start + GROUP_ROWS, len(table))
+            values: dict[str, Any] = {}
+            if scalars is not None:
+                part = scalars[start:stop]
+                values = {name: _named(part.column(name), f) for name, f in columns.items()}
+            yield None, values, stop - start
+
+    def _require_key(self, columns: dict[str, Any]) -> None:
+        key = self.settings.key
+        if key is not None and key not in columns:
+            raise UserError(f"{self.where}: the column {key!r} holds no text or numbers")
+
+    def _sizes(self, images: Any, start: int, problems: list[str]) -> list[int | None]:
+        """Sizes of the images that are files; None for those inside the table."""
+        import pyarrow.compute as pc
+
+        sizes: list[int | None] = [None] * len(images)
+        outside = pc.is_null(pc.struct_field(images, "bytes")).to_numpy(zero_copy_only=False)
+        for i in outside.nonzero()[0].tolist():
+            path = images[i]["path"].as_py()
+            if path is None:
+                continue  # no image at all: counts as bad when it is read
+            try:
+                sizes[i] = self._place(path).stat().st_size
+            except (OSError, ValueError) as error:
+                problems.append(f"row {start + i}: {_shown(path, error)}")
+        return sizes
+
+    def read(self, entry: Entry) -> bytes:
+        image = self._images[entry.row].column(0)[0].as_py()
+        if image is not None and image["bytes"] is not None:
+            return image["bytes"]
+        if image is None or image["path"] is None:
+            raise OSError(errno.ENODATA, "there is no image in this row")
+        return read_regular(self._place(image["path"]))
+
+    def _place(self, path: str) -> Path:
+        """Where an image file lies that the table names.
+
+        Raises:
+            OSError: outside of the table's folder. A table from elsewhere must not read other files.
+        """
+        return self._base / path
+
+
+def _shown(path: str, error: Exception) -> str:
+    """A path that can't be used, and why; a text that is none is cut short."""
+    if len(path) > LONGEST_SHOWN:
+        kind = "looks like base64" if BASE64.fullmatch(path[:200]) else "is no path"
+        return (
+            f"{path[:40]}… ({len(path):,} characters) {kind}: store the bytes of the image instead"
+        )
+    return f"{path}: {getattr(error, 'strerror', None) or error}"
+
+
+COMMIT = re.compile(r"^hf://datasets/[^@]+@([0-9a-f]{40})/")
+"""The commit in the name of a file of the hub."""
+
+
+class Hub(Table[HubSettings]):
+    """A data set on the Hugging Face hub."""
+
+    hint = (
+        "Check the name, revision, split and network; or save the data set on another machine with "
+        "save_to_disk and name its folder in `saved`"
+    )
+
+    @property
+    def where(self) -> str:
+        one = self.settings
+        return f"{one.hub} ({one.config + ', ' if one.config else ''}{one.split}, {one.revision})"
+
+    def fingerprint(self) -> str:
+        return self.settings.revision
+
+    def notes(self) -> dict[str, Any]:
+        # A branch moves. `datasets` names each file by the commit that it comes from.
+        files = self._images.info.download_checksums or {}
+        commits = sorted({found[1] for name in files if (found := COMMIT.search(name))})
+        return {"commit": ", ".join(commits)} if commits else {}
+
+    @property
+    def _base(self) -> Path:
+        return Path()
+
+    def _place(self, path: str) -> Path:
+        import datasets
+        import huggingface_hub.constants
+
+        config = datasets.config
+        folders = (
+            config.HF_DATASETS_CACHE,
+            config.HF_CACHE_HOME,
+            huggingface_hub.constants.HF_HUB_CACHE,
+        )
+        inside = Path(os.path.normpath(path))
+        if not any(inside.is_relative_to(Path(os.path.abspath(folder))) for folder in folders):  # noqa: PTH100
+            raise OSError(errno.EPERM, "it lies outside of what was downloaded", path)
+        return inside
+
+    def _load(self) -> Any:
+        import datasets
+
+        one = self.settings
+        return datasets.load_dataset(one.hub, one.config, split=one.split, revision=one.revision)
+
+
+class _Files(Table[T]):
+    """A table in local files."""
+
+    def _files(self) -> tuple[Path, list[str]]:
+        """The folder of the files, and their names in it."""
+        raise NotImplementedError
+
+    def files(self) -> SourceFiles:
+        return stated(*self._files())
+
+    @cached_property
+    def _base(self) -> Path:
+        return self._files()[0]
+
+    def _place(self, path: str) -> Path:
+        inside = os.path.normpath(path)
+        if Path(inside).is_absolute() or Path(inside).parts[:1] in ((), (os.pardir,)):
+            raise OSError(errno.EPERM, "it lies outside of the table's folder", path)
+        return self._base / inside
+
+
+class Saved(_Files[SavedSettings]):
+    """A folder written by `save_to_disk`."""
+
+    @property
+    def where(self) -> str:
+        return self.settings.saved
+
+    def _files(self) -> tuple[Path, list[str]]:
+        folder = Path(self.where)
+        if not folder.is_dir():
+            raise UserError(f"saved: there is no folder {folder}")
+        found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+        return folder, [name for name in found if not Path(name).name.startswith(".")]
+
+    def _load(self) -> Any:
+        import datasets
+
+        found = datasets.load_from_disk(self.where)
+        if not isinstance(found, datasets.DatasetDict):
+            return found
+        if self.settings.split not in found:
+            raise UserError(
+                f"{self.where} has no split {self.settings.split!r}; its splits are: "
+                f"{', '.join(found)}. Name one in `split`."
+            )
+        return found[self.settings.split]
+
+
+class Parquet(_Files[ParquetSettings]):
+    """Parquet files."""
+
+    @property
+    def where(self) -> str:
+        return self.settings.parquet
+
+    def _files(self) -> tuple[Path, list[str]]:
+        return find_files("parquet", self.where, ".parquet")
+
+    holder = "file"
+
+    def files(self) -> SourceFiles:
+        """The parquet files. Of one that names images, time and inode stand for these too."""
+        found = stated(*self._files())
+        for i, name in enumerate(found.name):
+            total = hashlib.sha256()
+            newest = 0
+            for path in self._opened.paths(name):
+                try:
+                    about = self._place(path).stat()
+                except (OSError, ValueError):
+                    continue  # `tables` names it
+                newest = max(newest, about.st_mtime_ns)
+                state = f"{path}\0{about.st_size}\0{about.st_mtime_ns}\0{about.st_ino}\n"
+                total.update(state.encode())
+            if newest:
+                found.mtime_ns[i] = max(newest, found.mtime_ns[i])
+                found.inode[i] = int.from_bytes(total.digest()[:7], "big")
+        return found
+
+    @property
+    def _wanted(self) -> list[str]:
+        return [self.settings.image]  # keys are read from the files themselves
+
+    @cached_property
+    def _opened(self) -> "ParquetFiles":
+        from saev.images.sources.parquet_files import ParquetFiles
+
+        return ParquetFiles.opened(*self._files(), self.settings.image, self.settings.key)
+
+    def _load(self) -> Any:
+        import datasets
+
+        from saev.images.sources.parquet_files import image_features
+
+        found, column = self._opened, self.settings.image
+        files = [str(found.base / name) for name in found.names]
+        return datasets.Dataset.from_parquet(
+            files, columns=[column], features=image_features(found)
+        )
+
+    def _values(self) -> Iterator[tuple[str | None, dict[str, Any], int]]:
+        self._require_key(self._opened.columns())
+        yield from self._opened.batches(GROUP_ROWS)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Hide the progress bars of `datasets`, and its messages except errors."""
+    import datasets
+
+    log, silent = logging.getLogger("datasets"), datasets.are_progress_bars_disabled()
+    level = log.level
+    log.setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        if not silent:
+            datasets.enable_progress_bars()
+
+
+def _is_scalar(feature: Any) -> bool:
+    import datasets
+
+    if isinstance(feature, datasets.ClassLabel):
+        return True
+    return isinstance(feature, datasets.Value) and feature.dtype not in ("binary", "large_binary")
+
+
+def _named(column: Any, feature: Any) -> Any:
+    """A column in one piece. Class numbers become class names; negative ones become null."""
+    import datasets
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = column.combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if isinstance(feature, datasets.ClassLabel) and feature.names is not None:
+        known = pc.if_else(pc.less(column, 0), None, column)
+        return pa.array(feature.names, pa.string()).take(known)
+    return column

@@ -1,0 +1,317 @@
+"""WebDataset tars. Files next to each other that share a name up to its first dot form a sample.
+
+The headers are read once. After that, saev reads each image directly from its position in the tar.
+Texts of a sample (``id.sci.txt``, ``id.cls``, the values of ``id.json``) become columns of the
+source (``sci``, ``cls``, the names in the JSON).
+"""
+
+import errno
+import json
+import math
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from saev.core.errors import UserError
+from saev.core.progress import Progress
+from saev.images.sources.formats import EXTENSIONS, FOREIGN
+from saev.images.sources.source import (
+    SOURCE,
+    WITHOUT_IMAGE,
+    Entry,
+    Source,
+    SourceFiles,
+    find_files,
+    open_regular,
+    stated,
+)
+from saev.settings.images import TarsSettings
+
+if TYPE_CHECKING:
+    import pyarrow
+
+COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
+TEXTS = ("txt", "cls", "json")
+TEXT_BYTES = 1 << 16
+"""A longer text isn't a label and is ignored."""
+
+
+class Tars(Source[TarsSettings]):
+    """Images in tars, ordered by the name of the tar, then by their order in it."""
+
+    def __init__(self, settings: TarsSettings) -> None:
+        super().__init__(settings)
+        self.without_image: int | None = None
+
+    @property
+    def where(self) -> str:
+        return self.settings.tars
+
+    def _files(self) -> tuple[Path, list[str]]:
+        return find_files("tars", self.where, ".tar")
+
+    holder = "file"
+
+    def files(self) -> SourceFiles:
+        base, names = self._files()
+        for name in names:
+            _require_plain(base / name)
+        return stated(base, names)
+
+    def tables(self) -> Iterator["pyarrow.Table"]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.without_image = 0
+        base, names = self._files()
+        progress = Progress(len(names), "tars", f"indexing {self.where}")
+        # The columns are known only after the last tar. Until then the parts wait on disk.
+        with tempfile.TemporaryDirectory() as folder:
+            parts: list[Path] = []
+            columns: dict[str, None] = {}
+            n_images, wanted = 0, self.settings.image
+            for number, name in enumerate(names):
+                _require_plain(base / name)
+                part = Path(folder, f"{number:06}.parquet")
+                table, without = index(base / name, name, wanted)
+                self.without_image += without
+                columns |= dict.fromkeys(table.column_names)
+                pq.write_table(table, part)
+                parts.append(part)
+                n_images += len(table)
+                progress.update(1)
+            if not n_images:
+                ending = f" that ends in .{wanted.lstrip('.')}" if wanted else ""
+                raise UserError(
+                    f"tars: {self.where} holds no image{ending}, only {self.without_image:,} samples "
+                    f"without one. Names are cut at the first dot: plot_0.1_cam.png is 1_cam.png of "
+                    f"the sample plot_0"
+                )
+            own = {"bytes": pa.int64(), "offset": pa.int64()}
+            first = ("key", "bytes", "file", "offset")
+            order = [*first, *sorted(set(columns) - set(first))]
+            schema = pa.schema([(name, own.get(name, pa.string())) for name in order])
+            for part in parts:
+                with pq.ParquetFile(part) as file:
+                    for batch in file.iter_batches():
+                        yield pa.concat_tables(
+                            [schema.empty_table(), pa.Table.from_batches([batch])],
+                            promote_options="default",
+                        )
+
+    def notes(self) -> dict[str, Any]:
+        return {} if self.without_image is None else {WITHOUT_IMAGE: self.without_image}
+
+    def read(self, entry: Entry) -> bytes:
+        size, offset = entry.bytes, entry.offset
+        if size is None or offset is None or entry.file is None:
+            raise OSError(errno.ENODATA, "the listing doesn't say where it lies")
+        with open_regular(self._base / entry.file) as file:
+            file.seek(offset)
+            data = file.read(size)
+        if len(data) != size:
+            raise OSError(errno.EIO, f"{entry.file} ends before it")
+        return data
+
+    @cached_property
+    def _base(self) -> Path:
+        return self._files()[0]
+
+
+def _require_plain(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start in COMPRESSED:
+        raise UserError(
+            f"tars: {path} is compressed ({COMPRESSED[start]}), so single images can't be read "
+            f"from it. Unpack it to a plain .tar (compression doesn't make images smaller)"
+        )
+
+
+def index(path: Path, name: str, wanted: str | None) -> tuple["pyarrow.Table", int]:
+    """Find the images of one tar.
+
+    Args:
+        path: the tar.
+        name: its name in keys.
+        wanted: extension of the images, if samples hold several.
+
+    Returns:
+        a table of ``key``, ``bytes``, ``file``, ``offset`` and ``source.<name>`` with one row per
+        image; and the number of samples without an image.
+
+    Raises:
+        UserError: the tar is damaged, or has members that can't be used.
+    """
+    import pyarrow as pa
+
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    without = 0
+    for sample, members in _samples(path):
+        if sample in seen:
+            raise UserError(
+                f"tars: {path}: the files of {sample} aren't next to each other, or two samples "
+                f"have that name: pack the tar again, sorted by name"
+            )
+        seen.add(sample)
+        image = _image(path, sample, members, wanted)
+        if image is None:
+            without += 1
+            continue
+        texts = {SOURCE + key: text for m in members for key, text in _texts(path, m).items()}
+        rows.append(
+            {
+                "key": f"{name}/{image.info.name}",
+                "bytes": image.info.size,
+                "file": name,
+                "offset": image.info.offset_data,
+            }
+            | texts
+        )
+    names = dict.fromkeys(key for row in rows for key in row)
+    return pa.table({key: [row.get(key) for row in rows] for key in names}), without
+
+
+class _Member(NamedTuple):
+    info: tarfile.TarInfo
+    extension: str
+    """Everything after the first dot, in lower case."""
+    data: bytes | None
+    """Content of a short text."""
+
+    @property
+    def kind(self) -> str:
+        """The last part of the extension."""
+        return self.extension.rpartition(".")[2]
+
+
+def _samples(path: Path) -> Iterator[tuple[str, list[_Member]]]:
+    """Yield each sample's name and members."""
+    name = ""
+    members: list[_Member] = []
+    size = path.stat().st_size
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for info in tar:
+                _require_utf8(path, info.name)
+                folder, _, file = info.name.rpartition("/")
+                if info.isdir() or file.startswith("."):
+                    continue
+                if not info.isreg() or info.issparse():
+                    raise UserError(
+                        f"tars: {path}: {info.name} is a link or a special file: pack plain files"
+                    )
+                if info.size < 0 or info.offset_data + info.size > size:
+                    raise UserError(f"tars: {path} ends within {info.name}: it is cut off")
+                stem, _, extension = file.partition(".")
+                here = f"{folder}/{stem}" if folder else stem
+                if here != name and members:
+                    yield name, members
+                    members = []
+                name = here
+                member = _Member(info, extension.lower(), None)
+                if member.kind in TEXTS and info.size <= TEXT_BYTES:
+                    content = tar.extractfile(info)
+                    member = member._replace(data=content.read() if content else b"")
+                members.append(member)
+            _require_end(path, tar.offset, name)
+    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+        raise UserError(
+            f"tars: {path} can't be read: {error}. It is damaged or isn't a tar"
+        ) from error
+    if members:
+        yield name, members
+
+
+def _require_utf8(path: Path, name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"tars: {path}: the name {name!a} isn't in UTF-8: pack the tar again with such names"
+        ) from error
+
+
+def _require_end(path: Path, offset: int, last: str) -> None:
+    """Refuse a tar that doesn't end where its reader stopped.
+
+    The reader of the standard library takes a damaged header, but for the first, for the end.
+
+    Args:
+        path: the tar.
+        offset: where the reader stopped.
+        last: the last sample that it found.
+
+    Raises:
+        UserError: the two closing blocks of zeros are missing, or something follows them.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        closing = file.read(2 * tarfile.BLOCKSIZE)
+        if len(closing) < 2 * tarfile.BLOCKSIZE and not any(closing):
+            raise UserError(
+                f"tars: {path} is cut off: it ends after {last} at byte {offset:,}, without the closing "
+                f"blocks. Copy or pack it again"
+            )
+        if any(closing):
+            raise UserError(
+                f"tars: {path} is damaged: at byte {offset:,}, after {last}, there is no header of a "
+                f"file. Copy or pack it again"
+            )
+        while data := file.read(1 << 20):
+            if any(data):
+                raise UserError(
+                    f"tars: {path} goes on after its end at byte {offset:,}: tars that were joined must be "
+                    f"packed again, or lie side by side"
+                )
+
+
+def _image(path: Path, sample: str, members: list[_Member], wanted: str | None) -> _Member | None:
+    if wanted is not None:
+        found = [m for m in members if m.extension == wanted.lower().lstrip(".")]
+    else:
+        found = [m for m in members if f".{m.kind}" in EXTENSIONS]
+    foreign = [m for m in members if f".{m.kind}" in FOREIGN]
+    if not found and foreign:
+        raise UserError(
+            f"tars: {path}: {foreign[0].info.name} is {FOREIGN['.' + foreign[0].kind]}, which "
+            f"can't be read: convert it"
+        )
+    if len(found) > 1:
+        raise UserError(
+            f"tars: {path}: the sample {sample} has several images "
+            f"({', '.join(m.extension for m in found)}): set `image` to the extension of one. Names are "
+            f"cut at the first dot: rename files of different samples that agree up to there"
+        )
+    return found[0] if found else None
+
+
+def _texts(path: Path, member: _Member) -> dict[str, str]:
+    """Labels that a member holds, by name."""
+    if member.data is None:
+        return {}
+    try:
+        text = member.data.decode()
+        if member.kind != "json":
+            return _labels({member.extension.removesuffix(".txt"): text.strip()})
+        values = json.loads(text)
+        json.dumps(values, ensure_ascii=False).encode()  # half a surrogate is no text
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"tars: {path}: {member.info.name} isn't {member.kind} in UTF-8: {error}"
+        ) from error
+    return _labels(values) if isinstance(values, dict) else {}
+
+
+def _labels(values: dict[str, Any]) -> dict[str, str]:
+    """Those of the values that say something: no empty texts, and no numbers that are none."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in values.items()
+        if (isinstance(value, str) and value.strip())
+        or (isinstance(value, (int, float)) and math.isfinite(value))
+    }

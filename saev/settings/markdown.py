@@ -1,0 +1,115 @@
+"""Writes docs/settings.md from the schema: `python -m saev.settings.markdown`."""
+
+from typing import Any
+
+from saev.settings.config import VARIANTS, schema
+from saev.settings.images import SOURCE_SETTINGS
+
+HEAD = """\
+# Settings
+
+Made from the schema by `python -m saev.settings.markdown > docs/settings.md`; do not edit by hand.
+
+`config.yaml` has named entries under `images`, `vit`, `sae` and `analysis`, and a list of `runs` that
+combine them. `snakemake --cores all --configfile mine.yaml` merges your own file with it, key by key.
+Your values win, and your `runs` replace those of `config.yaml`. An entry with the same name changes
+that entry, so give your own entries other names.
+
+saev refuses a key that isn't listed here, or that the chosen architecture or source doesn't use. A key
+that you leave out takes its *neutral* value. That value never changes and isn't part of the directory's
+name. YAML reads `1e-4` as text: write `0.0001` or `1.0e-4`. It reads `2024-05-01` as a date, `010` as a
+number, and `on`, `off`, `yes` and `no` as true or false: where you mean a text, put it in quotes.
+
+A slip in the YAML, or a key that is given twice, is told with its line. Snakemake reads the files after
+`--configfile` before it asks saev: if one can't be read or isn't there, Snakemake only says that. Then
+`saev plan --configfile mine.yaml` names the line.
+
+`preset: NAME` in an entry of `sae` or `analysis` stands for settings that go together. Other keys of
+the entry win over it. There is one preset, `relu_2024`: see [relu_2024.md](relu_2024.md).
+
+`sweep:` in an entry of `sae` makes one dictionary for each combination of the values that it lists: see
+[sweeps.md](sweeps.md).
+
+An entry of `images` has one source, named by its key: `folder: /data/birds`. The order in which the
+source lists the images gives each image its row.
+"""
+
+
+def _variants(section: str) -> dict[str, str]:
+    told_by, classes = VARIANTS[section]
+    return {cls.__name__: f"{section}, {told_by}: {name}" for name, cls in classes.items()}
+
+
+TITLES = {
+    **_variants("images"),
+    "VitSettings": "vit: towers, and what to record from them",
+    **_variants("sae"),
+    "AnalysisSettings": "analysis: ways to look at a dictionary",
+    "LabelSettings": "analysis.NAME.labels: where labels come from",
+    "ReferenceSettings": "references: curves that trainings should follow",
+    "RunSettings": "runs: what to make",
+    "ComputeSettings": "compute: the machine",
+    "TrainSettings": "train: how trainings are run",
+}
+FIRST = {"architecture", *SOURCE_SETTINGS}
+"""Keys that tell variants apart."""
+
+
+def reference() -> str:
+    """The reference as Markdown."""
+    definitions = schema()["$defs"]
+    assert set(definitions) == set(TITLES), "a settings class has no title here"
+    lines = [HEAD]
+    for name, title in TITLES.items():
+        model = definitions[name]
+        lines += [f"## {title}", "", model["description"], ""]
+        lines += ["| key | type | neutral | what it is |", "| --- | --- | --- | --- |"]
+        required = model.get("required", [])
+        fields = sorted(model["properties"].items(), key=lambda one: one[0] not in FIRST)
+        for field, rules in fields:
+            neutral = "required" if field in required else f"`{_shown(rules.get('default'))}`"
+            text = rules.get("description", "").replace("|", "\\|")
+            lines.append(f"| `{field}` | {_type(rules)} | {neutral} | {text} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value in (None, [], {}) else str(value)
+
+
+def _type(rules: dict[str, Any]) -> str:
+    if "const" in rules:
+        return f"`{rules['const']}`"
+    if "enum" in rules:
+        return ", ".join(f"`{value}`" for value in rules["enum"])
+    if "anyOf" in rules:
+        return " or ".join(_type(r) for r in rules["anyOf"] if r.get("type") != "null")
+    if rules.get("type") == "array":
+        if "prefixItems" in rules:
+            return f"list of {len(rules['prefixItems'])}: {', '.join(map(_type, rules['prefixItems']))}"
+        return f"list of {_type(rules['items'])}"
+    if "additionalProperties" in rules:
+        return "mapping by name"
+    names = {
+        "integer": "whole number",
+        "number": "number",
+        "string": "text",
+        "boolean": "true/false",
+    }
+    text = names.get(rules.get("type", ""), "mapping")
+    bounds = {
+        "exclusiveMinimum": "> {}",
+        "minimum": "≥ {}",
+        "exclusiveMaximum": "< {}",
+        "maximum": "≤ {}",
+        "multipleOf": "multiple of {}",
+    }
+    limits = [sign.format(rules[key]) for key, sign in bounds.items() if key in rules]
+    return " ".join([text, *limits])
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

@@ -1,0 +1,19 @@
+"""Settings of the pages. They have no entries of their own in `config.yaml`."""
+
+from pydantic import Field
+
+from saev.settings.component import Settings
+
+
+class PageSettings(Settings):
+    """Settings of the page of one run."""
+
+    credit: str | None = Field(None, description="Whose images these are.")
+
+
+class GallerySettings(Settings):
+    """Settings of the page of all runs."""
+
+    sweeps: dict[str, tuple[str, ...]] = Field(
+        {}, description="Directories of the points of each swept entry."
+    )

@@ -1,0 +1,100 @@
+"""Slips in a settings file, by file, line and column: YAML that can't be read, and keys given twice."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from saev.core.errors import UserError, listed
+
+SECTIONS = "a mapping of sections (images, vit, sae, analysis, runs)"
+
+
+def require_yaml(path: str | Path) -> None:
+    """Check that a settings file can be read, before Snakemake reads it and says less.
+
+    Raises:
+        UserError: there is no such file, or it isn't YAML or JSON with keys at the top level, or a key
+            is given twice. Names the line and the column, and shows the line.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = Path(path).read_bytes()[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}, line {line}: isn't UTF-8: save the file as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"can't read the settings in {path}: {error.strerror}") from None
+    lines = text.split("\n")
+    try:
+        node = yaml.compose(text, Loader=yaml.FullLoader)
+    except yaml.MarkedYAMLError as error:
+        if _is_json(text):
+            return
+        raise UserError(_explained(path, lines, error)) from None
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise UserError(
+            f"{path}, line {line}: {error.reason} (U+{error.character:04X}): remove it"
+        ) from None
+    if not isinstance(node, yaml.MappingNode):
+        found = "is empty" if node is None else f"holds a {node.id} at its top level"
+        raise UserError(f"{path}: {found}: it must be {SECTIONS}")
+    twice = list(_twice(path, lines, node))
+    if twice:
+        raise UserError(twice[0] if len(twice) == 1 else listed(twice, f"{path}:"))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _explained(path: str | Path, lines: list[str], error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return f"{path}: {error}"
+    before = lines[mark.line][: mark.column + 1] if mark.line < len(lines) else ""
+    began = error.context_mark
+    text = f"{error.problem or error.context}"
+    if began is not None and error.problem and began.line != mark.line:
+        text += f" ({error.context}, which begins in line {began.line + 1})"
+    if "\t" in before and not before.strip():
+        text += ": indent with spaces, not with tabs"
+    elif error.problem == "mapping values are not allowed here":
+        text += ": put a text with a colon in quotes, or correct the indentation of the line"
+    return _at(path, lines, mark, text)
+
+
+def _at(path: str | Path, lines: list[str], mark: yaml.Mark, text: str) -> str:
+    """A problem with its place, and the line."""
+    place = f"{path}, line {mark.line + 1}, column {mark.column + 1}"
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    shown = line.replace("\t", "→").rstrip() or "(the end of the file)"
+    return f"{place}: {text}\n    {shown}\n    {' ' * mark.column}^"
+
+
+def _twice(path: str | Path, lines: list[str], top: yaml.Node) -> Iterator[str]:
+    """Keys of a mapping that are given twice. YAML would take the last one without a word."""
+    todo, done = [top], set()
+    while todo:
+        node = todo.pop()
+        if id(node) in done:  # an alias
+            continue
+        done.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            todo += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            todo.append(value)
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                continue
+            if key.value in first:
+                text = f"{key.value} was given before, in line {first[key.value]}: keep one of them"
+                yield _at(path, lines, key.start_mark, text)
+            first.setdefault(key.value, key.start_mark.line + 1)

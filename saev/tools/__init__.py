@@ -1,0 +1,1 @@
+"""The `saev` command, for looking after results."""

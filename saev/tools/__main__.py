@@ -1,0 +1,268 @@
+"""The `saev` command: runs the workflow and looks after its results."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from saev.core import frame, logs
+from saev.core.errors import UserError
+from saev.workflow.digests import FILES
+
+DESCRIPTION = """\
+Runs the workflow and looks after its results.
+
+  saev init DIR                 makes a folder with settings to start from
+  saev run                      runs the workflow on config.yaml
+  saev run -n                   shows what it would do
+  saev plan                     shows the jobs left to do, their bytes and minutes
+  saev check                    finds results that are stale or altered, and says why
+  saev ls                       lists all results, with metrics and sizes
+  saev diff A B                 finds the stage that makes two results differ
+  saev gc                       lists what the settings no longer use; --delete removes it
+"""
+INIT = """\
+Makes a folder with a config.yaml to start from: the demo, or your images. Overwrites nothing.
+
+  saev init demo
+  saev init mine --images /data/birds
+"""
+RUN = """\
+Runs the workflow in the current folder, on its config.yaml. What follows goes to Snakemake, with
+the workflow's default profile and on all cores, unless you say otherwise. Results lie in results/.
+Without a config.yaml, --configfile names the settings. In a clone of saev, this is the same as
+snakemake.
+
+  saev run -n                            what would run, and why
+  saev run --cores 4 train               up to a stage, on 4 cores
+  saev run --forcerun train              this stage and all after it
+  saev run --workflow-profile slurm      one of the workflow's own profiles (or the path of yours)
+
+The rules, profiles, examples and docs lie in
+"""
+CHECK = """\
+Compares every result with its meta.json and run.json. Reports files that were altered or are
+missing, and inputs and code that have changed since the result was made. Says how long stale
+results took, and how to make them again. Needs only the results.
+Exit status: 0 if all is well, 1 if there is a problem.
+"""
+LS = """\
+Lists every directory under results/ below the one it was made from. Shows the last finished stage,
+the nmse on training and held-out images, l0, dead latents and the size (without directories listed
+below). A directory without a readable meta.json is incomplete.
+
+  saev ls
+  saev ls --json | python -c 'import json, sys; print(len(json.load(sys.stdin)))'
+"""
+DIFF = """\
+Compares two results of the same stage (directories of images, activations, dictionaries or
+analyses) and everything they were made from. Shows differences in settings, code, inputs and files,
+then the metrics side by side. The last line names the stages that cause the difference. Exit
+status: 0 if the results are the same, 1 if they differ, 2 after an error.
+
+  saev diff openmoji-1a2b3c4d/clip-5e6f7a8b/cls-11111111 openmoji-1a2b3c4d/clip-5e6f7a8b/cls-22222222
+"""
+GC = """\
+Lists what no run of the current settings uses: directories at every level, states of stopped runs
+whose result is complete, temporary files of dead processes, old plans and listings. The list
+includes results of other settings files, unless you name those with --configfile.
+
+--delete removes states, temporary files, plans and listings. It removes directories of results only
+if you name them, and asks first (unless you add --yes). It never removes what saev didn't make,
+never follows symbolic links, and refuses to work while the workflow runs.
+
+  saev gc --configfile mine.yaml
+  saev gc --delete
+  saev gc --delete results/pets-1a2b3c4d/clip-5e6f7a8b/cls-11111111
+"""
+PLAN = """\
+Shows, without running anything, which jobs the current settings still need, how many bytes of
+activations they write, and how long they may take, judged by earlier results on this machine.
+
+  saev plan --configfile mine.yaml --cores 8
+"""
+
+
+def main() -> None:
+    """Entry point of the `saev` command."""
+    own, passed = sys.argv[1:], []
+    if own[:1] == ["run"] and own[1:2] not in (["-h"], ["--help"]):
+        own, passed = own[:1], own[1:]
+    arguments = _parser().parse_args(own)
+    arguments.passed = passed
+    logs.start()
+    frame.listen()
+    try:
+        sys.exit(arguments.run(arguments))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if arguments.command == "diff" else 1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="saev", description=DESCRIPTION, formatter_class=raw)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        what: str,
+        text: str,
+        results: bool = True,
+    ) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=what, description=text, formatter_class=raw)
+        if results:
+            made.add_argument(
+                "--results", default="results", help="folder of results (default: results)"
+            )
+        made.set_defaults(run=run)
+        return made
+
+    init = add("init", _init, "make a folder with settings to start from", INIT, False)
+    init.add_argument("folder", metavar="DIR", type=Path, help="the folder to make")
+    init.add_argument(
+        "--images", metavar="PATH", help="your images: a folder, a .parquet file or a .tar"
+    )
+    launch = add("run", _run, "run the workflow, as snakemake does", f"{RUN}{FILES}", False)
+    launch.usage = "saev run [SNAKEMAKE'S ARGUMENTS]"
+    check = add("check", _check, "find results that are stale or altered", CHECK)
+    check.add_argument(
+        "--deep",
+        action="store_true",
+        help="read all activations, pages and source images, and compare their SHA-256, not sizes "
+        "alone",
+    )
+    ls = add("ls", _ls, "list all results, with metrics and sizes", LS)
+    ls.add_argument(
+        "--json", action="store_true", help="print JSON, with full names and exact metrics"
+    )
+    diff = add("diff", _diff, "find the stage that makes two results differ", DIFF)
+    diff.add_argument(
+        "a", metavar="A", help="a directory, relative to the current folder or to the results"
+    )
+    diff.add_argument("b", metavar="B", help="another directory of the same stage")
+    gc = add("gc", _gc, "list or remove what the settings no longer use", GC)
+    gc.add_argument(
+        "--delete",
+        nargs="*",
+        metavar="DIR",
+        help="remove temporary files, states, plans and listings, and the listed directories that "
+        "you name",
+    )
+    gc.add_argument("--yes", action="store_true", help="remove directories without asking")
+    plan = add(
+        "plan", _plan, "show the jobs left to do, what they write and how long they take", PLAN
+    )
+    plan.add_argument("--cores", type=int, metavar="N", help="cores to run on (default: all)")
+    for one in (gc, plan):
+        one.add_argument(
+            "--configfile",
+            nargs="+",
+            action="extend",
+            default=[],
+            metavar="FILE",
+            help="settings files to merge into config.yaml, as for snakemake --configfile",
+        )
+    return parser
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from saev.tools.begin import begin
+
+    print("\n".join(begin(arguments.folder, arguments.images)))
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from saev.tools.launch import launch
+
+    launch(arguments.passed)
+    return 1
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from saev.tools.check import check
+    from saev.tools.check_inputs import UNSEEN
+    from saev.tools.rerun import advice
+
+    if not Path(arguments.results).is_dir():
+        raise UserError(f"there is no folder {arguments.results}: nothing has been made here yet")
+    findings, n_results = check(arguments.results, arguments.deep)
+    for finding in findings:
+        print(f"{finding.kind:<10} {finding.folder}: {finding.text}")
+    if any(finding.kind != UNSEEN for finding in findings):
+        if any(finding.kind == "altered" for finding in findings):
+            print("\nRemove altered results first, then run the workflow again.")
+        print("\n".join(["", *advice(Path(arguments.results), findings)]).rstrip())
+        return 1
+    print(f"{n_results} results, all complete, unaltered, and made by this code from one another.")
+    if not arguments.deep:
+        print(
+            "Of activations, parts and large pages the sizes were compared, and images weren't "
+            "looked at, nor labels that come with them: saev check --deep reads them all."
+        )
+    elif findings:
+        print("Nothing is known of what wasn't seen (above).")
+    else:
+        print("Your images and labels are those that the results were made from.")
+    return 0
+
+
+def _ls(arguments: argparse.Namespace) -> int:
+    from saev.tools import ls, tree
+
+    results = tree.existing(arguments.results)
+    entries = ls.listing(results)
+    text = (
+        json.dumps(entries, indent=1) if arguments.json else "\n".join(ls.lines(results, entries))
+    )
+    print(text)
+    return 0
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from saev.tools import diff
+
+    folders = (diff.resolved(path, arguments.results) for path in (arguments.a, arguments.b))
+    lines, differ = diff.compare(*folders)
+    print("\n".join(lines))
+    return int(differ)
+
+
+def _gc(arguments: argparse.Namespace) -> int:
+    from saev.tools import garbage, tree
+
+    results = tree.existing(arguments.results)
+    agreed = _agreed if not arguments.yes else lambda question: True
+    print("\n".join(garbage.run(results, arguments.configfile, arguments.delete, agreed)))
+    return 0
+
+
+def _agreed(question: str) -> bool:
+    """Ask the person at the terminal.
+
+    Raises:
+        UserError: there is nobody to ask.
+    """
+    if not sys.stdin.isatty():
+        raise UserError(
+            "there is no terminal to ask you: add --yes to remove directories of results"
+        )
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from saev.tools import estimate, present
+
+    if arguments.cores is not None and arguments.cores < 1:
+        raise UserError(f"--cores {arguments.cores}: must be 1 or more")
+    plan = present.plan(arguments.configfile, arguments.results)
+    described = present.described(arguments.configfile)
+    print("\n".join(estimate.lines(plan, described, arguments.cores)))
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""What a rerun costs: seconds that jobs took here to start, and that stale results took to make."""
+
+import csv
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from saev.core.errors import UserError
+from saev.core.files import read_json
+from saev.core.meta import RUN
+from saev.core.progress import duration
+from saev.tools.check_inputs import Finding
+from saev.workflow.stages import RULES, STAGES
+
+LOGS = "logs"
+"""Folder beside the results with what Snakemake measured of each job."""
+
+
+def starts(results: Path) -> list[float]:
+    """Seconds that jobs spent on this machine outside of their work: Python, PyTorch, the end.
+
+    Snakemake has measured the whole job. A `run.json` says how long its work took. A job that found
+    its result whole has none of its own, so its times don't fit together and don't count.
+    """
+    found = []
+    for stage, rule in RULES.values():
+        if RUN not in rule.outputs.values() or rule.each:
+            continue
+        pattern = "/".join("*" if "{" in part else part for part in stage.folder.split("/")[1:])
+        for path in results.glob(f"{pattern}/{RUN}"):
+            run, measured = _run(path), _measured(results, path.parent, rule.name)
+            here = run.get("host") == socket.gethostname()
+            if here and measured is not None and measured >= run.get("seconds", measured + 1):
+                found.append(measured - float(run["seconds"]))
+    return found
+
+
+def _measured(results: Path, folder: Path, rule: str) -> float | None:
+    path = results.parent / LOGS / folder.relative_to(results) / f"{rule}.tsv"
+    try:
+        with path.open(newline="") as file:
+            return float(next(csv.DictReader(file, delimiter="\t"))["s"])
+    except (OSError, ValueError, KeyError, StopIteration):
+        return None
+
+
+def _run(path: Path) -> dict[str, Any]:
+    try:
+        run = read_json(path)
+    except UserError:
+        return {}
+    return run if isinstance(run, dict) else {}
+
+
+def advice(results: Path, findings: Iterable[Finding]) -> list[str]:
+    """What making stale results again cost before, and the commands for it; empty if none is stale.
+
+    A result lies in the directory of what it was made from, so all below a stale one come again.
+    """
+    stale = sorted({finding.folder for finding in findings if finding.kind == "stale"})
+    roots = [folder for folder in stale if not any(other in folder.parents for other in stale)]
+    if not roots:
+        return []
+    runs = [_run(path) for folder in roots for path in sorted(folder.rglob(RUN))]
+    known = [run for run in runs if "seconds" in run]
+    seconds = sum(run["seconds"] + run.get("recording_seconds", 0) for run in known)
+    made = {run.get("stage") for run in map(_run, (folder / RUN for folder in roots))}
+    first = next((stage.name for stage in STAGES if stage.name in made), STAGES[0].name)
+    took = f"{duration(seconds)} before, without the starts of jobs" if known else "unknown time"
+    return [
+        f"What is stale, and what was made from it, took {took}. Make it again:",
+        "  snakemake --cores all",
+        f"  snakemake --cores all --forcerun {first}    # after --touch, or if .snakemake/ is lost",
+        "Add the --configfile of its settings. saev gc names results whose settings are gone.",
+    ]

@@ -1,0 +1,127 @@
+"""The directories under `results/`: which are saev's, and what they contain."""
+
+import json
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from saev.core.errors import UserError
+from saev.core.files import read_json
+from saev.core.meta import META, RUN
+from saev.core.state import STATE
+from saev.workflow.stages import LEVELS, maker_of, of_level
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*-[0-9a-f]{8}")
+SHARED = (META, RUN, STATE)
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.[0-9a-f]{8}\.tmp")
+
+
+def written(level: int) -> tuple[str, ...]:
+    """Patterns of what stages write directly into a directory of a level."""
+    patterns: list[str] = []
+    for stage in of_level(level):
+        patterns += [stage.inside.split("/")[0]] if stage.inside else stage.own
+    return tuple(patterns)
+
+
+OWN = tuple(written(level) for level in range(len(LEVELS)))
+STAGES = tuple(maker_of(level).name for level in range(len(LEVELS)))
+"""The stage of the directories of each level."""
+
+
+def children(folder: Path) -> list[Path]:
+    """Folders in ``folder`` whose names have saev's form, sorted; includes symbolic links."""
+    return sorted(p for p in folder.iterdir() if NAME.fullmatch(p.name) and p.is_dir())
+
+
+def own(name: str, level: int) -> bool:
+    """Whether saev writes something with this name into directories of ``level``."""
+    return bool(TEMPORARY.fullmatch(name)) or name in SHARED or _written(name, level)
+
+
+def _written(name: str, level: int) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in OWN[level])
+
+
+def recognised(folder: Path, level: int) -> bool:
+    """Whether saev made ``folder`` at this level, judged by its name, `meta.json` and contents.
+
+    A folder that a person renamed or added doesn't count, even if its name has saev's form.
+    """
+    if folder.is_symlink() or not folder.is_dir() or not NAME.fullmatch(folder.name):
+        return False
+    try:
+        meta = json.loads((folder / META).read_bytes())
+    except (OSError, ValueError):
+        meta = None
+    if isinstance(meta, dict) and "stage" in meta:
+        return (meta["stage"], meta.get("name")) == (maker_of(level).name, folder.name)
+    if any(_written(p.name, level) for p in folder.iterdir()) or (folder / STATE).is_dir():
+        return True
+    return level + 1 < len(LEVELS) and any(recognised(p, level + 1) for p in children(folder))
+
+
+def contents(folder: Path, level: int) -> Iterator[Path]:
+    """Yield what saev made in a directory: files before their folders, the directory itself last.
+
+    ``meta.json`` comes first, so that a directory counts as incomplete once its removal has begun.
+    Skips symbolic links and what saev didn't make.
+    """
+    for path in sorted(folder.iterdir(), key=lambda p: (p.name != META, p.name)):
+        if path.is_symlink():
+            continue
+        if own(path.name, level):
+            yield from everything(path)
+        elif level + 1 < len(LEVELS) and recognised(path, level + 1):
+            yield from contents(path, level + 1)
+    yield folder
+
+
+def everything(path: Path) -> Iterator[Path]:
+    """Yield all files and folders under ``path`` except links, contents before their folder."""
+    if path.is_symlink():
+        return
+    if path.is_dir():
+        for inner in sorted(path.iterdir()):
+            yield from everything(inner)
+    yield path
+
+
+def bytes_of(paths: Iterator[Path] | list[Path]) -> int:
+    """Total size of the files among ``paths``."""
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def own_bytes(folder: Path, level: int) -> int:
+    """Size of a directory without the directories of later stages in it."""
+    inner = set(children(folder)) if level + 1 < len(LEVELS) else set()
+    return sum(bytes_of(everything(p)) for p in folder.iterdir() if p not in inner)
+
+
+def read(folder: Path, stage: str | None = None) -> dict[str, Any]:
+    """Read the `meta.json` of a directory.
+
+    Raises:
+        UserError: it is missing or doesn't describe a result.
+    """
+    meta = read_json(folder / META)
+    kinds = {"stage": str, "settings": dict, "inputs": dict, "summary": dict, "files": list}
+    whole = isinstance(meta, dict) and all(isinstance(meta.get(k), t) for k, t in kinds.items())
+    if not whole or not all("name" in entry for entry in meta["files"]):
+        raise UserError(f"{folder / META} doesn't describe a result: remove {folder} and run again")
+    if stage not in (None, meta["stage"]):
+        raise UserError(f"{folder} is a result of the stage {meta['stage']}, not of {stage}")
+    return meta
+
+
+def existing(results: str) -> Path:
+    """The folder of results.
+
+    Raises:
+        UserError: it doesn't exist.
+    """
+    if not Path(results).is_dir():
+        raise UserError(f"there is no folder {results}: nothing has been made here yet")
+    return Path(results)

@@ -1,0 +1,1 @@
+"""Stage `train`: recorded activations to a sparse autoencoder."""

@@ -1,0 +1,230 @@
+"""Takes the steps of a training. It works on arrays and knows nothing about images or files."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saev.core import metrics
+from saev.sae import Forward, Sae
+from saev.train.adam import Adam
+from saev.train.clip import clipping
+from saev.train.parallel import ALONE, Processes
+from saev.train.schedule import learning_rate
+
+EVAL_CHUNK = 1024
+"""How many held-out vectors are encoded at once. Constant, as figures depend on how sums are
+grouped."""
+DEAD_EVERY = 10
+"""After how many steps dead latents are determined again. It makes the program wait for the
+device."""
+TRAINING_ONLY = ("dead", "lr", "grad_norm", "resampled")
+"""Figures that a step has and an evaluation doesn't."""
+
+
+class Trainer:
+    """Adam on one dictionary, with unit decoder rows, a scheduled rate and counts of silence.
+
+    Args:
+        sae: the dictionary, on its device, initialised.
+        n_steps: planned steps of the whole training, over which the rate decays.
+        mean: (d,) recorded mean of the raw activations, the centre of nmse.
+        processes: the processes that take the steps together, each on its share of a batch.
+    """
+
+    def __init__(
+        self,
+        sae: Sae,
+        *,
+        n_steps: int,
+        mean: np.ndarray,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.sae, self.settings, self.n_steps = sae, sae.settings, n_steps
+        self.processes = processes
+        sae.across = processes if processes.size > 1 else None
+        self.device = sae.b_dec.device
+        self.adam = Adam(sae)
+        self.step = 0
+        self.silent = torch.zeros(sae.n_latents, dtype=torch.int64, device=self.device)
+        """Vectors seen since each latent fired."""
+        self.dead_now = torch.zeros(sae.n_latents, dtype=torch.bool, device=self.device)
+        """(n,) the latents that steps treat as dead: `dead`, updated every `DEAD_EVERY` steps."""
+        self.dead_latents: Tensor | None = None
+        """(m,) int64, indices of ``dead_now``; None if there are none. Reading it needs no
+        waiting."""
+        self.resampled = 0
+        """How many times a latent was re-initialised so far."""
+        self.grad_norm = torch.zeros((), device=self.device)
+        """Norm of the last step's gradient before clipping, if gradients are clipped."""
+        self._copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self._copying: tuple[np.ndarray, torch.cuda.Event] | None = None
+        """The last batch, and the event at the end of its copy to the GPU. Until then, its memory
+        must not be reused."""
+        self.first_bad = torch.tensor(-1, device=self.device)
+        """First step (from 1) of this try whose loss wasn't finite. Kept on the device, so that not
+        every step has to wait."""
+        self.mean = mean
+
+    @property
+    def centre(self) -> np.ndarray:
+        """(d,) float64, the recorded mean, normalised. This waits for the device."""
+        scale = self.sae.norm_scale.double().cpu().numpy()
+        return (self.mean - self.sae.norm_mean.double().cpu().numpy()) / scale
+
+    def learning_rate(self, step: int) -> float:
+        """The rate of the step that follows ``step`` steps."""
+        return learning_rate(self.settings, step, self.n_steps)
+
+    def dead(self) -> Tensor:
+        """(n,) bool, which latents are dead at this moment."""
+        return self.silent >= self.settings.dead_after
+
+    def _never_fired(self) -> int:
+        """For how many vectors a latent must be silent to be counted as dead.
+
+        If the training is shorter than ``dead_after``, the latents that never fired in it count.
+        """
+        return min(self.settings.dead_after, self.n_steps * self.settings.batch_size)
+
+    def take_for_dead(self, dead: Tensor) -> None:
+        """Let the next steps treat these latents, (n,) bool, as dead. This waits for the device."""
+        self.dead_now, self.dead_latents = dead, _indices(dead)
+
+    def train(self, x: np.ndarray) -> tuple[Tensor, Forward]:
+        """Take one step on this process' share of a batch.
+
+        Args:
+            x: (b, d) float32 raw activations.
+
+        Returns:
+            the normalised activations, and the forward pass.
+        """
+        u = self.sae.normalise(self._on_device(x))
+        if self.step % DEAD_EVERY == 0:
+            self.take_for_dead(self.dead())
+        forward = self.sae.loss(u, self.step, self.dead_latents)
+        forward.terms.loss.backward()
+        for parameter in self.sae.parameters():
+            if parameter.grad is not None:
+                self.processes.mean(parameter.grad)
+        scale: float | Tensor = 1.0
+        if self.settings.clip_norm is not None:
+            self.sae.remove_parallel_gradient()
+            self.grad_norm, scale = clipping(self.sae.parameters(), self.settings.clip_norm)
+        self.adam.step(self.step + 1, self.learning_rate(self.step), scale)
+        self.sae.finish_step()
+        lost = ~forward.terms.loss.detach().isfinite()
+        anywhere = self.processes.any(torch.cat([forward.fired, lost[None]]))
+        self.silent = torch.where(anywhere[:-1], 0, self.silent + len(x) * self.processes.size)
+        self.step += 1
+        bad = anywhere[-1] & (self.first_bad < 0)
+        self.first_bad = torch.where(bad, self.step, self.first_bad)
+        return u, forward
+
+    def _on_device(self, x: np.ndarray) -> Tensor:
+        """Copy ``x`` to the dictionary's device.
+
+        From pinned memory, without waiting for the GPU.
+        """
+        here = torch.from_numpy(x)
+        if self._copies is None:
+            return here
+        # Use another CUDA stream, so that the copy's end doesn't depend on earlier steps.
+        with torch.cuda.stream(self._copies):
+            there = here.to(self.device, non_blocking=True)
+            copied = self._copies.record_event()
+        steps = torch.cuda.current_stream(self.device)
+        steps.wait_event(copied)
+        there.record_stream(steps)
+        if self._copying:
+            self._copying[1].synchronize()
+        self._copying = (x, copied)
+        return there
+
+    def figures(self, u: Tensor, forward: Forward) -> dict[str, float | int | None]:
+        """Figures of the last step, for `train.jsonl`. This waits for the device."""
+        line: dict[str, float | int | None] = {
+            **{
+                name: float(self.processes.mean(value.detach().clone()))
+                for name, value in forward.terms._asdict().items()
+            },
+            **_quality(self.processes.total(self._sums(u, forward))),
+            "dead": int((self.silent >= self._never_fired()).sum()),
+            "lr": self.learning_rate(self.step - 1),
+        }
+        if self.settings.clip_norm is not None:
+            line["grad_norm"] = float(self.grad_norm)
+        if self.settings.resample_every is not None:
+            line["resampled"] = self.resampled
+        return line
+
+    @torch.no_grad()
+    def evaluate(self, x: np.ndarray) -> dict[str, float | int | None]:
+        """The same figures for the current weights on held-out activations (h, d) float32."""
+        totals: dict[str, float] = {}
+        accumulated = metrics.ReconstructionMetrics(self.centre)
+        given = _indices(self.dead())
+        self.sae.eval()  # the mode in which it will be loaded
+        for part in np.array_split(x, -(-len(x) // EVAL_CHUNK)):
+            u = self.sae.normalise(torch.from_numpy(part).to(self.device))
+            forward = self.sae.loss(u, self.step, given)
+            for name, value in forward.terms._asdict().items():
+                totals[name] = totals.get(name, 0.0) + float(value) * len(part)
+            accumulated.merge([self._sums(u, forward)])
+        self.sae.train()
+        means = {name: total / len(x) for name, total in totals.items()}
+        return {**means, **_quality(accumulated.sums)}
+
+    def _sums(self, u: Tensor, forward: Forward) -> metrics.Sums:
+        l0 = forward.n_active.cpu().numpy()
+        x, xh = (t.detach().cpu().numpy() for t in (u, u - forward.residual))
+        return metrics.block_sums(x, xh, l0, np.zeros(len(l0)), self.centre)
+
+    def finite(self) -> bool:
+        """Whether all weights are finite, and small enough for the next loss, with their
+        squares."""
+        return all(bool(p.square().sum().isfinite()) for p in self.sae.parameters())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on, except ``step``."""
+        state = {f"sae.{name}": tensor for name, tensor in self.sae.state_dict().items()}
+        state |= self.adam.tensors()
+        resampled = torch.tensor(self.resampled)
+        return {
+            **state,
+            "silent": self.silent,
+            "dead_now": self.dead_now,
+            "resampled": resampled.to(self.device),
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Resume from what `tensors` returned after ``step`` steps."""
+        self.sae.load_state_dict(
+            {k.removeprefix("sae."): v for k, v in tensors.items() if k.startswith("sae.")}
+        )
+        for name, moment in self.adam.tensors().items():
+            moment.copy_(tensors[name])
+        self.silent = tensors["silent"].to(self.device)
+        self.take_for_dead(tensors["dead_now"].to(self.device))
+        self.resampled = int(tensors["resampled"])
+        self.step = step
+
+
+def in_short(line: Mapping[str, Any]) -> str:
+    """A few figures of a line of `train.jsonl`, for the progress:
+    ``loss 0.12 nmse 0.2 L0 32 dead 7``."""
+    shown = {"loss": line["loss"], "nmse": line["nmse"], "L0": line["l0"]}
+    figures = [f"{name} {value:.3g}" for name, value in shown.items() if value is not None]
+    return " ".join([*figures, f"dead {line['dead']}"])
+
+
+def _indices(flags: Tensor) -> Tensor | None:
+    found = flags.nonzero().flatten()
+    return found if len(found) else None
+
+
+def _quality(sums: metrics.Sums) -> dict[str, float | None]:
+    return {"nmse": metrics.nmse_about_shift(sums), "l0": metrics.l0(sums)}

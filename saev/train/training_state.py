@@ -1,0 +1,98 @@
+"""The state that a training resumes from: a file with weights and moments, and a growing curve."""
+
+import json
+import os
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from saev.core import logs
+from saev.core.errors import UserError
+from saev.core.files import atomic_path, canonical_json
+from saev.core.state import Held
+from saev.train.artifact import CURVE
+
+STATE = "state.safetensors"
+KEY = "state"
+TRANSPOSED = ".T"
+"""Suffix of tensors that are stored transposed. That is their layout in memory, so nothing is
+copied."""
+
+
+class State:
+    """A folder from which a training resumes after any interruption.
+
+    On resuming, the curve is cut back to its length when the state was saved, so that no step
+    appears twice.
+
+    Args:
+        held: the locked state of this training. Once another process has taken it over, nothing
+            more is written: `append` and `save` raise UserError.
+    """
+
+    def __init__(self, held: Held) -> None:
+        self.held, self.folder, self.curve = held, held.folder, held.folder / CURVE
+
+    def load(self) -> tuple[dict[str, Tensor], int] | None:
+        """Read the tensors and the number of steps done; None if there is nothing to resume from.
+
+        Raises:
+            UserError: the state belongs to another training, and may be its only copy.
+        """
+        path = self.folder / STATE
+        if path.is_file():
+            try:
+                with safe_open(path, "pt") as file:
+                    facts = json.loads(file.metadata()[KEY])
+                    tensors = {
+                        name.removesuffix(TRANSPOSED): file.get_tensor(name).T
+                        if name.endswith(TRANSPOSED)
+                        else file.get_tensor(name)
+                        for name in file.keys()  # noqa: SIM118
+                    }
+                of, step, curve_bytes = (facts[key] for key in ("of", "step", "curve_bytes"))
+                short = curve_bytes - self.curve.stat().st_size
+                reason = f"{self.curve.name} is {short:,} bytes too short for it"
+            except (SafetensorError, TypeError, ValueError, KeyError, OSError) as error:
+                reason = f"it is damaged, {error!r}"
+            else:
+                if of != self.folder.name:
+                    raise UserError(
+                        f"{path} is the state of another training, {of}, not of "
+                        f"{self.folder.name}: move it back into the folder of that name, or remove "
+                        "it, and run again"
+                    )
+                if short <= 0:
+                    os.truncate(self.curve, curve_bytes)
+                    return tensors, step
+            path.replace(path.with_suffix(".unusable"))
+            logs.say(f"{path} can't be used ({reason}): starting from the first step")
+        self.curve.write_bytes(b"")
+        return None
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add a line to the curve."""
+        self.held.require()
+        with self.curve.open("a", encoding="utf-8") as handle:
+            handle.write(canonical_json(line) + "\n")
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The curve's lines."""
+        return [json.loads(line) for line in self.curve.read_text().splitlines()]
+
+    def save(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Save ``tensors`` after ``step`` steps, atomically."""
+        self.held.require()
+        with self.curve.open("rb") as handle:
+            os.fsync(handle.fileno())
+        # The folder's name is a digest of settings, inputs and code.
+        facts = {"of": self.folder.name, "step": step, "curve_bytes": self.curve.stat().st_size}
+        kept = {}
+        for name, tensor in tensors.items():
+            here = tensor.detach().cpu()
+            turned = here.dim() == 2 and not here.is_contiguous()
+            kept[name + TRANSPOSED * turned] = (here.T if turned else here).contiguous()
+        with atomic_path(self.folder / STATE) as path:
+            save_file(kept, path, {KEY: canonical_json(facts)})

@@ -1,1 +1,0 @@
-"""Parts of the `train` stage: data, initial values, steps, state, curves."""

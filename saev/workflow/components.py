@@ -1,0 +1,282 @@
+"""Resolves components: finds what their settings refer to and names their directories."""
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from saev.activations.recorded import recorded_digests
+from saev.core import logs
+from saev.core.errors import UserError
+from saev.core.files import (
+    read_json,
+    to_json,
+    write_bytes,
+    write_json,
+)
+from saev.core.meta import META, RUN, read_meta, require_unaltered
+from saev.core.plan_file import PLANS
+from saev.images.artifact import MANIFEST, PLACE, manifest_summary, write_manifest
+from saev.images.artifact import STAGE as IMAGES
+from saev.images.seen import Before, Seen, memory_name
+from saev.images.sources import open_source
+from saev.images.sources.source import Source, passed_over
+from saev.settings.analysis import AnalysisResolved, TableResolved
+from saev.settings.component import Settings, completed, digest
+from saev.settings.config import COMPONENTS, Config, RunSettings
+from saev.settings.images import ImagesResolved, place
+from saev.settings.near import nearest
+from saev.settings.paths import from_here
+from saev.settings.references import ReferenceResolved
+from saev.settings.sae_base import SaeResolved
+from saev.settings.vit import WEIGHT_FILES, VitResolved
+from saev.workflow.hashes import Hashes
+from saev.workflow.known_labels import Labels, Listings
+from saev.workflow.known_towers import Facts, Towers, require_layer, without_file
+
+
+class Resolver:
+    """Resolves the components of runs, each once.
+
+    Args:
+        config: the settings, checked.
+        results: the folder of results. Its `.plans` keeps listings and hashes.
+
+    Attributes:
+        components: what is known about each, by kind and directory name: its ``entry`` in the
+            settings, its ``settings`` (those that can change a result and aren't neutral), what
+            they were ``resolved`` to, its ``loose`` settings (those that can't change a result),
+            and what the rules need.
+    """
+
+    def __init__(self, config: Config, results: str) -> None:
+        self.config, self.results = config, results
+        self.hashes = Hashes(Path(results, PLANS, "hashes.json"))
+        self._towers = Towers(Path(results, PLANS, "towers.json"), self.hashes.module)
+        self.components: dict[str, dict[str, Any]] = {kind: {} for kind in COMPONENTS}
+        self.plans = Path(results, PLANS)
+        self._directories: dict[tuple[str | None, ...], str] = {}
+        self.labels = Labels(self.hashes, self.plans)
+        self.listings: dict[str, Listings] = {}
+        """By directory of images; none where only a job lists them."""
+
+    def run(self, run: RunSettings) -> dict[str, str]:
+        """The directory names of one run's components.
+
+        Raises:
+            UserError: something that they refer to doesn't exist.
+        """
+        on = self.config.analysis[run.analysis].on
+        images = self._once(self._images, run.images)
+        on_images = self._once(self._images, on) if on else images
+        self._check_batch(run, self.components["images"][images]["n_images"])
+        vit = self._once(self._vit, run.vit)
+        layer, layers = self.config.sae[run.sae].layer, self.config.vit[run.vit].layers
+        where = f"runs (vit {run.vit!r}, sae {run.sae!r})"
+        require_layer(where, layer, layers, self.towers[run.vit].n_blocks)
+        names = {
+            "images": images,
+            "vit": vit,
+            "sae": self._sae(run, images),
+            "analysis": self._once(
+                self._analysis, run.analysis, on_images, on_images if on else None
+            ),
+            "on": on_images,
+        }
+        if run.reference is not None:
+            names["reference"] = self._once(self._reference, run.reference)
+        return names
+
+    def _once(self, find: Callable[..., str], *given: str | None) -> str:
+        """The directory name that ``find`` gives, looked for once however many runs share it."""
+        key = (find.__name__, *given)
+        if key not in self._directories:
+            self._directories[key] = find(*given)
+        return self._directories[key]
+
+    def _check_batch(self, run: RunSettings, n_images: int) -> None:
+        """Refuse a batch larger than the data. For patches, only the training knows their number."""
+        sae = self.config.sae[run.sae]
+        if sae.tokens != "patches" and sae.batch_size > n_images:
+            raise UserError(
+                f"sae.{run.sae}.batch_size: {sae.batch_size:,} is more than the {n_images:,} "
+                f"images of images.{run.images}, each of which gives one {sae.tokens} vector: "
+                f"lower it, or add images"
+            )
+
+    @cached_property
+    def towers(self) -> dict[str, Facts]:
+        """What is known about the towers of all runs, by their entry."""
+        towers = {}
+        for name in dict.fromkeys(run.vit for run in self.config.runs):
+            settings = self.config.vit[name]
+            if settings.weights_sha256:
+                towers[name] = without_file(settings)
+            else:
+                found = self._weights_sha256(name)
+                towers[name] = settings.model_copy(update={"weights_sha256": found})
+        return self._towers.check(towers)
+
+    def _weights_sha256(self, name: str) -> str | None:
+        return self._hash(f"vit.{name}.weights", self.config.vit[name].weights, WEIGHT_FILES)
+
+    def _put(
+        self, kind: str, entry: str, settings: Settings, resolved: Settings, **facts: Any
+    ) -> str:
+        return self._named(kind, entry, settings.essential(), resolved, settings.loose(), facts)
+
+    def _named(
+        self,
+        kind: str,
+        entry: str,
+        essential: dict[str, Any],
+        resolved: Settings,
+        loose: dict[str, Any],
+        facts: dict[str, Any],
+    ) -> str:
+        found = resolved.essential()
+        directory = f"{entry}-{digest(completed(essential, found))}"
+        known = {"entry": entry, "settings": essential, "resolved": found, "loose": loose}
+        self.components[kind][directory] = known | facts
+        return directory
+
+    def _images(self, name: str) -> str:
+        settings = self.config.images[name].moved(from_here)
+        source = open_source(settings)
+        if settings.n_images is not None:
+            return self._put(
+                "images",
+                name,
+                settings,
+                ImagesResolved(),
+                n_images=settings.n_images,
+                ready=settings.ready,
+            )
+        lies = place(settings)
+        essential = {k: v for k, v in settings.essential().items() if k not in lies}
+        seen = Seen(
+            self.plans,
+            memory_name(name, essential),
+            source,
+            lambda fingerprint: self._before(name, essential, fingerprint),
+        )
+        try:
+            fingerprint, listing = seen.look(partial(write_manifest, source=source))
+            resolved = ImagesResolved(fingerprint=fingerprint)
+            loose = settings.loose() | lies
+            facts = {"ready": settings.ready}
+            directory = self._named("images", name, essential, resolved, loose, facts)
+            self._say_where(directory, lies)
+            kept = self.plans / f"{directory}.parquet"
+            if not kept.exists():
+                write_manifest(kept, fingerprint, source)
+            n_images = manifest_summary(kept).n_images
+            notes = self._notes(kept, source)
+            self.components["images"][directory] |= {"n_images": n_images, "notes": notes}
+        except UserError as error:
+            raise UserError(f"images.{name}: {error}") from error
+        then = self._before(name, essential, fingerprint).listing if listing else kept
+        self.listings[directory] = Listings(listing or kept, then)
+        return directory
+
+    def _notes(self, kept: Path, source: Source[Any]) -> dict[str, Any]:
+        """What was left out of a listing, now or when it was made. Says it at every start."""
+        path, notes = kept.with_suffix(".json"), source.notes()
+        if not notes and path.exists():
+            notes = read_json(path)
+        elif notes and not (path.exists() and read_json(path) == notes):
+            write_bytes(path, to_json(notes))
+        left_out = passed_over(notes)
+        if left_out:
+            logs.say(f"{source.where}: passed over: {left_out}")
+        return notes
+
+    def _say_where(self, directory: str, lies: dict[str, str]) -> None:
+        """Write down where images lie that were moved since they were listed."""
+        path = Path(self.results, directory, RUN)
+        run = read_json(path) if path.is_file() else {}
+        if run.get(PLACE, lies) != lies:
+            write_json(path, {**run, PLACE: lies})
+
+    def _before(self, name: str, essential: dict[str, Any], fingerprint: str) -> Before:
+        """What was made of images under a fingerprint."""
+        resolved = ImagesResolved(fingerprint=fingerprint).essential()
+        directory = f"{name}-{digest(completed(essential, resolved))}"
+        made = Path(self.results, directory)
+        complete = (made / META).is_file()
+        kept = self.plans / f"{directory}.parquet"
+        return Before(
+            made / MANIFEST if complete and (made / MANIFEST).exists() else kept,
+            partial(recorded_digests, made),
+            (made / META).stat().st_mtime_ns if complete else None,
+            partial(_require_listing, made),
+            read_json(made / RUN).get(PLACE) if (made / RUN).is_file() else None,
+        )
+
+    def _vit(self, name: str) -> str:
+        settings = self.config.vit[name]
+        resolved = VitResolved(
+            model_sha256=self._hash(f"vit.{name}.model", settings.model, (".json",)),
+            weights_sha256=None if settings.weights_sha256 else self._weights_sha256(name),
+        )
+        return self._put(
+            "vit",
+            name,
+            settings,
+            resolved,
+            shard_images=settings.shard_images,
+            ready=f"{settings.weights}.json" if settings.made else None,
+        )
+
+    def _sae(self, run: RunSettings, images: str) -> str:
+        settings = self.config.sae[run.sae]
+        groups = self._groups(run, settings.held_out_by, images) if settings.held_out_by else None
+        resolved = SaeResolved(groups=groups)
+        return self._put("sae", run.sae, settings, resolved, processes=settings.processes)
+
+    def _groups(self, run: RunSettings, label: str, images: str) -> str:
+        """SHA-256 of the groups of images with the same label."""
+        where = f"sae.{run.sae}.held_out_by"
+        labels = self.config.analysis[run.analysis].labels
+        if label not in labels:
+            raise UserError(
+                f"{where}: analysis.{run.analysis}, which a run uses with it, has no label {label!r}"
+                f"{nearest(label, list(labels))}"
+            )
+        listing = self.listings.get(images)
+        if listing is None:
+            raise UserError(
+                f"{where}: images.{run.images} are listed by a job, so their labels aren't known "
+                f"when the workflow starts: leave held_out_by out, or leave out n_images"
+            )
+        return self.labels.groups(where, label, labels[label], listing.present)
+
+    def _analysis(self, name: str, images: str, on: str | None) -> str:
+        settings = self.config.analysis[name]
+        listings = self.listings.get(images)
+        found = {
+            label: self.labels.digest(f"analysis.{name}", label, source, listings)
+            for label, source in settings.labels.items()
+        }
+        labels = {label: TableResolved(sha256=sha256) for label, sha256 in found.items() if sha256}
+        return self._put("analysis", name, settings, AnalysisResolved(on=on, labels=labels), on=on)
+
+    def _reference(self, name: str) -> str:
+        settings = self.config.references[name]
+        sha256 = None
+        if settings.sha256 is None:
+            sha256 = self._hash(f"references.{name}.curve", settings.curve)
+        return self._put("reference", name, settings, ReferenceResolved(sha256=sha256))
+
+    def _hash(self, key: str, path: str | None, endings: tuple[str, ...] = ("",)) -> str | None:
+        """SHA-256 of the file that a setting names; None if its extension isn't in ``endings``."""
+        if path is None or not path.endswith(endings):
+            return None
+        return self.hashes.of_setting(key, path)
+
+
+def _require_listing(made: Path) -> None:
+    """Refuse an altered manifest of images that were listed. One that was removed is made again."""
+    if (made / META).is_file() and (made / MANIFEST).exists():
+        files = read_meta(made, IMAGES)[0]["files"]
+        require_unaltered(made, [entry for entry in files if entry["name"] == MANIFEST])

@@ -1,0 +1,79 @@
+"""Digests of files and of code, remembered from one start of the workflow to the next."""
+
+import json
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from saev.core.errors import UserError
+from saev.core.files import sha256_file, to_json, write_bytes
+from saev.workflow.digests import code_digest, module_digest, sources_digest
+from saev.workflow.stages import Stage
+
+CODE = "code: "
+
+
+class Hashes:
+    """Remembers SHA-256 of files by path, size and time, because weights files are large.
+
+    Digests of code are remembered until a file of code changes, because syntax trees take a second.
+
+    Args:
+        path: the file that remembers them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: dict[str, str] = {}
+        if path.exists():
+            try:
+                self.known = json.loads(path.read_bytes())
+            except ValueError:
+                self.known = {}
+        self.before = dict(self.known)
+
+    def of(self, path: str) -> str:
+        """SHA-256 of the file at ``path``."""
+        stat = Path(path).stat()
+        key = f"{Path(path).resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
+        return self._remembered(key, lambda: sha256_file(path))
+
+    def of_setting(self, key: str, path: str) -> str:
+        """SHA-256 of the file that the setting ``key`` names.
+
+        Raises:
+            UserError: there is no such file.
+        """
+        if not Path(path).is_file():
+            raise UserError(f"{key}: there is no file {path}")
+        return self.of(path)
+
+    def stage(self, stage: Stage) -> str:
+        """Digest of the code that can change what a stage makes."""
+        return self._of_code(f"stage {stage.name}", lambda: code_digest(stage))
+
+    def module(self, name: str) -> str:
+        """Digest of the code that a module may run."""
+        return self._of_code(f"module {name}", lambda: module_digest(name))
+
+    def save(self) -> None:
+        """Write what is remembered to the file, without digests of code that has changed since."""
+        self.known = {
+            key: value
+            for key, value in self.known.items()
+            if not key.startswith(CODE) or key.endswith(self._sources)
+        }
+        if self.known != self.before:
+            write_bytes(self.path, to_json(self.known))
+
+    def _of_code(self, what: str, find: Callable[[], str]) -> str:
+        return self._remembered(f"{CODE}{what}\0{self._sources}", find)
+
+    def _remembered(self, key: str, find: Callable[[], str]) -> str:
+        if key not in self.known:
+            self.known[key] = find()
+        return self.known[key]
+
+    @cached_property
+    def _sources(self) -> str:
+        return sources_digest()

@@ -1,0 +1,161 @@
+"""The plan: settings resolved into directories, parameters and sizes, once per run.
+
+Only Snakemake's main process looks at `config.yaml`, at folders of images and at the code. It
+writes what it found to `results/.plans/<digest>.json`. Jobs read that file, also on other machines.
+So you can add an image or edit a setting during a run without disturbing it.
+"""
+
+import hashlib
+import math
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from saev.analyze.artifact import PART
+from saev.core.files import canonical_json, read_json, to_json, write_bytes
+from saev.settings.component import completed
+from saev.settings.config import Config, parse, parse_component
+from saev.workflow.components import Resolver
+from saev.workflow.groups import groups
+from saev.workflow.hashes import Hashes
+from saev.workflow.stages import STAGES
+
+RECORDING_LIBRARIES = ("torch", "open_clip_torch", "timm", "pillow")
+MAKERS = ("demo.clip_weights", "demo.focus_weights", "demo.openmoji")
+"""Modules that make the demo's images and weights. Each has a rule in `demo/demo.smk`."""
+
+
+class Plan:
+    """What a run of the workflow will make. `resolve` creates it.
+
+    Attributes:
+        data: the content of the plan's file: ``components`` (by kind and directory name), ``runs``,
+            ``specs`` (the rules' parameters) and ``compute``.
+    """
+
+    def __init__(self, data: dict[str, Any], results: str = "results") -> None:
+        self.data = data
+        self.results = results
+
+    def save(self) -> Path:
+        """Write the plan into the results, if it isn't there yet. Return its path."""
+        path = Path(self.results, ".plans", self.file_name)
+        if not path.exists():
+            write_bytes(path, to_json(self.data))
+        return path
+
+    @property
+    def file_name(self) -> str:
+        """Name of its file, from its content."""
+        return f"{hashlib.sha256(to_json(self.data)).hexdigest()[:16]}.json"
+
+    @staticmethod
+    def load(path: str, results: str = "results") -> "Plan":
+        """Read a plan.
+
+        Raises:
+            UserError: it is missing.
+        """
+        return Plan(read_json(path), results)
+
+    @property
+    def runs(self) -> list[dict[str, str]]:
+        """Directory names of each run: images, vit, sae, analysis, ``on`` (analysed images)."""
+        return self.data["runs"]
+
+    def directories(self, *kinds: str) -> list[str]:
+        """Distinct directories of all runs, nested in the order of ``kinds``."""
+        paths = ["/".join([self.results, *(run[kind] for kind in kinds)]) for run in self.runs]
+        return list(dict.fromkeys(paths))
+
+    def component(self, kind: str, name: str) -> dict[str, Any]:
+        """What is known about one directory: ``settings`` and what the rules need."""
+        return self.data["components"][kind][name]
+
+    def settings(self, kind: str, name: str) -> Any:
+        """The settings of one directory as an object of their class, as the user gave them."""
+        known = self.component(kind, name)
+        return parse_component(kind, {**known["loose"], **known["settings"]})
+
+    def identity(self, kind: str, name: str) -> dict[str, Any]:
+        """Settings and resolved values of one directory, from which its digest is made."""
+        known = self.component(kind, name)
+        return completed(known["settings"], known["resolved"])
+
+    def names(self, kind: str) -> list[str]:
+        """Directory names of all components of a kind."""
+        return list(self.data["components"][kind])
+
+    def n_shards(self, images: str, vit: str) -> int:
+        """How many shards (jobs) a recording has."""
+        shard = self.component("vit", vit)["shard_images"]
+        return math.ceil(self.component("images", images)["n_images"] / shard)
+
+    def n_parts(self, images: str) -> int:
+        """How many parts (jobs) an analysis of these images has."""
+        return math.ceil(self.component("images", images)["n_images"] / PART)
+
+
+def resolve(raw: dict[str, Any], results: str = "results") -> Plan:
+    """Resolve settings as read from YAML.
+
+    Every component gets a directory name: its own name and a digest. The digest covers its
+    essential settings and the content that they refer to (fingerprint of a folder's listing,
+    SHA-256 of a weights file or a label table). So new content means a new directory.
+
+    Raises:
+        UserError: the settings have problems, or refer to something that doesn't exist.
+    """
+    config = parse(raw)
+    resolver = Resolver(config, results)
+    runs = [resolver.run(run) for run in config.runs]
+    unique = list({canonical_json(run): run for run in runs}.values())
+    components = resolver.components
+    compute = config.compute.model_dump() | {"together": groups(config, unique, components)}
+    data = {
+        "components": components,
+        "runs": unique,
+        "specs": _specs(config, components, resolver.hashes),
+        "compute": compute,
+    }
+    resolver.hashes.save()
+    return Plan(data, results)
+
+
+def _specs(config: Config, components: dict[str, Any], hashes: Hashes) -> dict[str, Any]:
+    """The parameter of each stage's rules: settings and code as JSON with sorted keys."""
+    codes = {stage.name: hashes.stage(stage) for stage in STAGES}
+    specs: dict[str, Any] = {}
+    for stage in STAGES:
+        if stage.component is None:
+            continue
+        extra: dict[str, Any] = {}
+        if stage.name == "activations":
+            extra["versions"] = {name: version(name) for name in RECORDING_LIBRARIES}
+        specs[stage.name] = {
+            directory: canonical_json(
+                {
+                    "code": codes[stage.name],
+                    "settings": known["settings"],
+                    "resolved": known["resolved"],
+                    **extra,
+                }
+            )
+            for directory, known in components[stage.component].items()
+        }
+    specs["dashboard"] = {
+        directory: canonical_json(
+            {"code": codes["dashboard"], "settings": {"credit": known["loose"]["credit"]}}
+        )
+        for directory, known in components["images"].items()
+    }
+    sweeps = {
+        entry: [d for d, known in components["sae"].items() if known["entry"] in points]
+        for entry, points in config.sweeps.items()
+    }
+    compared = {"sweeps": sweeps} if sweeps else {}
+    specs["gallery"] = canonical_json({"code": codes["gallery"], "settings": compared})
+    specs["makers"] = {
+        module: canonical_json({"code": hashes.module(module), "settings": {}}) for module in MAKERS
+    }
+    return specs

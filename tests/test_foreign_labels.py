@@ -1,0 +1,166 @@
+"""Tables of labels as people have them: of other encodings and separators, with columns
+misspelt."""
+
+import unicodedata
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from project import draw_pictures
+from recording import list_images
+
+from saev.analyze.labels import write_labels
+from saev.analyze.table_files import require_columns
+from saev.core.errors import UserError
+from saev.images.artifact import Images
+from saev.settings.analysis import AnalysisResolved, AnalysisSettings
+from saev.workflow.plan import resolve
+
+
+@pytest.fixture
+def keys(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return draw_pictures(tmp_path / "pictures", 12)
+
+
+def settings(**label):
+    return {
+        "images": {"pets": {"folder": "pictures"}},
+        "vit": {"t": {"model": "ViT-B-32", "weights": "openai", "layers": [0], "tokens": ["cls"]}},
+        "sae": {
+            "s": {
+                **{"architecture": "topk", "layer": 0, "tokens": "cls", "n_latents": 64, "k": 4},
+                **{"epochs": 1, "batch_size": 4, "lr": 0.001, "normalisation": "none"},
+            }
+        },
+        "analysis": {"a": {"labels": {"kind": label}}},
+        "runs": [{"images": "pets", "vit": "t", "sae": "s", "analysis": "a"}],
+    }
+
+
+def labels(tmp_path, **label):
+    given = AnalysisSettings(labels={"kind": label})
+    listed = list_images(tmp_path / "pictures", tmp_path / "results" / "pets-00000000")
+    write_labels(given, AnalysisResolved(), listed, tmp_path / "out")
+    names = pq.read_table(tmp_path / "out" / "labels.parquet").column("label.kind").to_pylist()
+    return dict(zip([e.key for e in Images(listed).read(0, 100)], names, strict=True))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_tables_from_spreadsheets_are_read(tmp_path, keys, delimiter, mark, end):
+    rows = [delimiter.join(("path", "kind", "note"))]
+    rows += [delimiter.join((key, f'"a {i % 2}"', '"1,5"')) for i, key in enumerate(keys)]
+    (tmp_path / "l.csv").write_bytes((mark + end.join(rows) + end).encode())
+    resolve(settings(table="l.csv"))
+    found = labels(tmp_path, table="l.csv")
+    assert found == {key: f"a {i % 2}" for i, key in enumerate(keys)}
+
+
+@pytest.mark.parametrize(
+    ("label", "problem"),
+    [
+        (
+            {"table": "l.csv", "column": "specie"},
+            r"no column 'specie'; its columns are: path, species",
+        ),
+        ({"table": "l.csv", "key": "file", "column": "species"}, "no column 'file'"),
+        ({"table": "l.csv"}, "no column 'kind'"),
+        ({"table": "l.parquet", "column": "specie"}, r"its columns are: path, species"),
+        ({"source": "species"}, r"come without a column 'species'. Their columns: none"),
+        (
+            {"table": "latin.csv", "column": "Espèce"},
+            "must be text in UTF-8, but holds the byte 0xe8",
+        ),
+        ({"table": "empty.csv", "column": "x"}, "is empty"),
+        ({"table": "broken.parquet", "column": "x"}, "can't be read"),
+    ],
+)
+def test_what_is_wrong_with_a_label_is_found_before_anything_runs(tmp_path, keys, label, problem):
+    (tmp_path / "l.csv").write_text(f"path,species\n{keys[0]},cat\n")
+    pq.write_table(pa.table({"path": keys, "species": keys}), tmp_path / "l.parquet")
+    (tmp_path / "latin.csv").write_bytes("path,Espèce\n".encode("cp1252"))
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=problem) as caught:
+        resolve(settings(**label))
+    assert "analysis.a.labels.kind" in str(caught.value)
+
+
+def test_a_byte_that_is_no_utf8_is_found_beyond_the_first_line(tmp_path):
+    text = "path,kind\n" + "a.png,cat\n" * 200_000
+    (tmp_path / "l.csv").write_bytes(text.encode() + "b.png,Müsli\n".encode("latin-1"))
+    with pytest.raises(UserError, match=f"at {len(text) + 7:,}"):
+        require_columns("t", tmp_path / "l.csv", "path", "kind")
+
+
+def test_keys_are_joined_whatever_way_an_accent_is_written(tmp_path, keys):
+    from PIL import Image
+
+    for form, name in (("NFD", "é"), ("NFC", "ü")):
+        path = tmp_path / "pictures" / unicodedata.normalize(form, f"{name}.png")
+        Image.new("RGB", (9, 9)).save(path)
+    rows = [unicodedata.normalize("NFC", "é.png,e"), unicodedata.normalize("NFD", "ü.png,u")]
+    (tmp_path / "l.csv").write_text("\n".join(["path,kind", *rows]) + "\n")
+    found = labels(tmp_path, table="l.csv")
+    assert {v for v in found.values() if v} == {"e", "u"}
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("path;kind;;", "{};a;;"),
+        ("path;kind", "{};a;;"),
+        ("path;note;kind;;", '{};"x;\ny";a'),
+        ("path;kind;note", "{};a"),
+        ("kind;path", '"a";"{}"'),
+        ("path;kind;n;n", "{};a;1;2"),
+    ],
+)
+def test_rows_of_spreadsheets_with_more_or_fewer_empty_fields_are_read(
+    tmp_path, keys, header, rows
+):
+    lines = ["\ufeff" + header, *(rows.format(key) for key in keys), ";;"]
+    lines[2] += ";" if "note" not in header else ""
+    (tmp_path / "l.csv").write_bytes("\r\n".join(lines).encode())
+    resolve(settings(table="l.csv"))
+    assert set(labels(tmp_path, table="l.csv").values()) == {"a"}
+
+
+def test_a_label_that_is_missing_at_the_end_of_a_row_is_none(tmp_path, keys):
+    rows = [f"{key},x,a" if i % 2 else key for i, key in enumerate(keys)]
+    (tmp_path / "l.csv").write_text("\n".join(["path,note,kind", *rows]))
+    found = labels(tmp_path, table="l.csv")
+    assert [found[key] for key in keys] == [None, "a"] * 6
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("path,kind\n{0},a\n{0},b\n", r"several rows:\n  - cat/0000.png \(2 times\)"),
+        ("path,kind\n{0},a\n,b\n", "1 rows have no 'path'"),
+        ("path,kind\nx/{0},a\n", "no key in this table matches an image"),
+        ("path,kind\n{0},a,b\n", "line 2, has 3 fields"),
+        ('path,kind\n{0},"a\n', "can't be read"),
+        ("path,kind\n", "no key in this table matches an image"),
+    ],
+)
+def test_what_is_wrong_with_rows_is_found_before_anything_runs(tmp_path, keys, text, problem):
+    (tmp_path / "l.csv").write_text(text.format(keys[0]))
+    with pytest.raises(UserError, match=problem) as caught:
+        resolve(settings(table="l.csv"))
+    assert str(caught.value).startswith("analysis.a.labels.kind.table: l.csv")
+
+
+def test_a_table_of_rows_fits_images_that_are_named_by_their_row(tmp_path, keys):
+    (tmp_path / "l.csv").write_text("path,kind\n0,a\n")
+    with pytest.raises(UserError, match=r"starts with \['0'\], the images with \['cat/0000.png'"):
+        resolve(settings(table="l.csv"))
+
+
+def test_a_table_that_fitted_is_not_read_again(tmp_path, keys, monkeypatch):
+    (tmp_path / "l.csv").write_text(f"path,kind\n{keys[0]},a\n")
+    resolve(settings(table="l.csv"))
+    monkeypatch.setattr("saev.analyze.labels._load", None)
+    resolve(settings(table="l.csv"))

@@ -1,0 +1,80 @@
+"""What a person reads while the workflow runs."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from saev.workflow.stages import RULES
+from saev.workflow.terminal import SILENT, Terminal, _duration, described
+
+RUN = {
+    "images": "pets-11111111",
+    "vit": "clip-b16-22222222",
+    "sae": "cls.lr-0.1-33333333",
+    "analysis": "named-44444444",
+}
+
+
+def record(text, event=None, **more):
+    made = logging.makeLogRecord({"msg": text, **more})
+    if event:
+        made.event = SimpleNamespace(value=event)
+    return made
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_is_said_in_words(rule):
+    stage, found = RULES[rule]
+    wildcards = {level: RUN[level] for level in stage.levels}
+    if found.each:
+        wildcards["number"] = "00012"
+    text = described(rule, wildcards)
+    assert rule not in text
+    assert "{" not in text
+    assert not any(digest in text for digest in ("1111", "2222", "3333", "4444"))
+    assert ("12" in text) == bool(found.each)
+
+
+def test_a_job_is_said_when_it_starts_and_when_it_ends():
+    said = []
+    terminal = Terminal(said.append, lambda: None)
+    given = {"jobid": 4, "rule_name": "train_sae", "wildcards": {k: RUN[k] for k in list(RUN)[:3]}}
+    terminal.filter(record(" Rule: train_sae, Jobid: 4", "job_info", **given))
+    assert said == ["training cls.lr-0.1 (pets/clip-b16) …"]
+    shown = terminal.filter(record("Finished jobid: 4 (Rule: train_sae)", "job_finished", job_id=4))
+    assert not shown
+    assert said[1] == "training cls.lr-0.1 (pets/clip-b16): done in 0 s"
+
+
+def test_a_job_that_failed_is_said_with_its_log(tmp_path):
+    said = []
+    terminal = Terminal(said.append, lambda: None)
+    (tmp_path / "a.log").touch()
+    given = {"jobid": 1, "rule_name": "list_images", "wildcards": {"images": RUN["images"]}}
+    terminal.filter(record("", "job_info", **given))
+    terminal.filter(record("Error in rule", "job_error", **given, log=[str(tmp_path / "a.log")]))
+    assert said[1] == f"listing the images of pets: failed; its log: {tmp_path / 'a.log'}"
+
+
+def test_what_snakemake_says_of_itself_is_left_to_its_log():
+    terminal = Terminal([].append, lambda: None)
+    assert not any(terminal.filter(record(f"{text}…")) for text in SILENT)
+    assert terminal.filter(record("Nothing to be done (all requested files are present)."))
+    assert terminal.filter(record("MissingInputException in rule x"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (61, "1 min 1 s"), (3600 * 5 + 125, "5 h 2 min")]
+)
+def test_durations_read_well(seconds, text):
+    assert _duration(seconds) == text
+
+
+def test_where_the_page_is_is_said_when_there_is_nothing_to_do():
+    said = []
+    terminal = Terminal([].append, lambda: said.append("Open page"))
+    assert terminal.filter(record("Building DAG of jobs..."))
+    assert said == []
+    assert terminal.filter(record("Nothing to be done (all requested files are present)."))
+    assert said == ["Open page"]

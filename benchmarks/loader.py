@@ -2,8 +2,8 @@
 
     python benchmarks/loader.py --rows 4000000 --folder /tmp/loader
 
-Writes float16 class tokens of width 1,024 in shards. They stay in ``--folder`` for next time. 5 % of
-the images are held out. For float32 batches of 4,096, prints:
+Writes float16 class tokens of width 1,024 in shards. They stay in ``--folder`` for next time. 5 %
+of the images are held out. For float32 batches of 4,096, prints:
 
 - in memory: rows per second of ``loader.batches`` over the first ``--memory-rows``, without
   loading;

@@ -1,4 +1,4 @@
-"""Adds the workflow's files to the wheel: those at the top of the repository that `saev run` needs."""
+"""Adds the workflow's files to the wheel: those at the top of the repository for `saev run`."""
 
 from pathlib import Path
 from typing import Any

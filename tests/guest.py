@@ -1,8 +1,8 @@
 """A program that uses saev and checks that saev changes nothing of its own. Run by
 `test_good_guest.py`.
 
-Prints a JSON list of what has changed: when saev's modules are imported, while its functions run (as
-other threads see it), and after them.
+Prints a JSON list of what has changed: when saev's modules are imported, while its functions run
+(as other threads see it), and after them.
 """
 
 import atexit

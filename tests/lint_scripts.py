@@ -3,8 +3,8 @@
 python -m tests.lint_scripts OXLINT
 
 A name that two scripts share, or one that a browser gives to every page, must not be shadowed. A
-script must not use a name that no script of the page defines, and must not define a name that nothing
-uses. Comments must keep to 100 columns too, which the formatter doesn't check.
+script must not use a name that no script of the page defines, and must not define a name that
+nothing uses. Comments must keep to 100 columns too, which the formatter doesn't check.
 """
 
 import re

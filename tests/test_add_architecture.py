@@ -23,7 +23,7 @@ SETTINGS = '''class FloorKSettings(SelectingSettings):
     telling: ClassVar[tuple[str, ...]] = ("k", "floor")
 
     architecture: Literal["floork"]
-    floor: float = Field(0.0, ge=0, description="What an active latent exceeds, as a share of the mean length.")
+    floor: float = Field(0.0, ge=0, description="What an active latent exceeds, as a share.")
 
 
 '''
@@ -42,7 +42,7 @@ from saev.settings.sae import FloorKSettings
 
 
 class FloorK(Selecting):
-    """σ keeps the k largest pre-activations of a vector that exceed a floor, and zeroes the rest."""
+    """σ keeps the k largest pre-activations of a vector above a floor, and zeroes the rest."""
 
     settings: FloorKSettings
     equation: ClassVar[str] = "z = topk_k(pre where pre > floor, else 0)"
@@ -90,7 +90,8 @@ line = json.loads((here / "s/train.jsonl").read_text().splitlines()[-1])
 assert line["eval_nmse"] < 1 and 0 < line["l0"] <= 2
 assert "floor" in KEYS
 assert "sae, architecture: floork" in reference()
-settings = {"architecture": "floork", "n_latents": 24, "k": 3, "floor": 0.1, "seed": 5, "held_out": 0.2}
+settings = {"architecture": "floork", "n_latents": 24, "k": 3, "floor": 0.1}
+settings |= {"seed": 5, "held_out": 0.2}
 case = Case(here / "case", vectors(300), {"kind": cycling(300, "x", "y")}, sae=settings)
 found = case.analyse()["splits"]
 assert 0 < found["held_out"]["l0"] <= 3

@@ -63,11 +63,14 @@ from saev.settings.vit import VitSettings
 from recording import list_images, record
 
 folder = Path(sys.argv[1])
-vit = dict(model="toy/8", weights="random", layers=[0, -1], tokens=["patches", "pooled"], shard_images=256)
+vit = dict(model="toy/8", weights="random", layers=[0, -1], tokens=["patches", "pooled"])
+vit["shard_images"] = 256
 listed = list_images(folder / "pictures", folder / "results/images")
 reader = record(listed, listed / "vit", vit, range(1))
 print(sorted((s.name, s.n_patches, s.d) for s in reader.streams.values()))
-for wrong in ({"model": "toy/wide", "tokens": ("patches",)}, {"model": "toy/8", "tokens": ("cls",)}):
+no_patches = {"model": "toy/wide", "tokens": ("patches",)}
+no_class = {"model": "toy/8", "tokens": ("cls",)}
+for wrong in (no_patches, no_class):
     try:
         load_tower(VitSettings(weights="random", layers=(0,), **wrong))
     except UserError as error:

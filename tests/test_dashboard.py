@@ -303,7 +303,8 @@ def test_a_reader_sorts_filters_and_walks_through_latents(copy):
             ("no such label", []),
         ):
             browser.run(
-                f"(f => {{ f.value = '{text}'; f.dispatchEvent(new Event('input')); }})(document.getElementById('c-find'))"
+                f"(f => {{ f.value = '{text}'; f.dispatchEvent(new Event('input')); }})"
+                "(document.getElementById('c-find'))"
             )
             assert browser.run("document.getElementById('found').textContent").startswith(
                 f"{len(expected)} of {n} latents"

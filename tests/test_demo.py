@@ -115,7 +115,8 @@ def test_only_single_emoji_of_the_wanted_categories_are_chosen():
 
 
 def test_drawings_are_the_same_bytes_each_time():
-    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle cx="4" cy="4" r="3"/></svg>'
+    space = "http://www.w3.org/2000/svg"
+    svg = f'<svg xmlns="{space}" viewBox="0 0 9 9"><circle cx="4" cy="4" r="3"/></svg>'
     assert draw(svg) == draw(svg)
 
 

@@ -1,4 +1,4 @@
-"""Images of more than 8 bits: a range that becomes black and white, and a word if they look black."""
+"""Images of over 8 bits: a range that becomes black and white, and a word if they look black."""
 
 import io
 import json

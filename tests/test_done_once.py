@@ -1,4 +1,4 @@
-"""Finished work stays and isn't done twice, after failed reruns, killed schedulers, wrong clocks."""
+"""Finished work stays and isn't done twice: after failed reruns, kills, wrong clocks."""
 
 import json
 import os

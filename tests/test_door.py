@@ -41,9 +41,9 @@ def test_importing_saev_imports_nothing_heavy():
 def test_the_tables_of_a_run_are_read_without_torch(case_and_run):
     case, run = case_and_run
     code = (
-        "import saev, sys; run = saev.open_run(sys.argv[1]); run.labels, run.settings, run.summary; "
-        "print(len(run.latents), len(run.top_images(5)), '24' in repr(run) + run._repr_html_(), "
-        "'torch' in sys.modules)"
+        "import saev, sys; run = saev.open_run(sys.argv[1]); run.labels, run.settings, "
+        "run.summary; print(len(run.latents), len(run.top_images(5)), '24' in repr(run) + "
+        "run._repr_html_(), 'torch' in sys.modules)"
     )
     assert python(code, case.out) == f"{len(run.latents)} {len(run.top_images(5))} True False\n"
 

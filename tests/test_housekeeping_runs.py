@@ -28,8 +28,9 @@ def test_plan_counts_the_jobs_that_a_dry_run_plans(tmp_path):
 
     def planned():
         code = (
-            "import json\nfrom saev.tools import estimate, present\nfrom saev.workflow import jobs\n"
-            "print(json.dumps(estimate.counts(jobs.missing(jobs.jobs(present.plan([], 'results'))))))"
+            "import json\nfrom saev.tools import estimate, present\nfrom saev.workflow import "
+            "jobs\nprint(json.dumps(estimate.counts(jobs.missing(jobs.jobs(present.plan([], "
+            "'results'))))))"
         )
         done = project.python("-c", code)
         assert done.returncode == 0, done.stderr

@@ -305,7 +305,8 @@ def test_where_the_data_lies_changes_no_byte_of_a_training(tokens, small, tmp_pa
     streams = {"layer-01.cls": vectors[:600], "layer-01.patches": vectors.reshape(600, 4, 16)}
     folder = write_activations(tmp_path / "vit", streams, absent=(3, 580))
     settings = {
-        "architecture": "topk", "layer": 1, "tokens": tokens, "n_latents": 64, "k": 2, "aux_k": 4, "aux_coefficient": 0.03,
+        "architecture": "topk", "layer": 1, "tokens": tokens, "n_latents": 64, "k": 2,
+        "aux_k": 4, "aux_coefficient": 0.03,
         "batch_size": 64, "epochs": 2.0, "held_out": 0.2, "log_every": 5, "lr": 0.003,
     }  # fmt: skip
     spec = json.dumps({"settings": settings, "code": "c0de"})

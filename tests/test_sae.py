@@ -132,7 +132,7 @@ def test_the_threshold_follows_the_smallest_activation_that_a_batch_keeps():
     assert float(sae.threshold) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_batch_with_fewer_positive_activations_than_it_may_keep_lowers_the_threshold_to_their_smallest():
+def test_too_few_positive_activations_in_a_batch_lower_the_threshold_to_their_smallest():
     sae, u = make("batchtopk", aux_k=0, aux_coefficient=0.0), vectors(8)
     sae.b_enc.data -= 3
     pre = sae.preactivations(sae.denormalise(u)).detach()

@@ -418,7 +418,8 @@ def test_a_missing_architecture_and_a_long_value_are_said_in_short():
     [
         (
             "images: {photos: {folder: a, n_images: 3, version: 2024-05-01}}",
-            'images.photos.version: YAML reads this as a date: put it in quotes, such as "2024-05-01"',
+            "images.photos.version: YAML reads this as a date: put it in quotes, "
+            'such as "2024-05-01"',
         ),
         (
             "images: {photos: {folder: a, n_images: 3, version: 2024-05-01 10:00:00}}",

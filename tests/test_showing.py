@@ -1,4 +1,4 @@
-"""What a notebook shows: overlays as the page draws them, and short cards of runs and their parts."""
+"""What a notebook shows: overlays as the page draws them, and cards of runs and their parts."""
 
 import base64
 import io

@@ -26,7 +26,8 @@ for rows in ("*fp32", "*bf16"):
         (kernels._adam, "*fp32 " * 4 + numbers, {"UNIT": True, "D": 1024}),
         (kernels._adam, "*fp32 " * 4 + numbers, {"UNIT": False, "D": 1024}),
     ):
-        signature = dict(zip(kernel.arg_names, types.split() + ["constexpr"] * len(sizes), strict=True))
+        kinds = types.split() + ["constexpr"] * len(sizes)
+        signature = dict(zip(kernel.arg_names, kinds, strict=True))
         source = ASTSource(fn=kernel, signature=signature, constexprs=sizes)
         assert triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
 """

@@ -1,4 +1,4 @@
-"""Whoever installs a wheel works without a clone: `saev init`, `saev run`, and what follows them."""
+"""A wheel is enough to work without a clone: `saev init`, `saev run`, and what follows them."""
 
 import os
 import re

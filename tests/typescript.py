@@ -26,7 +26,8 @@ from saev.dashboard.page import ASSETS
 PATH = ASSETS / "types.d.ts"
 HEADER = "// Written by tests/typescript.py (make format) from saev/dashboard/structures.py.\n"
 UNIONS = (Union, types.UnionType)
-PLAIN = {str: "string", int: "number", float: "number", bool: "boolean", types.NoneType: "null", Any: "unknown"}  # fmt: skip
+PLAIN = {str: "string", int: "number", float: "number", bool: "boolean"}
+PLAIN |= {types.NoneType: "null", Any: "unknown"}
 ALIASES = {"Figures": structures.Figures, "Heat": structures.Heat, "Format": columns.Format}
 
 
@@ -48,7 +49,8 @@ def interface(structure: type) -> str:
         needed = "?" if get_origin(hint) is NotRequired else ""
         lines.append(f"  {name}{needed}: {written(hint)};")
     body = "\n".join(lines)
-    return f"{comment(inspect.getdoc(structure) or '')}\ninterface {structure.__name__} {{\n{body}\n}}\n"
+    about = comment(inspect.getdoc(structure) or "")
+    return f"{about}\ninterface {structure.__name__} {{\n{body}\n}}\n"
 
 
 def written(hint: Any) -> str:

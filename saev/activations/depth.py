@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 DEPTH = "depth"
 """Key of a record with the `Depth` of its image. It isn't written to `images.parquet`."""
 DARK = 0.25
-"""An image that reaches at most this share of white counts as nearly black: it has 14 bits or fewer."""
+"""An image that reaches at most this share of white is nearly black: it has 14 bits or fewer."""
 
 
 class Depths(NamedTuple):
@@ -30,15 +30,15 @@ class Depths(NamedTuple):
             black, white = gray_range or ((0, 1) if self.gray_largest <= DARK else (0, 65535))
             found.append(
                 f"{self.gray_dark:,} of {self.gray:,} gray images of more than 8 bits look nearly "
-                f"black: their largest value is {self.gray_largest:,g}, and white is {white:,g}. If "
-                f"that isn't meant, set gray_range of the images, such as "
+                f"black: their largest value is {self.gray_largest:,g}, and white is {white:,g}. "
+                f"If that isn't meant, set gray_range of the images, such as "
                 f"[{black:g}, {_white(self.gray_largest):g}]"
             )
         if self.colour_dark:
             found.append(
-                f"{self.colour_dark:,} of {self.colour:,} colour images of 16 bits look nearly black: "
-                f"they reach less than a quarter of white. If that isn't meant, convert them to "
-                f"8 bits (gray_range is for gray alone)"
+                f"{self.colour_dark:,} of {self.colour:,} colour images of 16 bits look nearly "
+                f"black: they reach less than a quarter of white. If that isn't meant, convert "
+                f"them to 8 bits (gray_range is for gray alone)"
             )
         if self.cut and gray_range:
             found.append(

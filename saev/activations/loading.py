@@ -26,7 +26,7 @@ class DecodedImage(NamedTuple):
     """One row of the listing, decoded."""
 
     record: dict[str, Any]
-    """Its row of `images.parquet`; for an image of more than 8 bits also its `Depth`, under `DEPTH`."""
+    """Its row of `images.parquet`; for an image of over 8 bits also its `Depth`, under `DEPTH`."""
     pixels: np.ndarray | None
     """(h, w, 3) uint8; None if the image is skipped."""
 

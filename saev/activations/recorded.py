@@ -1,4 +1,4 @@
-"""What recordings say about the files that they read, whether they are sealed, under way or stopped."""
+"""What recordings say about the files that they read: sealed ones, and those that aren't."""
 
 import json
 from pathlib import Path

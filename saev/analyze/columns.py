@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Format = Literal["chance", "count", "number", "percent", "share", "text"]
-"""How a figure is written: 0.12 or < 0.01; 1,234; 1.23; 12 % (from a share, 0 to 1); 0.12; unchanged."""
+"""How it is written: 0.12 or < 0.01; 1,234; 1.23; 12 % (from a share, 0 to 1); 0.12; unchanged."""
 
 
 @dataclass(frozen=True)

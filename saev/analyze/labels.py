@@ -192,8 +192,8 @@ def _load(where: str, path: Path, columns: list[str], delimiter: str) -> pyarrow
             return pyarrow.csv.read_csv(path, parse_options=parse, convert_options=options)
     except pyarrow.ArrowInvalid:
         pass
-    # Arrow wants the same number of fields in each row, which spreadsheets don't write. And it takes
-    # all that follows an open quote for one field.
+    # Arrow wants the same number of fields in each row, which spreadsheets don't write. And it
+    # takes all that follows an open quote for one field.
     return uneven_rows(where, path, columns, delimiter)
 
 

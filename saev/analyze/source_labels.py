@@ -1,8 +1,9 @@
-"""Labels that a source brings: columns of its listing, and corrections made after the images were listed.
+"""Labels that a source brings: columns of its listing, and corrections made after the listing.
 
-The images' manifest keeps the columns of the day on which the images were listed, so that a corrected
-label doesn't touch what was recorded. When a start of the workflow finds other labels in the source,
-it keeps that column under `results/.plans/`, and its digest becomes part of the analysis.
+The images' manifest keeps the columns of the day on which the images were listed, so that a
+corrected label doesn't touch what was recorded. When a start of the workflow finds other labels in
+the source, it keeps that column under `results/.plans/`, and its digest becomes part of the
+analysis.
 """
 
 import hashlib
@@ -103,7 +104,7 @@ def _texts(listing: Path, name: str) -> Iterator[pyarrow.Array]:
 
 
 def _digest(pieces: Iterator[pyarrow.Array]) -> str:
-    """SHA-256 over the lengths of all texts (-1 for none) and over the texts, however they are cut up."""
+    """SHA-256 over the lengths of all texts (-1 for none) and over the texts, however cut up."""
     lengths, texts = hashlib.sha256(), hashlib.sha256()
     for piece in pieces:
         sizes = pyarrow.compute.fill_null(pyarrow.compute.binary_length(piece), -1)

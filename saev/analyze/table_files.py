@@ -111,7 +111,7 @@ def quotes_match(path: Path) -> bool:
 
 
 def uneven_rows(where: str, path: Path, columns: list[str], delimiter: str) -> "pyarrow.Table":
-    """Read columns of a CSV file whose rows may lack empty fields at their end, or have more of them.
+    """Read columns of a CSV file whose rows may lack empty fields at their end, or have more.
 
     Args:
         where: the setting and the file, for the message.
@@ -135,8 +135,8 @@ def uneven_rows(where: str, path: Path, columns: list[str], delimiter: str) -> "
         for row in reader:
             if any(row[len(header) :]):
                 raise UserError(
-                    f"{where}, line {reader.line_num:,}, has {len(row)} fields, but the first line has "
-                    f"{len(header)}: put fields that contain {delimiter!r} in quotes"
+                    f"{where}, line {reader.line_num:,}, has {len(row)} fields, but the first line "
+                    f"has {len(header)}: put fields that contain {delimiter!r} in quotes"
                 )
             if any(row):
                 for name, at in places.items():

@@ -1,4 +1,4 @@
-"""Finds results in what programs give: runs, paths of runs and of dictionaries, numbers of latents."""
+"""Finds results in what programs give: runs, paths of runs or dictionaries, numbers of latents."""
 
 import operator
 import os

@@ -56,8 +56,8 @@ def load(path: "Run | str | Path", device: str = "cpu") -> "Sae":
         ``decode`` maps these back.
 
     Raises:
-        UserError: it is missing or altered, has a newer format, isn't a checkpoint of saev, or isn't
-            the dictionary that the run analysed.
+        UserError: it is missing or altered, has a newer format, isn't a checkpoint of saev, or
+            isn't the dictionary that the run analysed.
     """
     found = folder_of(path)
     if (found / META).is_file():

@@ -9,8 +9,8 @@ WORD, LINE = 300, 3000
 class UserError(Exception):
     """A mistake that the user can fix. Its text says what is wrong, where, and what to do.
 
-    Command lines print only its text, without a traceback, and exit with status 1. Values from files
-    can be as long as an image, so very long words and lines are shown in part.
+    Command lines print only its text, without a traceback, and exit with status 1. Values from
+    files can be as long as an image, so very long words and lines are shown in part.
     """
 
     def __init__(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""How an object looks in a notebook: a card of figures and images, as HTML that needs nothing else."""
+"""How an object looks in a notebook: a card of figures and images, as HTML on its own."""
 
 import base64
 import html

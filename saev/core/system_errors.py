@@ -10,8 +10,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space, then run the same command again",
     errno.EDQUOT: "your disk quota is used up: free some space, then run the same command again",
-    errno.EFBIG: "the file is larger than allowed here: raise the limit (ulimit -f unlimited), or use "
-    "another disk",
+    errno.EFBIG: "the file is larger than allowed here: raise the limit (ulimit -f unlimited), or "
+    "use another disk",
     errno.EROFS: "the file system is read-only: mount it writable, or use another folder",
     errno.EACCES: "permission denied: check the permissions of the file and its folders",
     errno.EPERM: "permission denied: check the permissions of the file and its folders",

@@ -2,8 +2,8 @@
 
 ``manifest.parquet`` has the columns ``row`` (int64, from 0, in order), ``key`` (text; in a folder,
 the path relative to it, with ``/``), ``bytes`` (int64, null where the source doesn't know it), for
-tars ``file`` (text) and ``offset`` (int64), for parquet files ``file``, and the source's own columns
-as ``source.<name>``, as they were when the images were listed.
+tars ``file`` (text) and ``offset`` (int64), for parquet files ``file``, and the source's own
+columns as ``source.<name>``, as they were when the images were listed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -115,8 +115,8 @@ def settings_of(path: Path, told: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         path: the directory of the images.
-        told: the settings in its `meta.json`. If the images were listed at the start of a run, these
-            have a fingerprint in place of the path, and `run.json` has the path.
+        told: the settings in its `meta.json`. If the images were listed at the start of a run,
+            these have a fingerprint in place of the path, and `run.json` has the path.
 
     Raises:
         UserError: `run.json` is missing or doesn't say where the images lie.

@@ -1,10 +1,11 @@
 """Memory of a source's files, by which a start of the workflow notices what was replaced.
 
-A file can be replaced by another of the same name and size, and to read all files at each start would
-take too long. So the memory keeps the time of the last change and the inode of each file. saev looks
-at a file again only if these differ, and then its content decides. If the images in it are those that
-were recorded, the fingerprint stays. Else the content becomes part of the fingerprint, so that the
-images get a new directory. Labels don't count here: they belong to the analysis.
+A file can be replaced by another of the same name and size, and to read all files at each start
+would take too long. So the memory keeps the time of the last change and the inode of each file.
+saev looks at a file again only if these differ, and then its content decides. If the images in it
+are those that were recorded, the fingerprint stays. Else the content becomes part of the
+fingerprint, so that the images get a new directory. Labels don't count here: they belong to the
+analysis.
 """
 
 import hashlib
@@ -87,11 +88,12 @@ class Seen:
         """Look at the files of the source.
 
         Args:
-            list_images: writes the present listing to a path, with a text in place of a fingerprint.
+            list_images: writes the present listing to a path, with a text in place of it.
 
         Returns:
-            the fingerprint; and the present listing, if files were written again. Its images are those
-            of the fingerprint, but its labels may differ from those in the listing of that time.
+            the fingerprint; and the present listing, if files were written again. Its images are
+            those of the fingerprint, but its labels may differ from those in the listing of that
+            time.
 
         Raises:
             UserError: the source is missing, or something in it can't be used.
@@ -200,7 +202,7 @@ class Seen:
             return f"unreadable: {error.strerror}"
 
     def _elsewhere(self, now: pyarrow.Table) -> Memory | None:
-        """The memory of the same files in another place: they were moved, or named in another way."""
+        """The memory of the same files in another place: they were moved, or have other names."""
         for path in sorted(self.path.parent.glob(self.moved)):
             known = self._read(path)
             if known and known.listing is None and known.files.drop_columns(LINE).equals(now):

@@ -50,13 +50,14 @@ def rows_of(given: Any, width: int, like: Tensor, what: str) -> Tensor:
         raise UserError(f"{what} must be floating-point numbers, not {given.dtype}: give x.float()")
     if given.device != like.device:
         raise UserError(
-            f"{what} are on {given.device}, the dictionary on {like.device}: give x.to('{like.device}')"
+            f"{what} are on {given.device}, the dictionary on {like.device}: give "
+            f"x.to('{like.device}')"
         )
     rows = given.reshape(-1, width).to(like.dtype)
     if not bool(torch.isfinite(rows.detach()).all()):
         first = int((~torch.isfinite(rows.detach()).all(dim=1)).nonzero()[0, 0])
         raise UserError(
-            f"{what} hold NaN or infinite values, first in vector {first} of {len(rows):,}: leave such "
-            f"vectors out, or find out where they come from"
+            f"{what} hold NaN or infinite values, first in vector {first} of {len(rows):,}: leave "
+            f"such vectors out, or find out where they come from"
         )
     return rows

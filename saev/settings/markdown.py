@@ -10,25 +10,26 @@ HEAD = """\
 
 Made from the schema by `python -m saev.settings.markdown > docs/settings.md`; do not edit by hand.
 
-`config.yaml` has named entries under `images`, `vit`, `sae` and `analysis`, and a list of `runs` that
-combine them. `snakemake --cores all --configfile mine.yaml` merges your own file with it, key by key.
-Your values win, and your `runs` replace those of `config.yaml`. An entry with the same name changes
-that entry, so give your own entries other names.
+`config.yaml` has named entries under `images`, `vit`, `sae` and `analysis`, and a list of `runs`
+that combine them. `snakemake --cores all --configfile mine.yaml` merges your own file with it, key
+by key. Your values win, and your `runs` replace those of `config.yaml`. An entry with the same name
+changes that entry, so give your own entries other names.
 
-saev refuses a key that isn't listed here, or that the chosen architecture or source doesn't use. A key
-that you leave out takes its *neutral* value. That value never changes and isn't part of the directory's
-name. YAML reads `1e-4` as text: write `0.0001` or `1.0e-4`. It reads `2024-05-01` as a date, `010` as a
-number, and `on`, `off`, `yes` and `no` as true or false: where you mean a text, put it in quotes.
+saev refuses a key that isn't listed here, or that the chosen architecture or source doesn't use. A
+key that you leave out takes its *neutral* value. That value never changes and isn't part of the
+directory's name. YAML reads `1e-4` as text: write `0.0001` or `1.0e-4`. It reads `2024-05-01` as a
+date, `010` as a number, and `on`, `off`, `yes` and `no` as true or false: where you mean a text,
+put it in quotes.
 
-A slip in the YAML, or a key that is given twice, is told with its line. Snakemake reads the files after
-`--configfile` before it asks saev: if one can't be read or isn't there, Snakemake only says that. Then
-`saev plan --configfile mine.yaml` names the line.
+A slip in the YAML, or a key that is given twice, is told with its line. Snakemake reads the files
+after `--configfile` before it asks saev: if one can't be read or isn't there, Snakemake only says
+that. Then `saev plan --configfile mine.yaml` names the line.
 
-`preset: NAME` in an entry of `sae` or `analysis` stands for settings that go together. Other keys of
-the entry win over it. There is one preset, `relu_2024`: see [relu_2024.md](relu_2024.md).
+`preset: NAME` in an entry of `sae` or `analysis` stands for settings that go together. Other keys
+of the entry win over it. There is one preset, `relu_2024`: see [relu_2024.md](relu_2024.md).
 
-`sweep:` in an entry of `sae` makes one dictionary for each combination of the values that it lists: see
-[sweeps.md](sweeps.md).
+`sweep:` in an entry of `sae` makes one dictionary for each combination of the values that it lists:
+see [sweeps.md](sweeps.md).
 
 An entry of `images` has one source, named by its key: `folder: /data/birds`. The order in which the
 source lists the images gives each image its row.
@@ -89,7 +90,8 @@ def _type(rules: dict[str, Any]) -> str:
         return " or ".join(_type(r) for r in rules["anyOf"] if r.get("type") != "null")
     if rules.get("type") == "array":
         if "prefixItems" in rules:
-            return f"list of {len(rules['prefixItems'])}: {', '.join(map(_type, rules['prefixItems']))}"
+            kinds = [_type(item) for item in rules["prefixItems"]]
+            return f"list of {len(kinds)}: {', '.join(kinds)}"
         return f"list of {_type(rules['items'])}"
     if "additionalProperties" in rules:
         return "mapping by name"

@@ -20,8 +20,8 @@ class VitSettings(Settings):
     model: AtHome = Field(
         min_length=1,
         description="An open_clip name (`ViT-B-16-quickgelu`), `hf-hub:owner/name` (or "
-        "`hf-hub:owner/name@commit`), a timm name (`timm/vit_small_patch14_dinov2`), or the path of "
-        "an open_clip model configuration (.json).",
+        "`hf-hub:owner/name@commit`), a timm name (`timm/vit_small_patch14_dinov2`), or the path "
+        "of an open_clip model configuration (.json).",
     )
     weights: AtHome | None = Field(
         None,

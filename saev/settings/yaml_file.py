@@ -1,4 +1,4 @@
-"""Slips in a settings file, by file, line and column: YAML that can't be read, and keys given twice."""
+"""Slips in a settings file, by line and column: YAML that can't be read, and keys given twice."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ def require_yaml(path: str | Path) -> None:
     """Check that a settings file can be read, before Snakemake reads it and says less.
 
     Raises:
-        UserError: there is no such file, or it isn't YAML or JSON with keys at the top level, or a key
+        UserError: there is no such file, it isn't YAML or JSON with keys at the top level, or a key
             is given twice. Names the line and the column, and shows the line.
     """
     try:

@@ -8,7 +8,7 @@ READ_AS = {bool: "true or false", int: "a number", float: "a number", type(None)
 
 
 def surprises(value: Any, where: str = "") -> Iterator[str]:
-    """Say which keys and values aren't plain text, numbers, lists and mappings, and how to write them.
+    """Say which keys and values aren't plain text, numbers, lists or mappings, and what to write.
 
     Args:
         value: settings as read from YAML.

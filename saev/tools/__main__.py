@@ -61,7 +61,8 @@ analyses) and everything they were made from. Shows differences in settings, cod
 then the metrics side by side. The last line names the stages that cause the difference. Exit
 status: 0 if the results are the same, 1 if they differ, 2 after an error.
 
-  saev diff openmoji-1a2b3c4d/clip-5e6f7a8b/cls-11111111 openmoji-1a2b3c4d/clip-5e6f7a8b/cls-22222222
+  saev diff openmoji-1a2b3c4d/clip-5e6f7a8b/cls-11111111 \\
+            openmoji-1a2b3c4d/clip-5e6f7a8b/cls-22222222
 """
 GC = """\
 Lists what no run of the current settings uses: directories at every level, states of stopped runs

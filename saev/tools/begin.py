@@ -120,7 +120,7 @@ def _own(found: OwnImages) -> dict[str, str]:
     name = re.sub(r"[^A-Za-z0-9]+", "-", found.path.stem).strip("-")[:40] or "mine"
     label = "    labels: {folder: {folder: true}}\n" if found.in_folders else "    labels: {}\n"
     about = (
-        "  # The first level of folders is a label. docs/inputs.md says where else labels come from."
+        "  # The first level of folders is a label. docs/inputs.md names other sources of labels."
         if found.in_folders
         else "  # Without labels. docs/inputs.md says where they can come from."
     )

@@ -23,7 +23,7 @@ from saev.workflow.digests import code_digest
 from saev.workflow.stages import BY_NAME, LEVELS, STAGES, upstream
 
 PAGE_BYTES = 64 << 20
-"""The data, or the thumbnails, of a page are hashed at every check if they have at most so many bytes."""
+"""Up to this size in bytes, the data or the thumbnails of a page are hashed at every check."""
 DESCRIPTIONS = (".json", ".parquet")
 """Endings of files that say what others hold: they are hashed at every check."""
 

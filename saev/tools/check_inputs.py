@@ -1,4 +1,4 @@
-"""What `saev check` says about your images and labels: whether they are those that results came from."""
+"""What `saev check` says of your images and labels: whether results came from them."""
 
 import tempfile
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Finding(NamedTuple):
 
     folder: Path
     kind: str
-    """``altered``, ``stale``, ``incomplete``, ``left over``, or ``not seen`` if nothing is wrong."""
+    """``altered``, ``stale``, ``incomplete``, ``left over``; ``not seen`` if nothing is wrong."""
     text: str
 
 

@@ -1,4 +1,4 @@
-"""Reasons to distrust a dictionary: a dominant dimension, too few steps, or another sparsity than set."""
+"""Reasons to distrust a dictionary: a dominant dimension, few steps, another sparsity than set."""
 
 from typing import Any
 

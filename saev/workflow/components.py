@@ -95,7 +95,7 @@ class Resolver:
         return self._directories[key]
 
     def _check_batch(self, run: RunSettings, n_images: int) -> None:
-        """Refuse a batch larger than the data. For patches, only the training knows their number."""
+        """Refuse a batch larger than the data. Only the training knows the number of patches."""
         sae = self.config.sae[run.sae]
         if sae.tokens != "patches" and sae.batch_size > n_images:
             raise UserError(
@@ -240,8 +240,8 @@ class Resolver:
         labels = self.config.analysis[run.analysis].labels
         if label not in labels:
             raise UserError(
-                f"{where}: analysis.{run.analysis}, which a run uses with it, has no label {label!r}"
-                f"{nearest(label, list(labels))}"
+                f"{where}: analysis.{run.analysis}, which a run uses with it, has no label "
+                f"{label!r}{nearest(label, list(labels))}"
             )
         listing = self.listings.get(images)
         if listing is None:

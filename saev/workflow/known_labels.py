@@ -1,4 +1,4 @@
-"""What is known about labels when the workflow is parsed: mistakes in tables, corrections, groups."""
+"""What is known of labels when the workflow is parsed: mistakes in tables, corrections, groups."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -76,8 +76,8 @@ class Labels:
         if source.table is not None:
             if not Path(source.table).is_file():
                 raise UserError(
-                    f"{where}: {source.table}, the table of {label}, must be there when the workflow "
-                    f"starts"
+                    f"{where}: {source.table}, the table of {label}, must be there when the "
+                    f"workflow starts"
                 )
             table = self.hashes.of(source.table)
         given = source.model_dump(mode="json")

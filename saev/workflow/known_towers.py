@@ -1,4 +1,4 @@
-"""What is known about towers when the workflow is parsed: depth, class token, mistakes in their settings."""
+"""What is known of towers when the workflow is parsed: depth, class token, wrong settings."""
 
 import json
 import os
@@ -31,8 +31,9 @@ class Facts(NamedTuple):
 class Towers:
     """Checks towers, each once, and remembers what was found in a file.
 
-    Towers of open_clip with random weights are read from its configuration. For others a program that
-    imports PyTorch runs once, a few seconds, until the settings, the weights, saev or a library change.
+    Towers of open_clip with random weights are read from its configuration. For others a program
+    that imports PyTorch runs once, a few seconds, until the settings, the weights, saev or a
+    library change.
 
     Args:
         path: the file.
@@ -50,7 +51,7 @@ class Towers:
         """What is known about towers, by the names of their entries.
 
         Raises:
-            UserError: the settings of one name a model, tag, file, layer or token that doesn't exist.
+            UserError: the settings of one name a model, tag, file, layer or token that isn't there.
         """
         asked = {name: _asked(settings) for name, settings in towers.items()}
         keys = {
@@ -80,7 +81,7 @@ def without_file(settings: VitSettings) -> VitSettings:
 
 
 def _asked(settings: VitSettings) -> dict[str, Any] | None:
-    """What the program is asked about a tower; None if nothing: names on a hub, and what is known."""
+    """What the program is asked about a tower; None for names on a hub, and for what is known."""
     if settings.weights is None or settings.model.startswith("hf-hub:"):
         return None
     if settings.weights == "random" and _configured(settings):
@@ -108,7 +109,7 @@ def _version(library: str) -> str | None:
 
 
 def _run(given: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
-    """Answers of the program; none if it can't run here, for example because PyTorch isn't installed."""
+    """Answers of the program; none if it can't run here, for example without PyTorch."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     quiet = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     try:
@@ -144,8 +145,8 @@ def _require(name: str, settings: VitSettings, facts: Facts) -> None:
             )
     if facts.has_class_token is False and "cls" in settings.tokens:
         raise UserError(
-            f"vit.{name}.tokens: {settings.model} has no class token, so there is no cls; use patches "
-            f"or pooled"
+            f"vit.{name}.tokens: {settings.model} has no class token, so there is no cls; use "
+            f"patches or pooled"
         )
 
 

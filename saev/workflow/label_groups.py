@@ -1,7 +1,7 @@
 """Finds which images have the same label, for a split that keeps them together (`held_out_by`).
 
-A start of the workflow does this. So a training depends on the groups alone, and neither on the code
-that reads labels nor on corrections that leave the groups as they are.
+A start of the workflow does this. So a training depends on the groups alone, and neither on the
+code that reads labels nor on corrections that leave the groups as they are.
 """
 
 import io

@@ -90,7 +90,7 @@ class Terminal(logging.Filter):
         return not str(record.msg).startswith(SILENT)
 
     def _stop(self, message: str) -> None:
-        """Say that Snakemake waits for jobs. That they end is no failure, so nothing more is said."""
+        """Say that Snakemake waits for jobs. Their end is no failure, so nothing more is said."""
         if message.startswith(WAITING):
             self._waiting = True
             if self._started:

@@ -21,7 +21,7 @@ OTHERS = re.compile(r"-[0-9a-f]{8}(/|$)")
 
 
 def prepared(scene: Scene) -> tuple[Job, int]:
-    """Leave the stage undone but for the jobs before one of its jobs; return that and an instant."""
+    """Leave the stage undone but for the jobs before one; return that one and an instant."""
     remove_from(scene.stage)
     mine = [job for job in scene.jobs() if job.stage == scene.stage]
     struck = scene.chance.choice(mine)

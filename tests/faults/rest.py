@@ -134,7 +134,7 @@ def _struck(scene: Scene, how: str, harm) -> Outcome:
 
 
 def _names(line: str, path: Path) -> Path | None:
-    """What a line names: the file, or a folder in which all files were compared; None if neither."""
+    """What a line names: a file, or a folder in which all files were compared; None if neither."""
     for place in (path, *path.parents[:-2]):
         if place == path and (str(place) in line or f"{path.parent.name}/{path.name}" in line):
             return place

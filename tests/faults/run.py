@@ -87,5 +87,5 @@ def own_mounts() -> None:
 
 
 def scratch_folder() -> str | None:
-    """Where to copy projects to: in memory, if there is such a disk, as each job syncs its files."""
+    """Where to copy projects to: in memory, if there is such a disk, as jobs sync their files."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

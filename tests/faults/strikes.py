@@ -60,7 +60,7 @@ class Scene:
         }
 
     def paid_twice(self, but: Iterable[str] = ()) -> list[str]:
-        """Jobs that were done again although they had finished, without those of the stamps ``but``."""
+        """Jobs that were done again although they had finished, but for those of ``but``."""
         return [
             job.rule
             for job in self.template.jobs
@@ -71,7 +71,7 @@ class Scene:
         ]
 
     def differences(self, stage: str | None = None) -> dict[str, str]:
-        """Results up to a stage that aren't those of an undisturbed run: how they differ, by name."""
+        """Results up to a stage that differ from those of an undisturbed run: how, by name."""
         last = STAGES.index(stage or self.stage)
         truth, now = self.template.truth, counted(self.project)
         found = {}

@@ -125,7 +125,7 @@ def geometry_of(
         model: name of the model, for errors.
         input_size: height and width in pixels, or the side of a square.
         patch_size: height and width of a patch in pixels.
-        preprocess: ``resize_mode``, ``interpolation``, ``mean`` and ``std``, as `Geometry` has them.
+        preprocess: ``resize_mode``, ``interpolation``, ``mean`` and ``std``, as in `Geometry`.
         crop_pct: side of the input as a fraction of the resized image's side.
         grid: rows and columns of patches; None if they follow from the sizes.
 

@@ -19,8 +19,8 @@ ENOUGH = 0.5
 def tower_of(state: StateDict, own: Iterable[str], source: str) -> StateDict | None:
     """The tensors of one tower, without the prefix that the file puts before their names.
 
-    Prefixes such as `module.`, `model.visual.` or `state_dict.` aren't known by name: the prefix is the
-    one under which most of the tower's own names occur.
+    Prefixes such as `module.`, `model.visual.` or `state_dict.` aren't known by name: the prefix is
+    the one under which most of the tower's own names occur.
 
     Args:
         state: all tensors of the file.
@@ -54,8 +54,9 @@ def _one(prefixes: list[str], source: str) -> str:
     averaged = [prefix for prefix in prefixes if AVERAGED.search(prefix)]
     if len(averaged) != 1:
         raise UserError(
-            f"the weights {source} hold several towers, under {', '.join(p or '(no prefix)' for p in prefixes)}: "
-            f"save the one that you want in a file of its own"
+            f"the weights {source} hold several towers, under "
+            f"{', '.join(p or '(no prefix)' for p in prefixes)}: save the one that you want in a "
+            f"file of its own"
         )
     logs.say(f"{source}: of {', '.join(prefixes)}, the averaged weights are used: {averaged[0]}")
     return averaged[0]
@@ -120,8 +121,8 @@ def from_transformers(state: StateDict, source: str) -> StateDict | None:
     """Translate the names of transformers' image towers.
 
     Returns:
-        CLIP as open_clip names it, under `visual.`; SigLIP as timm does; DINOv2 and ViT as their authors
-        do, which timm reads. None for other files.
+        CLIP as open_clip names it, under `visual.`; SigLIP as timm does; DINOv2 and ViT as their
+        authors do, which timm reads. None for other files.
 
     Raises:
         UserError: they are the names of a model that can't be translated.
@@ -133,8 +134,8 @@ def from_transformers(state: StateDict, source: str) -> StateDict | None:
     for anchor, model in UNKNOWN.items():
         if any(_ends(name, anchor) for name in state):
             raise UserError(
-                f"the weights {source} have the names of transformers' {model}, which can't be translated: "
-                f"use the file of timm or open_clip for this model"
+                f"the weights {source} have the names of transformers' {model}, which can't be "
+                f"translated: use the file of timm or open_clip for this model"
             )
     return None
 
@@ -192,7 +193,7 @@ ANCHORS: dict[str, Callable[[StateDict, StateDict], StateDict]] = {
     "embeddings.patch_embedding.bias": _siglip,
     "embeddings.patch_embeddings.projection.weight": _dino,
 }
-"""A name that only one family has, and how the family is translated. CLIP's patches have no bias."""
+"""A name that only one family has, and how it is translated. CLIP's patches have no bias."""
 UNKNOWN = {
     "embeddings.patch_embeddings.weight": "DINOv3",
     "embeddings.patch_embedding.weight": "vision model",

@@ -38,7 +38,7 @@ NOT_DECIDED = ("url", "hf_hub", "file")
 KNOWN_PATCHES = {
     "ea15a1d4d1a57cb170452bfac3398141fe51a3f19f70ce0b661e304b62f93e18": ("ViT-B-16", "openai"),
 }
-"""Published towers by the SHA-256 of their patch embedding in float16, whatever file they lie in."""
+"""Published towers by the SHA-256 of their patch embedding in float16, whatever their file."""
 PATCHES = ("conv1.weight", "embeddings.patch_embedding.weight")
 """Names of the patch embedding, in open_clip and in transformers."""
 QUICK = "quick_gelu"
@@ -235,13 +235,13 @@ def _require_activation(settings: VitSettings, source: WeightsFile, config: dict
     needed, has = decided(known[0], False)[known[1]][QUICK], bool(config.get(QUICK, False))
     if needed != has:
         raise UserError(
-            f"model: {settings.model} has quick_gelu {has}, but {source.path} holds the weights {known[1]} "
-            f"of {known[0]}, which need quick_gelu {needed}: correct it"
+            f"model: {settings.model} has quick_gelu {has}, but {source.path} holds the weights "
+            f"{known[1]} of {known[0]}, which need quick_gelu {needed}: correct it"
         )
 
 
 def _by_sha256(model: str, sha256: str | None) -> str | None:
-    """The tag whose file has this SHA-256. open_clip knows it, or its first digits, for some tags."""
+    """The tag whose file has this SHA-256. open_clip knows (the start of) it for some tags."""
     from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
 
     for tag in list_pretrained_tags_by_model(model) if sha256 else ():

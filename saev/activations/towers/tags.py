@@ -1,7 +1,8 @@
 """Which of a model's published tags a weights file follows.
 
-A tag decides more than the weights: the activation function, and how images are prepared. A file doesn't
-say which tag it was trained like. So the tags of its model must agree, or the settings name one.
+A tag decides more than the weights: the activation function, and how images are prepared. A file
+doesn't say which tag it was trained like. So the tags of its model must agree, or the settings name
+one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,8 +33,8 @@ def choose(
         the tag; None for random weights, and for a file of a model without tags.
 
     Raises:
-        UserError: `weights` or `like` isn't a tag, `like` contradicts ``published``, or nothing says
-            which of several differing tags a file follows.
+        UserError: `weights` or `like` isn't a tag, `like` contradicts ``published``, or nothing
+            says which of several differing tags a file follows.
     """
     weights, like = settings.weights or "", settings.like
     if like is not None and like not in tags:
@@ -45,8 +46,8 @@ def choose(
         if like is not None and tags[like] != tags[published]:
             raise UserError(
                 f"like: {like} is wrong: the file {weights} holds the published weights of the tag "
-                f"{published}, which differs in {' and '.join(_differing([tags[like], tags[published]]))}. "
-                f"Leave like out"
+                f"{published}, which differs in "
+                f"{' and '.join(_differing([tags[like], tags[published]]))}. Leave like out"
             )
         return published
     if like is not None:

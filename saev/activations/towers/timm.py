@@ -49,7 +49,7 @@ DECIDED = (
 )
 """What a tag says about the input that its weights expect."""
 QUICK = "quickgelu"
-"""In the names of models with QuickGELU, and in timm's notes on weights that were trained with it."""
+"""In names of models with QuickGELU, and in timm's notes on weights that were trained with it."""
 
 
 class Timm(Backbone):
@@ -183,8 +183,8 @@ def _tag(architecture: str, named: str, settings: VitSettings) -> str | None:
     }
     if named and named not in tags:
         raise UserError(
-            f"model: timm/{architecture} has no tag {named!r}; its tags: {', '.join(tags) or 'none'}"
-            f"{did_you_mean(named, list(tags))}"
+            f"model: timm/{architecture} has no tag {named!r}; its tags: "
+            f"{', '.join(tags) or 'none'}{did_you_mean(named, list(tags))}"
         )
     if named:
         given = settings.like or (None if _is_own(settings.weights) else settings.weights)
@@ -218,7 +218,7 @@ def _decided(config: Any) -> dict[str, Any]:
 
 
 def _source(name: str, settings: VitSettings) -> WeightsFile | None:
-    """The weights file, downloaded if necessary; None for random weights, or if nothing is downloaded."""
+    """The weights file, downloaded if need be; None for random weights, or without downloads."""
     weights = settings.weights
     if weights in (None, "random"):
         return None

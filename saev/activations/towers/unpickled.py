@@ -1,4 +1,5 @@
-"""Reads weights files: safetensors, PyTorch files, and checkpoints of trainings. Never runs code from a file."""
+"""Reads weights files: safetensors, PyTorch files, checkpoints of trainings. Never runs their "
+"code."""
 
 import json
 import re
@@ -20,7 +21,7 @@ DATA_ONLY = re.compile(
     r"|addict|ml_collections|lightning|pytorch_lightning|lightning_fabric|lightning_utilities)\."
     r"|_codecs\.encode$|builtins\.(set|frozenset|slice|range|complex|bytearray|int|float|str|bool|list|dict)$"
 )
-"""Types that trainings save beside the tensors (settings, numpy's numbers, paths). They are passed over."""
+"""Types that trainings save beside tensors (settings, numpy's numbers, paths): passed over."""
 DICTIONARIES = re.compile(r"([dD]ict|CfgNode|DictConfig|Counter)$")
 """Those of them that hold items."""
 REFUSED = re.compile(r"GLOBAL (\S+)")
@@ -54,7 +55,7 @@ class PlainDict:
 
 
 def header_problem(path: str | Path) -> str | None:
-    """What is wrong with a weights file, as far as its size and first bytes tell; None if nothing."""
+    """What is wrong with a weights file, as far as size and first bytes tell; None if nothing."""
     path = Path(path)
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -85,7 +86,7 @@ def header_problem(path: str | Path) -> str | None:
 
 
 def read_tensors(path: str | Path) -> StateDict:
-    """Read all tensors of a file, in their own types. Names of nested dictionaries are joined by dots.
+    """Read all tensors of a file, in their own types. Dots join the names of nested dictionaries.
 
     Raises:
         UserError: the file is missing, damaged, or holds objects that can't be read safely.
@@ -144,15 +145,16 @@ def _unsafe(path: Path, name: str | None, error: Exception) -> UserError:
         with zipfile.ZipFile(path) as archive:
             if any(n.endswith("constants.pkl") for n in archive.namelist()):
                 return UserError(
-                    f"can't read the weights {path}: it is a TorchScript archive, which would run code. "
-                    f"Save its tensors: python -c \"import torch; torch.save(torch.jit.load('{path}', "
-                    f"'cpu').state_dict(), 'weights.pt')\""
+                    f"can't read the weights {path}: it is a TorchScript archive, which would run "
+                    f'code. Save its tensors: python -c "import torch; '
+                    f"torch.save(torch.jit.load('{path}', 'cpu').state_dict(), 'weights.pt')\""
                 )
     if name is not None:
         return UserError(
-            f"can't read the weights {path}: it holds a {name}, and reading that could run code. If you "
-            f'trust the file, save only its tensors: python -c "import torch; torch.save(torch.load('
-            f"'{path}', 'cpu', weights_only=False)['state_dict'], 'weights.pt')\""
+            f"can't read the weights {path}: it holds a {name}, and reading that could run code. "
+            f'If you trust the file, save only its tensors: python -c "import torch; '
+            f"torch.save(torch.load('{path}', 'cpu', weights_only=False)['state_dict'], "
+            f"'weights.pt')\""
         )
     return UserError(f"can't read the weights {path}: {first_line(error)}")
 

@@ -26,7 +26,7 @@ class WeightsFile(NamedTuple):
 
 
 def is_file_name(weights: str) -> bool:
-    """Whether ``weights`` names a file and not a tag, by its extension. The plan uses the same rule."""
+    """Whether ``weights`` names a file and not a tag, by its extension. The plan does the same."""
     return weights.endswith(WEIGHT_FILES)
 
 
@@ -34,12 +34,13 @@ def no_such_tag(weights: str, model: str, tags: Sequence[str]) -> UserError:
     """The error for ``weights`` that are neither a file nor a tag of ``model``."""
     return UserError(
         f"weights: {weights!r} is neither a file ({', '.join(WEIGHT_FILES)}) nor a tag of "
-        f"{model}; its tags: {', '.join(tags) or 'none'}; or random{did_you_mean(weights, list(tags))}"
+        f"{model}; its tags: {', '.join(tags) or 'none'}; or "
+        f"random{did_you_mean(weights, list(tags))}"
     )
 
 
 def only_checking() -> bool:
-    """Whether towers are built without weights and nothing is downloaded: under `torch.device("meta")`."""
+    """Whether towers are built without weights or downloads: under `torch.device("meta")`."""
     return torch.get_default_device().type == "meta"
 
 
@@ -69,7 +70,7 @@ def commit_of(path: Path) -> str | None:
 
 
 def read_weights(path: str | Path, own: Iterable[str]) -> StateDict:
-    """The tensors of one tower in a file, float32, under the names of open_clip, timm or their authors.
+    """The tensors of one tower in a file, float32, as open_clip, timm or their authors name them.
 
     Without their numbers if towers are only checked.
 
@@ -81,7 +82,7 @@ def read_weights(path: str | Path, own: Iterable[str]) -> StateDict:
         all tensors of the file if none of them has such a name.
 
     Raises:
-        UserError: the file is missing, damaged, holds several towers, or objects that can't be read safely.
+        UserError: the file is missing, damaged, holds several towers, or can't be read safely.
     """
     place = "meta" if only_checking() else "cpu"
     with torch.device("cpu"):
@@ -106,8 +107,8 @@ def load_strictly(module: torch.nn.Module, state: StateDict, source: str, model:
     surplus = sorted(state.keys() - own.keys())
     if len(missing) == len(own):
         raise UserError(
-            f"the weights {source} don't fit the model {model}: none of their {len(state)} tensors has "
-            f"a name of this model. They hold {surplus[0]}, the model {missing[0]}"
+            f"the weights {source} don't fit the model {model}: none of their {len(state)} tensors "
+            f"has a name of this model. They hold {surplus[0]}, the model {missing[0]}"
         )
     shapes = [
         f"{k} is {tuple(state[k].shape)}, not {tuple(own[k].shape)}"
@@ -142,6 +143,7 @@ def from_hub(what: str, fetch: Callable[[], Result]) -> Result:
         return fetch()
     except Exception as error:
         raise UserError(
-            f"can't get {what} from the hub ({type(error).__name__}: {first_line(error)}). Check the "
-            f"name and the network, or download the file elsewhere and name it in the setting weights"
+            f"can't get {what} from the hub ({type(error).__name__}: {first_line(error)}). Check "
+            f"the name and the network, or download the file elsewhere and name it in the setting "
+            f"weights"
         ) from error

@@ -13,7 +13,7 @@ PILLOW = (
     *("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000"),
     *("ICO", "ICNS", "TGA", "PCX", "PSD", "QOI", "SGI", "DDS"),
 )
-"""What Pillow calls them. No other is tried, whatever a file holds: some start a program (PostScript)."""
+"""What Pillow calls them. No other is tried: some (PostScript) start a program."""
 
 RAW = (
     *(".nef", ".cr2", ".cr3", ".crw", ".arw", ".dng"),

@@ -52,8 +52,8 @@ class ParquetFiles(NamedTuple):
         if len(kinds) > 1:
             differing = ", ".join(f"{kind} in {name}" for kind, name in kinds.items())
             raise UserError(
-                f"{base}: the column {image!r} holds {differing}: write all files with images of one "
-                f"kind, or name those that belong together"
+                f"{base}: the column {image!r} holds {differing}: write all files with images of "
+                f"one kind, or name those that belong together"
             )
         return found
 
@@ -153,12 +153,12 @@ def _kind(where: str, image: str, schema: pyarrow.Schema) -> str:
     if types.is_nested(kind) and not types.is_struct(kind):
         # `datasets` would make images of other types of numbers dark.
         raise UserError(
-            f"{where}: the column {image!r} holds lists of numbers, not images: store each image as a "
-            f"file (PNG) in a column of bytes"
+            f"{where}: the column {image!r} holds lists of numbers, not images: store each image "
+            f"as a file (PNG) in a column of bytes"
         )
     raise UserError(
-        f"{where}: the column {image!r} holds {kind}, not images (bytes, paths, or both). Set `image` "
-        f"to the one with the images."
+        f"{where}: the column {image!r} holds {kind}, not images (bytes, paths, or both). Set "
+        f"`image` to the one with the images."
     )
 
 

@@ -70,7 +70,7 @@ class Source(Generic[S]):
         raise NotImplementedError
 
     holder: str | None = None
-    """Column of the listing with the name of the file that holds an image. None: any may hold it."""
+    """Column of the listing that names the file of each image. None: any file may hold it."""
 
     def files(self) -> SourceFiles:
         """The files that hold the images and their labels.
@@ -113,7 +113,8 @@ class Source(Generic[S]):
         """Yield tables of the images in row order.
 
         Their columns are ``key`` (text), ``bytes`` (int64, null if unknown), for tars ``file``
-        (text) and ``offset`` (int64), for parquet files ``file``, and further columns as ``source.<name>``.
+        (text) and ``offset`` (int64), for parquet files ``file``, and further columns as
+        ``source.<name>``.
 
         Raises:
             UserError: something in the source can't be used; says what and where.

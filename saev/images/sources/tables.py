@@ -98,8 +98,8 @@ class Table(Source[T]):
         ):
             # `datasets` would make images of other types of numbers dark.
             raise UserError(
-                f"{self.where}: the column {name!r} holds lists of numbers, not images: store each image as "
-                f"a file (PNG) in a column of bytes"
+                f"{self.where}: the column {name!r} holds lists of numbers, not images: store each "
+                f"image as a file (PNG) in a column of bytes"
             )
         try:
             images = self._table.select_columns([name]).cast_column(
@@ -199,7 +199,7 @@ class Table(Source[T]):
         """Where an image file lies that the table names.
 
         Raises:
-            OSError: outside of the table's folder. A table from elsewhere must not read other files.
+            OSError: outside of the table's folder. A table from elsewhere must not read others.
         """
         return self._base / path
 

@@ -86,9 +86,9 @@ class Tars(Source[TarsSettings]):
             if not n_images:
                 ending = f" that ends in .{wanted.lstrip('.')}" if wanted else ""
                 raise UserError(
-                    f"tars: {self.where} holds no image{ending}, only {self.without_image:,} samples "
-                    f"without one. Names are cut at the first dot: plot_0.1_cam.png is 1_cam.png of "
-                    f"the sample plot_0"
+                    f"tars: {self.where} holds no image{ending}, only {self.without_image:,} "
+                    f"samples without one. Names are cut at the first dot: plot_0.1_cam.png is "
+                    f"1_cam.png of the sample plot_0"
                 )
             own = {"bytes": pa.int64(), "offset": pa.int64()}
             first = ("key", "bytes", "file", "offset")
@@ -254,19 +254,19 @@ def _require_end(path: Path, offset: int, last: str) -> None:
         closing = file.read(2 * tarfile.BLOCKSIZE)
         if len(closing) < 2 * tarfile.BLOCKSIZE and not any(closing):
             raise UserError(
-                f"tars: {path} is cut off: it ends after {last} at byte {offset:,}, without the closing "
-                f"blocks. Copy or pack it again"
+                f"tars: {path} is cut off: it ends after {last} at byte {offset:,}, without the "
+                f"closing blocks. Copy or pack it again"
             )
         if any(closing):
             raise UserError(
-                f"tars: {path} is damaged: at byte {offset:,}, after {last}, there is no header of a "
-                f"file. Copy or pack it again"
+                f"tars: {path} is damaged: at byte {offset:,}, after {last}, there is no header of "
+                f"a file. Copy or pack it again"
             )
         while data := file.read(1 << 20):
             if any(data):
                 raise UserError(
-                    f"tars: {path} goes on after its end at byte {offset:,}: tars that were joined must be "
-                    f"packed again, or lie side by side"
+                    f"tars: {path} goes on after its end at byte {offset:,}: tars that were joined "
+                    f"must be packed again, or lie side by side"
                 )
 
 
@@ -284,8 +284,9 @@ def _image(path: Path, sample: str, members: list[_Member], wanted: str | None) 
     if len(found) > 1:
         raise UserError(
             f"tars: {path}: the sample {sample} has several images "
-            f"({', '.join(m.extension for m in found)}): set `image` to the extension of one. Names are "
-            f"cut at the first dot: rename files of different samples that agree up to there"
+            f"({', '.join(m.extension for m in found)}): set `image` to the extension of one. "
+            f"Names are cut at the first dot: rename files of different samples that agree up to "
+            f"there"
         )
     return found[0] if found else None
 

@@ -21,7 +21,8 @@ from saev.dashboard.page import page
 from saev.dashboard.scripts import column, embedded, packed, rounded, script, unpacked
 from saev.dashboard.thumbnails import make_thumbnails, thumbnail
 from saev.images.artifact import Images
-from saev.images.decode import Geometry, open_rgb
+from saev.images.decode import open_rgb
+from saev.images.geometry import Geometry
 
 
 def assigned(text):

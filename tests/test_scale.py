@@ -20,7 +20,7 @@ from saev.dashboard.page import page
 from saev.settings import from_plan
 from saev.workflow import components, jobs
 from saev.workflow.plan import resolve
-from saev.workflow.stages import Stage
+from saev.workflow.stage import Stage
 
 
 def runs_of(monkeypatch, tmp_path, n: int) -> dict:

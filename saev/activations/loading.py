@@ -10,7 +10,8 @@ import numpy as np
 from saev.activations.depth import DEPTH
 from saev.core.files import sha256_bytes
 from saev.images.artifact import Images
-from saev.images.decode import BadImage, Geometry, decode
+from saev.images.decode import BadImage, decode
+from saev.images.geometry import Geometry
 from saev.images.sources.source import Entry
 
 BATCH = 32

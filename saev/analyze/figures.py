@@ -105,6 +105,8 @@ def chance_of_either(
     Returns:
         (n,) float64, 0 to 1; NaN without any labelled image.
     """
+    if not len(images):
+        return np.full(len(codes), np.nan)
     labelled = (codes >= 0).sum(1)
     alike = ((codes == top[:, None]) & (codes >= 0)).sum(1)
     share = np.divide(alike, labelled, out=np.zeros(len(codes)), where=labelled > 0)

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
-from saev.workflow.stages import Stage
+from saev.workflow.stage import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds the package."""

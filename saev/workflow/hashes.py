@@ -8,7 +8,7 @@ from pathlib import Path
 from saev.core.errors import UserError
 from saev.core.files import sha256_file, to_json, write_bytes
 from saev.workflow.digests import code_digest, module_digest, sources_digest
-from saev.workflow.stages import Stage
+from saev.workflow.stage import Stage
 
 CODE = "code: "
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from saev.core.made import MADE, read_made
 from saev.workflow.plan import Plan
-from saev.workflow.stages import BY_NAME, RULES, STAGES, Need, Rule, Stage
+from saev.workflow.stage import Need, Rule, Stage
+from saev.workflow.stages import BY_NAME, RULES, STAGES
 
 
 class Job(NamedTuple):

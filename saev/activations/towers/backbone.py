@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from saev.core.errors import UserError
-from saev.images.decode import RESAMPLING, Geometry
+from saev.images.geometry import RESAMPLING, Geometry
 from saev.settings.vit import VitSettings
 
 

@@ -13,7 +13,7 @@ from saev.activations.towers.kinds import build
 from saev.activations.towers.precision import exact_float32
 from saev.core.errors import UserError
 from saev.core.typed import typed
-from saev.images.decode import Geometry
+from saev.images.geometry import Geometry
 from saev.settings.vit import VitSettings
 
 

@@ -3,8 +3,10 @@
 from typing import Any
 
 from saev.images.sources.folder import Folder
+from saev.images.sources.hub import Hub
+from saev.images.sources.parquet import Parquet
+from saev.images.sources.saved import Saved
 from saev.images.sources.source import Source
-from saev.images.sources.tables import Hub, Parquet, Saved
 from saev.images.sources.tars import Tars
 from saev.settings.images import ImagesSettings, source_of
 

@@ -6,7 +6,6 @@ set.
 """
 
 import errno
-import hashlib
 import logging
 import os
 import re
@@ -23,18 +22,15 @@ from saev.images.sources.source import (
     Entry,
     Source,
     SourceFiles,
-    find_files,
     read_regular,
     stated,
 )
 from saev.images.sources.unique import Unique
-from saev.settings.images import HubSettings, ParquetSettings, SavedSettings, TableSettings
+from saev.settings.images import TableSettings
 
 if TYPE_CHECKING:
     import pyarrow
     from datasets import Dataset
-
-    from saev.images.sources.parquet_files import ParquetFiles
 
 
 LONGEST_SHOWN = 300
@@ -214,59 +210,7 @@ def _shown(path: str, error: Exception) -> str:
     return f"{path}: {getattr(error, 'strerror', None) or error}"
 
 
-COMMIT = re.compile(r"^hf://datasets/[^@]+@([0-9a-f]{40})/")
-"""The commit in the name of a file of the hub."""
-
-
-class Hub(Table[HubSettings]):
-    """A data set on the Hugging Face hub."""
-
-    hint = (
-        "Check the name, revision, split and network; or save the data set on another machine with "
-        "save_to_disk and name its folder in `saved`"
-    )
-
-    @property
-    def where(self) -> str:
-        one = self.settings
-        return f"{one.hub} ({one.config + ', ' if one.config else ''}{one.split}, {one.revision})"
-
-    def fingerprint(self) -> str:
-        return self.settings.revision
-
-    def notes(self) -> dict[str, Any]:
-        # A branch moves. `datasets` names each file by the commit that it comes from.
-        files = self._images.info.download_checksums or {}
-        commits = sorted({found[1] for name in files if (found := COMMIT.search(name))})
-        return {"commit": ", ".join(commits)} if commits else {}
-
-    @property
-    def _base(self) -> Path:
-        return Path()
-
-    def _place(self, path: str) -> Path:
-        import datasets
-        import huggingface_hub.constants
-
-        config = datasets.config
-        folders = (
-            config.HF_DATASETS_CACHE,
-            config.HF_CACHE_HOME,
-            huggingface_hub.constants.HF_HUB_CACHE,
-        )
-        inside = Path(os.path.normpath(path))
-        if not any(inside.is_relative_to(Path(os.path.abspath(folder))) for folder in folders):  # noqa: PTH100
-            raise OSError(errno.EPERM, "it lies outside of what was downloaded", path)
-        return inside
-
-    def _load(self) -> Any:
-        import datasets
-
-        one = self.settings
-        return datasets.load_dataset(one.hub, one.config, split=one.split, revision=one.revision)
-
-
-class _Files(Table[T]):
+class TableInFiles(Table[T]):
     """A table in local files."""
 
     def _files(self) -> tuple[Path, list[str]]:
@@ -285,91 +229,6 @@ class _Files(Table[T]):
         if Path(inside).is_absolute() or Path(inside).parts[:1] in ((), (os.pardir,)):
             raise OSError(errno.EPERM, "it lies outside of the table's folder", path)
         return self._base / inside
-
-
-class Saved(_Files[SavedSettings]):
-    """A folder written by `save_to_disk`."""
-
-    @property
-    def where(self) -> str:
-        return self.settings.saved
-
-    def _files(self) -> tuple[Path, list[str]]:
-        folder = Path(self.where)
-        if not folder.is_dir():
-            raise UserError(f"saved: there is no folder {folder}")
-        found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-        return folder, [name for name in found if not Path(name).name.startswith(".")]
-
-    def _load(self) -> Any:
-        import datasets
-
-        found = datasets.load_from_disk(self.where)
-        if not isinstance(found, datasets.DatasetDict):
-            return found
-        if self.settings.split not in found:
-            raise UserError(
-                f"{self.where} has no split {self.settings.split!r}; its splits are: "
-                f"{', '.join(found)}. Name one in `split`."
-            )
-        return found[self.settings.split]
-
-
-class Parquet(_Files[ParquetSettings]):
-    """Parquet files."""
-
-    @property
-    def where(self) -> str:
-        return self.settings.parquet
-
-    def _files(self) -> tuple[Path, list[str]]:
-        return find_files("parquet", self.where, ".parquet")
-
-    holder = "file"
-
-    def files(self) -> SourceFiles:
-        """The parquet files. Of one that names images, time and inode stand for these too."""
-        found = stated(*self._files())
-        for i, name in enumerate(found.name):
-            total = hashlib.sha256()
-            newest = 0
-            for path in self._opened.paths(name):
-                try:
-                    about = self._place(path).stat()
-                except (OSError, ValueError):
-                    continue  # `tables` names it
-                newest = max(newest, about.st_mtime_ns)
-                state = f"{path}\0{about.st_size}\0{about.st_mtime_ns}\0{about.st_ino}\n"
-                total.update(state.encode())
-            if newest:
-                found.mtime_ns[i] = max(newest, found.mtime_ns[i])
-                found.inode[i] = int.from_bytes(total.digest()[:7], "big")
-        return found
-
-    @property
-    def _wanted(self) -> list[str]:
-        return [self.settings.image]  # keys are read from the files themselves
-
-    @cached_property
-    def _opened(self) -> "ParquetFiles":
-        from saev.images.sources.parquet_files import ParquetFiles
-
-        return ParquetFiles.opened(*self._files(), self.settings.image, self.settings.key)
-
-    def _load(self) -> Any:
-        import datasets
-
-        from saev.images.sources.parquet_files import image_features
-
-        found, column = self._opened, self.settings.image
-        files = [str(found.base / name) for name in found.names]
-        return datasets.Dataset.from_parquet(
-            files, columns=[column], features=image_features(found)
-        )
-
-    def _values(self) -> Iterator[tuple[str | None, dict[str, Any], int]]:
-        self._require_key(self._opened.columns())
-        yield from self._opened.batches(GROUP_ROWS)
 
 
 @contextmanager

@@ -1,0 +1,71 @@
+"""Parquet files with a column of images. `parquet_files` reads them."""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saev.images.sources.source import GROUP_ROWS, SourceFiles, find_files, stated
+from saev.images.sources.table import TableInFiles
+from saev.settings.images import ParquetSettings
+
+if TYPE_CHECKING:
+    from saev.images.sources.parquet_files import ParquetFiles
+
+
+class Parquet(TableInFiles[ParquetSettings]):
+    """Parquet files."""
+
+    @property
+    def where(self) -> str:
+        return self.settings.parquet
+
+    def _files(self) -> tuple[Path, list[str]]:
+        return find_files("parquet", self.where, ".parquet")
+
+    holder = "file"
+
+    def files(self) -> SourceFiles:
+        """The parquet files. Of one that names images, time and inode stand for these too."""
+        found = stated(*self._files())
+        for i, name in enumerate(found.name):
+            total = hashlib.sha256()
+            newest = 0
+            for path in self._opened.paths(name):
+                try:
+                    about = self._place(path).stat()
+                except (OSError, ValueError):
+                    continue  # `tables` names it
+                newest = max(newest, about.st_mtime_ns)
+                state = f"{path}\0{about.st_size}\0{about.st_mtime_ns}\0{about.st_ino}\n"
+                total.update(state.encode())
+            if newest:
+                found.mtime_ns[i] = max(newest, found.mtime_ns[i])
+                found.inode[i] = int.from_bytes(total.digest()[:7], "big")
+        return found
+
+    @property
+    def _wanted(self) -> list[str]:
+        return [self.settings.image]  # keys are read from the files themselves
+
+    @cached_property
+    def _opened(self) -> "ParquetFiles":
+        from saev.images.sources.parquet_files import ParquetFiles
+
+        return ParquetFiles.opened(*self._files(), self.settings.image, self.settings.key)
+
+    def _load(self) -> Any:
+        import datasets
+
+        from saev.images.sources.parquet_files import image_features
+
+        found, column = self._opened, self.settings.image
+        files = [str(found.base / name) for name in found.names]
+        return datasets.Dataset.from_parquet(
+            files, columns=[column], features=image_features(found)
+        )
+
+    def _values(self) -> Iterator[tuple[str | None, dict[str, Any], int]]:
+        self._require_key(self._opened.columns())
+        yield from self._opened.batches(GROUP_ROWS)

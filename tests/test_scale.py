@@ -18,7 +18,7 @@ from saev.core.errors import UserError
 from saev.dashboard import gallery
 from saev.dashboard.page import page
 from saev.settings import from_plan
-from saev.workflow import components, jobs
+from saev.workflow import components, jobs, known_labels
 from saev.workflow.plan import resolve
 from saev.workflow.stage import Stage
 
@@ -57,7 +57,7 @@ def counted(monkeypatch):
         monkeypatch.setattr(owner, name, counting)
 
     count(components, "open_source")
-    count(components, "require_columns")
+    count(known_labels, "require_columns")
     count(Stage, "place")
     return calls
 

@@ -50,7 +50,7 @@ node_modules/.installed: package.json
 lint: $(BIN)/.installed-test node_modules/.installed
 	ruff format --check .
 	ruff check .
-	mypy saev demo
+	mypy saev demo benchmarks
 	snakefmt --check Snakefile rules demo
 	snakemake --lint
 	$(NODE)/oxfmt --check $(PAGES)

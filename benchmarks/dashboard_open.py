@@ -87,6 +87,7 @@ def generate(out: Path, n: int) -> None:
             "analysis": "analysis-00000000",
             "trained_on": "images-00000000",
         },
+        "named_below": columns.NAMED_BELOW,
         "model": "generated",
         "stream": "layer-11.patches",
         "architecture": "topk",

@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from saev.activations.artifact import Activations
 from saev.core.spec import parsed
 from saev.settings.sae import AnySaeSettings
 from saev.train import loader
+from saev.train.split import split_images
 from saev.train.trainer import Trainer
 
 OUT = Path(__file__).parent / "out" / "frontier.json"
@@ -61,9 +63,10 @@ def vectors(folder: Path, layer: int) -> tuple[np.ndarray, np.ndarray]:
     """
     activations = Activations(folder)
     stream = activations.stream(layer, "patches")
-    split = loader.split_images(activations, 0.1, 0)
+    split = split_images(activations, 0.1, 0)
     parts = [
-        activations.float32(activations.take(stream, rows)).reshape(-1, stream.d) for rows in split
+        activations.float32(activations.take(stream, rows)).reshape(-1, stream.d)
+        for rows in (split.training, split.held_out)
     ]
     mean, std = parts[0].mean(0, dtype=np.float64), parts[0].std(0, dtype=np.float64)
     train, held_out = (((part - mean) / std).astype(np.float32) for part in parts)
@@ -134,13 +137,13 @@ def main() -> None:
     found = json.loads(OUT.read_text()) if OUT.exists() else []
     for level in args.levels:
         runs: dict[str, Callable[[], Reconstruct]] = {
-            name: lambda name=name, own=own: ours(name, own, train, n_steps)
+            name: partial(ours, name, own, train, n_steps)
             for name, own in settings_of(level).items()
             if not args.only or name in args.only
         }
         if args.peers:
             runs |= {
-                peer.name: lambda peer=peer: peers.trained(peer, batches(train, n_steps))
+                peer.name: partial(peers.trained, peer, batches(train, n_steps))
                 for peer in peers.installed(train.shape[1], N, level, LR)
             }
         for name, run in runs.items():

@@ -63,7 +63,9 @@ def make(b: int, d: int, n: int, k: int) -> dict[str, Callable[[], None]]:
         have["codes"] = gpu.largest(have["pre"], k)
 
     def reconstruct() -> None:
-        have["error"], _, have["grad"] = gpu.reconstruct(*have["codes"], decoder, centre, u)
+        starts, latents, values = have["codes"]
+        found = gpu.reconstruct(starts, latents, values, decoder, centre, u)
+        have["error"], _, have["grad"] = found
 
     def order() -> None:
         starts, latents, _ = have["codes"]

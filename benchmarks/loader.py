@@ -24,10 +24,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from saev.activations.artifact import Stream, shard_array
+from saev.core.blocks import held_out_mask
 from saev.train import loader, order
 from saev.train.read_ahead import read_window
 from saev.train.reading import Reader
@@ -123,8 +125,9 @@ def main() -> None:
     parser.add_argument("--memory-rows", type=int, default=1_000_000)
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
-    activations = make(args.folder / str(args.rows), args.rows)
-    training = loader.split_images(activations, HELD_OUT, 0).training
+    activations: Any = make(args.folder / str(args.rows), args.rows)
+    training = activations.rows(0, args.rows)
+    training = training[~held_out_mask(training, HELD_OUT, 0)]
     paths = sorted(activations.path.glob("*/*.npy"))
     streamed = loader.Streamed(activations, STREAM, training)
     n_steps = len(training) // BATCH

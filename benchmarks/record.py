@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from saev.activations import __main__ as activations
 from saev.activations.loading import BATCH
+from saev.activations.recording import record_blocks
 from saev.activations.shards import ShardState
 from saev.activations.towers.tower import Tower, load_tower, normalise
 from saev.core.blocks import BLOCK
@@ -97,7 +97,7 @@ def time_ours(
         folder / "state", folder, 0, tower.streams, np.dtype(settings.dtype), -(-n // BLOCK)
     )
     progress = Progress(n, "images", "recording")
-    activations._record_blocks(state, tower, listed, (0, n), settings, workers, "error", progress)
+    record_blocks(state, tower, listed, (0, n), settings, workers, "error", progress)
     state.finish()
     return start.since()
 

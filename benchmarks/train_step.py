@@ -62,7 +62,7 @@ def ours(
             pre = sae.preactivations(
                 torch.randn(256, d, generator=torch.Generator().manual_seed(0))
             )
-            sae.b_enc -= float(np.quantile(pre.numpy(), 1 - active))
+            sae.b_enc.sub_(float(np.quantile(pre.numpy(), 1 - active)))
     return Trainer(sae.to(device), n_steps=1, mean=np.zeros(d)).train
 
 
@@ -164,9 +164,9 @@ def main() -> None:
             if turn:  # the first warms up
                 rates[name].append(found)
     limit = rates["encoder product alone"]
-    for name, found in rates.items():
-        share = statistics.median(a / b for a, b in zip(found, limit, strict=True))
-        print(f"{name:42} {statistics.median(found):9,.0f} examples/s   {share:.2f} of the product")
+    for name, turns in rates.items():
+        share = statistics.median(a / b for a, b in zip(turns, limit, strict=True))
+        print(f"{name:42} {statistics.median(turns):9,.0f} examples/s   {share:.2f} of the product")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def record(
         progress = Progress(
             stop - start, "images", f"recording shard {shard}", done=len(made.blocks) * BLOCK
         )
-        _record_blocks(made, tower, images, (start, stop), settings, workers, on_bad, progress)
+        record_blocks(made, tower, images, (start, stop), settings, workers, on_bad, progress)
         entries = made.finish()
         n_rows = made.n_rows
         write_json(
@@ -111,7 +111,7 @@ def vit_settings(spec: Spec) -> VitSettings:
     return settings
 
 
-def _record_blocks(
+def record_blocks(
     shard: ShardState,
     tower: Tower,
     images: Images,
@@ -121,6 +121,7 @@ def _record_blocks(
     on_bad: str,
     progress: Progress,
 ) -> None:
+    """Record the blocks that a shard still lacks: the rows ``span`` of the listing."""
     start, stop = span
     first = start + len(shard.blocks) * BLOCK
     bad = [_problem(images, r) for b in shard.blocks for r in b.records if r["skipped"]]

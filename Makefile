@@ -30,13 +30,15 @@ $(BIN)/python:
 	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 
+INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+
 $(BIN)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[demo]' --constraint constraints.txt
+	$(INSTALL) '.[demo]'
 	@touch $@
 
-$(BIN)/.installed-test: $(BIN)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[demo,test]' --constraint constraints.txt
-	@touch $@
+$(BIN)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) '.[demo,test]'
+	@touch $(BIN)/.installed $@
 
 test: $(BIN)/.installed-test
 	pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(if $(MARKERS),-m "$(MARKERS)")

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import shutil
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from project import Project
 
@@ -41,10 +43,19 @@ def said(caplog):
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
-    """A tiny project whose whole workflow has run; copy it before changing its results."""
-    project = Project.create(tmp_path_factory.mktemp("built") / "project")
-    project.snakemake()
-    return project
+    """A tiny project whose whole workflow has run; copy it before changing its results.
+
+    All processes of a run of the tests share it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built"
+    with FileLock(f"{shared}.lock"):
+        complete = shared / "complete"
+        if not complete.exists():
+            shutil.rmtree(shared, ignore_errors=True)
+            Project.create(shared / "project").snakemake()
+            complete.touch()
+    return Project(shared / "project")
 
 
 @pytest.fixture(scope="session")

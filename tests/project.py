@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import warm
 import yaml
 from PIL import Image, ImageDraw
 
@@ -135,10 +136,11 @@ class Project:
 
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
         """Run the workflow; with ``check`` a failure shows what was printed."""
+        environment = self.environment()
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env=self.environment(),
+            env={**environment, "PATH": f"{warm.shim()}:{environment['PATH']}"},
             capture_output=True,
             text=True,
             check=False,

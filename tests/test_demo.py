@@ -194,8 +194,17 @@ def test_the_real_tower_has_the_bytes_stated_loads_strictly_and_sees_more_than_a
     from PIL import Image
     from safetensors.torch import load_file
 
+    from saev.activations.towers.tower import load_tower
+    from saev.settings.vit import VitSettings
+
     make("clip_weights", tmp_path / "clip.safetensors")
     assert sha256_file(tmp_path / "clip.safetensors") == stated("config.yaml", "clip-b16")
+    with torch.device("meta"):
+        known = VitSettings(
+            model="ViT-B-16", weights=f"{tmp_path}/clip.safetensors", layers=(0,), tokens=("cls",)
+        )
+        block = load_tower(known, "meta").backbone.module.transformer.resblocks[0]
+    assert type(block.mlp.gelu).__name__ == "QuickGELU"  # the weights were recognised
     torch.manual_seed(0)
     tower = open_clip.create_model("ViT-B-16-quickgelu", force_image_size=112).visual.eval()
     weights = load_file(tmp_path / "clip.safetensors")

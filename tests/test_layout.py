@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from project import python
 
 from saev.workflow.digests import ROOT
 from saev.workflow.stages import RULES, STAGES, as_markdown
@@ -151,3 +152,12 @@ def test_only_artifacts_know_the_names_of_files():
 def test_the_docs_show_the_table_of_stages():
     text = (ROOT / "docs/architecture.md").read_text()
     assert "\n".join(as_markdown()) in text
+
+
+def test_a_job_loads_pytorch_only_when_it_computes_something():
+    """It takes seconds, and the short jobs do without."""
+    code = "; ".join(
+        f"import saev.{stage}.__main__"
+        for stage in ("images", "activations", "compare", "analyze", "dashboard")
+    )
+    assert python(f"{code}; import sys; print('torch' in sys.modules)").strip() == "False"

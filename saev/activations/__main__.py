@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 from saev.activations.artifact import ALL_SHARDS, RECORDS, STAGE, STATS, TWINS, shard_json
-from saev.activations.recording import record, vit_settings
+from saev.activations.resolved import vit_settings
 from saev.activations.seal import seal, volatile
 from saev.activations.verified import Verified
 from saev.core import frame
@@ -43,6 +43,8 @@ def _record(args: argparse.Namespace) -> None:
     once = Once(args.done, out, spec, images.digest, args.shard)
     if once.there(Verified(out).matches):
         return once.take_up()
+    from saev.activations.recording import record  # PyTorch takes seconds to import
+
     set_threads(args.threads)
     take_over_pillow()
     compute = from_plan.compute()

@@ -11,18 +11,19 @@ from saev.activations.artifact import Stream, shard_json, to_float32
 from saev.activations.depth import depths_of
 from saev.activations.loading import BATCH, batches
 from saev.activations.moments import Moments
+from saev.activations.resolved import vit_settings
 from saev.activations.shards import ShardState
 from saev.activations.towers.tower import Tower, load_tower
 from saev.core import logs
 from saev.core.blocks import BLOCK
 from saev.core.errors import UserError, listed, printable
-from saev.core.files import sha256_file, write_json
+from saev.core.files import write_json
 from saev.core.machine import torch_device
 from saev.core.progress import Progress
 from saev.core.spec import Spec
 from saev.core.state import STATE, state
 from saev.images.artifact import Images
-from saev.settings.vit import VitResolved, VitSettings
+from saev.settings.vit import VitSettings
 
 LISTED_IMAGES = 10_000
 DISK_SLACK = 64 << 20
@@ -94,21 +95,6 @@ def record(
         "depths": found._asdict(),
         **({"weights_commit": commit} if commit else {}),
     }
-
-
-def vit_settings(spec: Spec) -> VitSettings:
-    """Settings of the tower, with the SHA-256 of the weights that the plan found.
-
-    Raises:
-        UserError: the model's configuration file has changed since then.
-    """
-    resolved = spec.found(VitResolved)
-    settings: VitSettings = spec.parsed(VitSettings)
-    if resolved.weights_sha256 is not None:
-        settings = settings.model_copy(update={"weights_sha256": resolved.weights_sha256})
-    if resolved.model_sha256 not in (None, resolved.model_sha256 and sha256_file(settings.model)):
-        raise UserError(f"{settings.model} was changed while the workflow ran: start it again")
-    return settings
 
 
 def record_blocks(

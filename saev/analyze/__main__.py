@@ -11,14 +11,12 @@ If a part is killed, it starts again from its beginning. Parts are small
 import argparse
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from saev.activations.artifact import STAGE as ACTIVATIONS
 from saev.activations.artifact import Activations
 from saev.analyze.artifact import LABELS, LATENTS, STAGE, TABLE, part_folder, part_json
-from saev.analyze.inputs import Inputs, open_inputs
 from saev.analyze.labels import write_labels
-from saev.analyze.merge import write_merged
-from saev.analyze.parts import write_part
 from saev.core import frame, logs
 from saev.core.errors import UserError
 from saev.core.files import file_entry, place, read_json, sha256_file
@@ -34,6 +32,9 @@ from saev.settings import from_plan
 from saev.settings.analysis import AnalysisResolved, AnalysisSettings
 from saev.settings.component import identity
 from saev.train.artifact import STAGE as TRAIN
+
+if TYPE_CHECKING:
+    from saev.analyze.inputs import Inputs
 
 
 def main(arguments: list[str]) -> None:
@@ -74,7 +75,9 @@ def _labels(given: argparse.Namespace) -> None:
     once.finish([file_entry(out / LABELS)])
 
 
-def _open(given: argparse.Namespace, settings: AnalysisSettings) -> Inputs:
+def _open(given: argparse.Namespace, settings: AnalysisSettings) -> "Inputs":
+    from saev.analyze.inputs import open_inputs  # PyTorch takes seconds to import
+
     set_threads(given.threads)
     device = torch_device(from_plan.compute().device)
     return open_inputs(settings, given.sae, given.activations, Path(given.out) / LABELS, device)
@@ -90,6 +93,8 @@ def _part(given: argparse.Namespace) -> None:
     once = Once(given.done, out, *key)
     if once.there():
         return once.take_up()
+    from saev.analyze.parts import write_part
+
     inputs = _open(given, settings)
     with scratch(out, *key) as held:
         write_part(inputs, settings, given.part, out, held.folder)
@@ -120,6 +125,8 @@ def _merge(given: argparse.Namespace) -> None:
     once = Once(given.done, out, *key)
     if once.there():
         return once.take_up()
+    from saev.analyze.merge import write_merged
+
     inputs = _open(given, settings)
     runs = [out / part_folder(part) / RUN for part in range(given.n_parts)]
     seconds = sum(read_json(path)["pass_seconds"] for path in runs if path.is_file())

@@ -18,7 +18,6 @@ from saev.core.provenance import Provenance
 from saev.core.spec import read_spec
 from saev.core.state import state
 from saev.dashboard import artifact as names
-from saev.dashboard.build import build
 from saev.dashboard.gallery import build_gallery
 from saev.images.artifact import Images
 from saev.images.decode import take_over_pillow
@@ -68,6 +67,8 @@ def _run(args: argparse.Namespace) -> None:
         if once.there():
             once.take_up()
             return held.discard()
+        from saev.dashboard.build import build  # PyTorch takes seconds to import
+
         summary = build(
             args.out,
             held.folder,

@@ -155,14 +155,14 @@ def test_the_dead_of_the_last_look_are_part_of_the_state():
 
 
 def test_a_line_of_progress_has_everything_and_fits_a_terminal():
-    progress = Progress(123_456_789, "rows", "layer-11.patches")
+    progress = Progress(123_456_789, "vectors", "layer-11.patches")
     progress.done = 45_678_901
     line = {"loss": 0.001234, "nmse": 0.23456, "l0": 32.125, "dead": 12345}
     text = progress.line(progress.started + 3600, in_short(line))
     assert text == (
-        "layer-11.patches: 37 % · 12,689 rows/s · 1:42:10 left · "
+        "layer-11.patches: 37 % · 12,689 vectors/s, 1:42:10 left · "
         "loss 0.00123 nmse 0.235 L0 32.1 dead 12345"
     )
     assert len(text) <= 100
     assert "nmse" not in in_short(line | {"nmse": None})
-    assert "37 % of 123,456,789 rows" in progress.line(progress.started + 3600)
+    assert "37 % of 123,456,789 vectors" in progress.line(progress.started + 3600)

@@ -60,7 +60,7 @@ class Progress:
         share = 100 * self.done / self.total if self.total else 100
         # A note takes the place of the total, so that the line fits into 100 columns.
         total = "" if note else f" of {self.total:,} {self.unit}"
-        text = f"{self.what}: {share:.0f} %{total} · {quantity(rate)} {self.unit}/s · {left} left"
+        text = f"{self.what}: {share:.0f} %{total} · {quantity(rate)} {self.unit}/s, {left} left"
         return f"{text} · {note}" if note else text
 
     def rate(self, now: float | None = None) -> float:

@@ -272,7 +272,7 @@ def _training(plan: Plan, done: Done, folder: Path, images: str, vit: str, sae: 
     names = ("architecture", "n_latents", "batch_size", "tokens")
     what = f"train {_short(folder)}"
     rates = done.rates(settings, names, RUN, "examples_per_second")
-    return Work(what, amount, "rows", rates)
+    return Work(what, amount, "vectors", rates)
 
 
 def _analysis(

@@ -95,8 +95,9 @@ def _report(
         total = texts.size(sum(item.bytes for item in found))
         return [
             *text,
-            f"{total}. Nothing was removed. Other settings may still use a directory, so name "
-            f"those to remove: saev gc --delete DIR …",
+            f"{total}. Nothing was removed.",
+            "Other settings may still use a directory, so name those to remove: "
+            "saev gc --delete DIR …",
         ]
     found = _chosen(found, named, results)
     total = texts.size(sum(item.bytes for item in found))

@@ -174,7 +174,7 @@ def fit(learners: list[Learner], state_seconds: float) -> tuple[list[Learner], f
 
     saved = time.monotonic()
     with sigterm() as stopping:
-        progress = Progress(task.n_steps * size, "rows", title, done=start * size)
+        progress = Progress(task.n_steps * size, "vectors", title, done=start * size)
         pinned = first.trainer.device.type == "cuda"
         share = first.processes.share(size)
         batches = loader.batches(

@@ -399,7 +399,7 @@ def test_a_name_that_cannot_be_used_gets_one_true_message():
     given["images"]["my birds"] = {}
     with pytest.raises(UserError) as caught:
         parse(given)
-    assert str(caught.value).count("a name has letters") == 2
+    assert str(caught.value).count("a name may have only letters") == 2
     assert "architecture" not in str(caught.value)
 
 

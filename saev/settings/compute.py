@@ -26,8 +26,8 @@ class ComputeSettings(Settings):
     data_in_memory: Literal["auto", "always", "never"] = Field(
         "auto",
         description="`always` loads all training vectors into memory at the start. `never` reads "
-        "them from files during training. `auto` loads them, unless they need more than half of "
-        "the free memory.",
+        "them from files during training. `auto` loads them if they need at most half of the free "
+        "memory, or if there are at most 524,288.",
     )
     state_seconds: float = Field(
         20.0,

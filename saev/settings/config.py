@@ -67,7 +67,7 @@ class Config(Settings):
     images: dict[Name, AnyImagesSettings] = Field(description="Sets of images.")
     vit: dict[Name, VitSettings] = Field(description="Towers, and what to record from them.")
     sae: dict[Name, AnySaeSettings] = Field(description="Dictionaries, and how to train them.")
-    analysis: dict[Name, AnalysisSettings] = Field(description="Ways to analyze a dictionary.")
+    analysis: dict[Name, AnalysisSettings] = Field(description="Ways to analyse a dictionary.")
     references: dict[Name, ReferenceSettings] = Field(
         {}, description="Curves that trainings should match."
     )
@@ -189,7 +189,7 @@ def _check_references(config: Config, sweeps: dict[str, list[str]]) -> None:
                     f"{where}: the dictionary trains on {sae.tokens}, but the recording keeps "
                     f"{list(vit.tokens)}"
                 )
-            # 11 and -1 may be the same block: the plan knows, it knows how many there are.
+            # 11 and -1 may be the same block. The plan knows, because it knows how many there are.
             if sae.layer is not None and not any(
                 sae.layer == layer or (sae.layer < 0) != (layer < 0) for layer in vit.layers
             ):
@@ -260,8 +260,8 @@ def _explain(error: Any) -> str:
         return f"{where}.{told_by}: {found!r}; {allowed}{did_you_mean(str(found), list(classes))}"
     if kind == "string_pattern_mismatch" and "[key]" in location:
         return (
-            f"{where}: a name has letters (a to z), digits, '_', '.' and '-' alone, at most 64, "
-            f"and begins with a letter or a digit"
+            f"{where}: a name may have only letters (a to z), digits, '_', '.' and '-', at most 64 "
+            f"in all, and must begin with a letter or a digit"
         )
     if kind == "value_error":
         return f"{where}: {error['ctx']['error']}"

@@ -18,12 +18,12 @@ changes that entry, so give your own entries other names.
 saev refuses a key that isn't listed here, or that the chosen architecture or source doesn't use. A
 key that you leave out takes its *neutral* value. That value never changes and isn't part of the
 directory's name. YAML reads `1e-4` as text: write `0.0001` or `1.0e-4`. It reads `2024-05-01` as a
-date, `010` as a number, and `on`, `off`, `yes` and `no` as true or false: where you mean a text,
-put it in quotes.
+date, `010` as a number, and `on`, `off`, `yes` and `no` as true or false: put them in quotes if you
+mean a text.
 
-A slip in the YAML, or a key that is given twice, is told with its line. Snakemake reads the files
-after `--configfile` before it asks saev: if one can't be read or isn't there, Snakemake only says
-that. Then `saev plan --configfile mine.yaml` names the line.
+If the YAML has a mistake, or has a key twice, saev names the line. But Snakemake reads the files
+after `--configfile` before saev does. If it can't read one, it doesn't name the line: run
+`saev plan --configfile mine.yaml`, which does.
 
 `preset: NAME` in an entry of `sae` or `analysis` stands for settings that go together. Other keys
 of the entry win over it. There is one preset, `relu_2024`: see [relu_2024.md](relu_2024.md).
@@ -54,6 +54,7 @@ TITLES = {
 }
 FIRST = {"architecture", *SOURCE_SETTINGS}
 """Keys that tell variants apart."""
+ARCHITECTURE = "How active latents are chosen: see [dictionaries.md](dictionaries.md)."
 
 
 def reference() -> str:
@@ -69,7 +70,8 @@ def reference() -> str:
         fields = sorted(model["properties"].items(), key=lambda one: one[0] not in FIRST)
         for field, rules in fields:
             neutral = "required" if field in required else f"`{_shown(rules.get('default'))}`"
-            text = rules.get("description", "").replace("|", "\\|")
+            text = rules.get("description", ARCHITECTURE if "const" in rules else "")
+            text = text.replace("|", "\\|")
             lines.append(f"| `{field}` | {_type(rules)} | {neutral} | {text} |")
         lines.append("")
     return "\n".join(lines)

@@ -6,8 +6,7 @@ from typing import Any
 from saev.core.errors import UserError
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    # The first dictionaries of vision models, 2024. docs/relu_2024.md says how they differ from
-    # this code.
+    # The first dictionaries of vision models, 2024. docs/relu_2024.md says how this code differs.
     "relu_2024": {
         "sae": {
             "architecture": "relu",

@@ -14,8 +14,8 @@ class TopKSettings(SelectingSettings):
 
 
 class BatchTopKSettings(SelectingSettings):
-    """Keeps the k largest latents per vector on average over a batch in training. Afterwards it
-    uses a threshold learned in training."""
+    """Keeps the largest latents of a whole batch in training, on average k per vector. Afterwards,
+    keeps the latents above a threshold learned in training."""
 
     architecture: Literal["batchtopk"]
     k: int = Field(gt=0, description="Average number of active latents per vector.")
@@ -38,7 +38,7 @@ class MatryoshkaSettings(SelectingSettings):
     def _nested(self) -> Self:
         widths = list(self.widths)
         if widths != sorted(set(widths)) or widths[0] < 1:
-            raise ValueError(f"widths: {widths} must ascend from 1 or more, each once")
+            raise ValueError(f"widths: {widths} must ascend from 1 or more, without duplicates")
         if widths[-1] != self.n_latents:
             raise ValueError(f"widths: the last, {widths[-1]}, must be n_latents: {self.n_latents}")
         if widths[0] < self.k:
@@ -47,7 +47,8 @@ class MatryoshkaSettings(SelectingSettings):
 
 
 class ArchetypalSettings(SelectingSettings):
-    """TopK whose decoder rows are mixtures of training vectors. Stable across seeds."""
+    """TopK whose decoder rows are mixtures of training vectors, which makes them more alike across
+    seeds."""
 
     product_widths: ClassVar[tuple[str, ...]] = ("n_latents", "n_points")
 
@@ -56,7 +57,8 @@ class ArchetypalSettings(SelectingSettings):
     relaxation: float = Field(
         0.0,
         ge=0,
-        description="Maximum distance of a row from a mixture of the points, which have norm 1.",
+        description="How far a decoder row may lie from a mixture of the points. All points have "
+        "norm 1.",
     )
 
     @model_validator(mode="after")
@@ -91,12 +93,13 @@ class JumpReluSettings(AuxSettings):
     bandwidth: float = Field(
         0.001,
         gt=0,
-        description="Width of the window around a threshold. It learns from the values in it.",
+        description="Width of the window around a threshold. A threshold learns only from the "
+        "values in its window.",
     )
     initial_threshold: Annotated[float, Field(gt=0)] | Literal["data"] = Field(
         0.001,
-        description="Initial threshold. `data` chooses it so that `l0_target` latents per vector "
-        "are active at the start.",
+        description="Initial threshold. `data` chooses thresholds so that `l0_target` latents per "
+        "vector are active at the start.",
     )
 
     threshold_rate: float = Field(

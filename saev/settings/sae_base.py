@@ -22,13 +22,13 @@ class SaeSettings(Settings):
         description="Block of the tower: one of the recorded layers. Leave it out for pooled "
         "tokens.",
     )
-    tokens: Tokens = Field(description="Recorded tokens to train on.")
+    tokens: Tokens = Field(description="Which of the recorded tokens to train on.")
     n_latents: int = Field(gt=0, description="Number of latents.")
     normalisation: Literal["none", "centred", "unit_norm", "per_dimension"] = Field(
         "none",
-        description="How to normalise the input: not at all, subtract the mean, divide by the mean "
-        "norm, or bring every dimension to mean 0 and standard deviation 1. The "
-        "checkpoint keeps this.",
+        description="How to normalise vectors: not at all (`none`), subtract the mean (`centred`), "
+        "divide by the mean norm (`unit_norm`), or bring every dimension to mean 0 and standard "
+        "deviation 1 (`per_dimension`). The checkpoint keeps this.",
     )
     batch_size: int = Field(gt=0, description="Vectors per step.")
     processes: int = Field(
@@ -112,7 +112,11 @@ class SaeSettings(Settings):
         description="Stop after this many evaluations without a better held-out nmse.",
     )
     min_improvement: float = Field(
-        0.0, ge=0, lt=1, description="Smallest relative drop in nmse that counts as an improvement."
+        0.0,
+        ge=0,
+        lt=1,
+        description="An evaluation counts as better only if its nmse is lower by more than this "
+        "fraction of the best one.",
     )
     log_every: int = Field(50, gt=0, description="Steps between two lines of `train.jsonl`.")
     eval_every: int = Field(

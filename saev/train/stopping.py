@@ -12,7 +12,7 @@ def is_spent(figures: Iterable[float | None], patience: int, min_improvement: fl
     Args:
         figures: held-out nmse of every evaluation so far, in order. Null ones are skipped.
         patience: how many evaluations to wait for an improvement.
-        min_improvement: an improvement must lower the best figure by at least this share of it.
+        min_improvement: an improvement must lower the best figure by more than this share of it.
     """
     best, without = float("inf"), 0
     for figure in figures:

@@ -50,7 +50,9 @@ def test_plan_counts_the_jobs_that_a_dry_run_plans(tmp_path):
 
 
 def training(text):
-    (line,) = (line for line in text.splitlines() if line.startswith("train "))
+    (line,) = (
+        line for line in text.splitlines() if line.startswith("train ") and "/patches-" in line
+    )
     return line
 
 

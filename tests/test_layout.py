@@ -2,6 +2,7 @@
 one for two."""
 
 import ast
+import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -119,6 +120,13 @@ def test_one_word_names_a_stage_everywhere(stage):
     if stage.name != "gallery":
         assert f"rule {stage.name}:" in text
     assert f"python -m {stage.module} " in text
+
+
+def test_the_help_of_a_stage_calls_it_as_one_types_it():
+    for words in (["saev.images"], ["saev.compare", "curves"]):
+        command = [sys.executable, "-m", *words, "--help"]
+        helped = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert helped.stdout.startswith(f"usage: python -m {' '.join(words)} [-h]")
 
 
 def test_every_worker_rule_stands_in_the_table():

@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
     """`record` one shard, or `seal` them all."""
     commands = frame.Commands(str(__doc__))
     recording = commands.add("record", _record, "record the activations of one shard")
-    recording.add_argument("--shard", required=True, type=int, help="number of the shard")
+    recording.add_argument("--shard", required=True, type=int, help="number of the shard, from 0")
     sealing = commands.add("seal", _seal, "check all shards and join their records and statistics")
     for command in (recording, sealing):
         command.add_argument("--images", required=True, help="directory results/{images}")

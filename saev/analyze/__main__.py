@@ -41,19 +41,23 @@ def main(arguments: list[str]) -> None:
     """Run one of the three steps."""
     commands = frame.Commands(str(__doc__))
     labels = commands.add("labels", _labels, "read the labels of all images")
-    labels.add_argument("--images", required=True, metavar="DIR", help="results/{images}")
+    labels.add_argument("--images", required=True, metavar="DIR", help="directory results/{images}")
     part = commands.add("part", _part, "look at the images of one part")
-    part.add_argument("--part", required=True, type=int, metavar="N", help="from 0")
+    part.add_argument(
+        "--part", required=True, type=int, metavar="N", help="number of the part, from 0"
+    )
     merge = commands.add("merge", _merge, "add up all parts")
-    merge.add_argument("--n-parts", required=True, type=int, metavar="N", help="how many parts")
+    merge.add_argument("--n-parts", required=True, type=int, metavar="N", help="number of parts")
     for command in (labels, part, merge):
-        command.add_argument("--activations", required=True, metavar="DIR")
+        command.add_argument(
+            "--activations", required=True, metavar="DIR", help="directory of the activations"
+        )
         command.add_argument(
             "--out", required=True, metavar="DIR", help="directory of the analysis"
         )
     for command in (part, merge):
         command.add_argument(
-            "--sae", required=True, metavar="DIR", help="directory of the training"
+            "--sae", required=True, metavar="DIR", help="directory of the dictionary"
         )
     commands.run(arguments)
 

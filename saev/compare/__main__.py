@@ -31,10 +31,10 @@ def main(arguments: list[str]) -> None:
     """Compare two curves, or print what comparisons have found."""
     commands = frame.Commands(str(__doc__))
     curves = commands.add("curves", _curves, "compare the curve of a training with a reference")
-    curves.add_argument("--sae", required=True, type=Path, help="directory of the training")
+    curves.add_argument("--sae", required=True, type=Path, help="directory of the dictionary")
     curves.add_argument("--out", required=True, type=Path, help="directory of the comparison")
     verdict = commands.add("verdict", _verdict, "print what comparisons have found", job=False)
-    verdict.add_argument("verdicts", nargs="*", type=Path, metavar="FILE")
+    verdict.add_argument("verdicts", nargs="*", type=Path, metavar="FILE", help="a verdict.json")
     commands.run(arguments)
 
 

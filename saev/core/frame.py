@@ -25,7 +25,9 @@ class Commands:
     """
 
     def __init__(self, description: str) -> None:
-        self._parser = argparse.ArgumentParser(description=description, formatter_class=RAW)
+        self._parser = argparse.ArgumentParser(
+            _program(), description=description, formatter_class=RAW
+        )
         self._commands = self._parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(
@@ -53,9 +55,15 @@ class Commands:
 
 def parser(description: str) -> argparse.ArgumentParser:
     """The command line of a stage with one command, including the arguments of a job."""
-    made = argparse.ArgumentParser(description=description, formatter_class=RAW)
+    made = argparse.ArgumentParser(_program(), description=description, formatter_class=RAW)
     _add_arguments(made)
     return made
+
+
+def _program() -> str | None:
+    """What a usage calls this program: `python -m saev.train`, not `__main__.py`."""
+    spec = sys.modules["__main__"].__spec__
+    return f"python -m {spec.parent}" if spec and spec.name.endswith(".__main__") else None
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

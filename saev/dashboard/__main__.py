@@ -30,13 +30,18 @@ def main(arguments: list[str]) -> None:
     commands = frame.Commands(str(__doc__))
     run = commands.add("run", _run, "make the page of one run")
     for name in ("analysis", "sae", "activations", "images"):
-        run.add_argument(f"--{name}", type=Path, required=True, help=f"directory of the {name}")
+        run.add_argument(
+            f"--{name}",
+            type=Path,
+            required=True,
+            help=f"directory of the {'dictionary' if name == 'sae' else name}",
+        )
     gallery = commands.add("gallery", _gallery, "make the page that lists all runs")
     gallery.add_argument(
         "--runs", type=Path, nargs="+", help="directories of analyses (default: those of the plan)"
     )
     for command in (run, gallery):
-        command.add_argument("--out", type=Path, required=True, help="where the page goes")
+        command.add_argument("--out", type=Path, required=True, help="directory of the page")
     commands.run(arguments)
 
 

@@ -180,7 +180,7 @@ def test_paths_that_hold_no_run_are_refused_with_what_does(case_and_run, tmp_pat
             opener(tmp_path / "nowhere")
         with pytest.raises(UserError, match=r"half isn't complete: it has no meta\.json"):
             opener(half)
-    with pytest.raises(UserError, match="is no run: name the directory of an analysis"):
+    with pytest.raises(UserError, match="isn't a run: name the directory of an analysis"):
         saev.open_run(case.sae)
     for opener in (saev.load, saev.Explorer):
         with pytest.raises(UserError, match=r"neither a run .* nor a dictionary"):

@@ -347,7 +347,7 @@ def test_tars_go_through_the_whole_workflow_and_keep_their_labels(tmp_path):
                 add(tar, f"{path.stem}.cls", path.parent.name.replace("cat", "wolf").encode())
     quick, deep = (project.python("-m", "saev.tools", "check", *a) for a in ([], ["--deep"]))
     assert (quick.returncode, deep.returncode) == (0, 1), quick.stdout + deep.stdout
-    assert "nor labels that come with them" in quick.stdout
+    assert "nor were labels that come with them" in quick.stdout
     assert "the label animal (column cls of the images) has changed since" in deep.stdout
     planned = project.planned()
     assert planned["label_images"] == 1

@@ -176,7 +176,7 @@ def test_init_refuses_what_holds_no_images(here):
     draw_pictures(here / "pets", 3)
     for images, why in [
         ("absent", "--images: there is no absent"),
-        ("a.zip", r"--images: a\.zip is no folder, \.parquet or \.tar file"),
+        ("a.zip", r"--images: a\.zip isn't a folder, a \.parquet or a \.tar file"),
         ("empty", "--images: .*empty"),
     ]:
         with pytest.raises(UserError, match=why):

@@ -31,19 +31,19 @@ class Depths(NamedTuple):
             found.append(
                 f"{self.gray_dark:,} of {self.gray:,} gray images of more than 8 bits look nearly "
                 f"black: their largest value is {self.gray_largest:,g}, and white is {white:,g}. "
-                f"If that isn't meant, set gray_range of the images, such as "
+                f"If this isn't right, set gray_range of the images, such as "
                 f"[{black:g}, {_white(self.gray_largest):g}]"
             )
         if self.colour_dark:
             found.append(
                 f"{self.colour_dark:,} of {self.colour:,} colour images of 16 bits look nearly "
-                f"black: they reach less than a quarter of white. If that isn't meant, convert "
-                f"them to 8 bits (gray_range is for gray alone)"
+                f"black: they reach less than a quarter of white. If this isn't right, convert "
+                f"them to 8 bits (gray_range is only for gray)"
             )
         if self.cut and gray_range:
             found.append(
                 f"{self.cut:,} of {self.gray:,} gray images of more than 8 bits have values beyond "
-                f"gray_range, up to {self.cut_largest:,g}: they are white there"
+                f"gray_range, up to {self.cut_largest:,g}: the tower sees these as white"
             )
         return found
 

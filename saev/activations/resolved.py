@@ -17,5 +17,7 @@ def vit_settings(spec: Spec) -> VitSettings:
     if resolved.weights_sha256 is not None:
         settings = settings.model_copy(update={"weights_sha256": resolved.weights_sha256})
     if resolved.model_sha256 not in (None, resolved.model_sha256 and sha256_file(settings.model)):
-        raise UserError(f"{settings.model} was changed while the workflow ran: start it again")
+        raise UserError(
+            f"{settings.model} was changed while the workflow ran: start the workflow again"
+        )
     return settings

@@ -153,7 +153,7 @@ def _check(
     if problems:
         raise UserError(
             listed(problems, f"{out} can't be sealed:")
-            + "\nRemove the .json files of these shards and run again, to record them anew."
+            + "\nRemove the .json files of these shards, then run again to record them."
         )
 
 

@@ -145,7 +145,7 @@ class ShardState:
                 offsets[name] += len(part)
             self.blocks.append(block)
         if len(self.blocks) < self.n_blocks and paths != own:
-            # A file in its final place can't be continued, so start all of them anew.
+            # A file in its final place can't be continued, so start them all again.
             self.blocks, offsets = [], dict.fromkeys(offsets, HEADER_BYTES)
         for number in range(len(self.blocks), self.n_blocks):
             self._block_path(number).unlink(missing_ok=True)

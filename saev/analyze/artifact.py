@@ -81,7 +81,7 @@ class LabelTable:
             raise UserError(f"{path} is missing: run the stage analyze again") from error
         except pyarrow.ArrowInvalid as error:
             raise UserError(
-                f"{path} is no parquet file ({error}): remove it and run again"
+                f"{path} isn't a parquet file ({error}): remove it and run again"
             ) from error
         self.names = sorted(c.removeprefix(PREFIX) for c in columns if c.startswith(PREFIX))
         self.n_images: int = metadata.num_rows

@@ -88,8 +88,8 @@ def open_inputs(
     if other and settings.on is None:
         raise UserError(
             f"{sae_folder} was trained on other activations than those in {activations_folder} "
-            f"(the SHA-256 of their {META} differs). Train again, or name the other images by "
-            f"`on:` in the analysis."
+            f"(the SHA-256 of their {META} differs). Train again, or name the other images "
+            f"with `on:` in the analysis."
         )
     stream = _stream(dictionary, activations)
     if other:

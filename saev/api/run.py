@@ -78,7 +78,7 @@ def open_run(path: str | Path) -> "Run":
     """
     found = folder_of(path)
     if stage_of(found) != STAGE:
-        raise UserError(f"{found} is no run: name the directory of an analysis, {RUN}")
+        raise UserError(f"{found} isn't a run: name the directory of an analysis, {RUN}")
     return Run(found)
 
 

@@ -104,7 +104,8 @@ def manifest_summary(path: str | Path) -> ManifestSummary:
             n = file.metadata.num_rows
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(
-            f"can't read the listing {path} ({error}): start the workflow again to write it anew"
+            f"can't read the listing {path} ({error}): start the workflow, which "
+            f"lists the images again"
         ) from error
     total = None if sizes.null_count else pc.sum(sizes).as_py()
     return ManifestSummary(n, total, metadata.get(FINGERPRINT.encode(), b"").decode())

@@ -3,7 +3,7 @@
 A file can be replaced by another of the same name and size, and to read all files at each start
 would take too long. So the memory keeps the time of the last change and the inode of each file.
 saev looks at a file again only if these differ, and then its content decides. If the images in it
-are those that were recorded, the fingerprint stays. Else the content becomes part of the
+are those that were recorded, the fingerprint stays. If not, the content becomes part of the
 fingerprint, so that the images get a new directory. Labels don't count here: they belong to the
 analysis.
 """

@@ -104,7 +104,7 @@ def _parse(path: Path, data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, 
         newest = metadata["format_version"]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} is no checkpoint of saev ({type(error).__name__}: {error}). It may be cut "
+            f"{path} isn't a checkpoint of saev ({type(error).__name__}: {error}). It may be cut "
             f"off: restore it from a copy or train again"
         ) from error
     if newest > FORMAT_VERSION:

@@ -198,14 +198,14 @@ def _check(arguments: argparse.Namespace) -> int:
             print("\nRemove altered results first, then run the workflow again.")
         print("\n".join(["", *advice(Path(arguments.results), findings)]).rstrip())
         return 1
-    print(f"{n_results} results, all complete, unaltered, and made by this code from one another.")
+    print(f"{n_results} results: all are complete, unaltered and made by this code.")
     if not arguments.deep:
         print(
-            "Of activations, parts and large pages the sizes were compared, and images weren't "
-            "looked at, nor labels that come with them: saev check --deep reads them all."
+            "Only the sizes of activations, parts and large pages were compared; images weren't "
+            "looked at, nor were labels that come with them. To read them all: saev check --deep"
         )
     elif findings:
-        print("Nothing is known of what wasn't seen (above).")
+        print("The check says nothing about what wasn't seen (above).")
     else:
         print("Your images and labels are those that the results were made from.")
     return 0

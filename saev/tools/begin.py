@@ -21,7 +21,7 @@ FEW = 256
 
 
 HEAD = """\
-# What to make: edit this, then say saev run. saev refuses unknown keys.
+# What to make: edit this, then run: saev run. saev refuses unknown keys.
 """
 
 
@@ -52,7 +52,7 @@ def begin(folder: Path, images: str | None) -> list[str]:
     target = folder / CONFIG
     if target.exists():
         raise UserError(
-            f"{target} is there already, and saev init overwrites nothing: name another"
+            f"{target} is there already, and saev init overwrites nothing: name another folder"
         )
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: name a folder")
@@ -60,7 +60,10 @@ def begin(folder: Path, images: str | None) -> list[str]:
     found = None if images is None else look(Path(images))
     if found is not None:
         if folder.resolve().is_relative_to(found.path):
-            raise UserError(f"{folder} lies among the images: results would count as yours")
+            raise UserError(
+                f"{folder} lies among the images, so results would count as your images: name a "
+                f"folder elsewhere"
+            )
         sections |= _own(found)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +77,7 @@ def begin(folder: Path, images: str | None) -> list[str]:
     if found is not None and found.n < FEW:
         lines.append(f"With fewer than {FEW} images, only a dictionary of patches is trained.")
     if not all(importlib.util.find_spec(name) for name in needed):
-        lines.append("Install what fetches the model: pip install 'saev-workflow[demo]'")
+        lines.append("Install what downloads the model: pip install 'saev-workflow[demo]'")
     at = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     return [
         *lines,
@@ -94,7 +97,7 @@ def look(path: Path) -> OwnImages:
     if not path.exists():
         raise UserError(f"--images: there is no {path}")
     if not source:
-        raise UserError(f"--images: {path} is no folder, .parquet or .tar file")
+        raise UserError(f"--images: {path} isn't a folder, a .parquet or a .tar file")
     whole = path.resolve()
     settings = parsed(AnyImagesSettings, {source: str(whole)}, "--images")
     try:

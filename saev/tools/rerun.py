@@ -67,9 +67,11 @@ def advice(results: Path, findings: Iterable[Finding]) -> list[str]:
     seconds = sum(run["seconds"] + run.get("recording_seconds", 0) for run in known)
     made = {run.get("stage") for run in map(_run, (folder / RUN for folder in roots))}
     first = next((stage.name for stage in STAGES if stage.name in made), STAGES[0].name)
-    took = f"{duration(seconds)} before, without the starts of jobs" if known else "unknown time"
+    took = (
+        f"{duration(seconds)} before, not counting the starts of jobs" if known else "unknown time"
+    )
     return [
-        f"What is stale, and what was made from it, took {took}. Make it again:",
+        f"Stale results, and those made from them, took {took}. To make them again:",
         "  snakemake --cores all",
         f"  snakemake --cores all --forcerun {first}    # after --touch, or if .snakemake/ is lost",
         "Add the --configfile of its settings. saev gc names results whose settings are gone.",

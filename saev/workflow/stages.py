@@ -135,7 +135,7 @@ STAGES = (
                     "labels": Need("label_images"),
                 },
                 each="part",
-                doing="analyzing part {number} for {name}",
+                doing="analysing part {number} for {name}",
             ),
             Rule(
                 "merge_analysis",

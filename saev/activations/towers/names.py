@@ -58,7 +58,7 @@ def _one(prefixes: list[str], source: str) -> str:
             f"{', '.join(p or '(no prefix)' for p in prefixes)}: save the one that you want in a "
             f"file of its own"
         )
-    logs.say(f"{source}: of {', '.join(prefixes)}, the averaged weights are used: {averaged[0]}")
+    logs.say(f"{source} holds {', '.join(prefixes)}: using the averaged weights, {averaged[0]}")
     return averaged[0]
 
 

@@ -1,5 +1,7 @@
-"""Reads weights files: safetensors, PyTorch files, checkpoints of trainings. Never runs their "
-"code."""
+"""Reads weights files: safetensors, PyTorch files, checkpoints of trainings.
+
+Never runs code from them.
+"""
 
 import json
 import re

@@ -158,7 +158,7 @@ def _refuse_bad(folder: Path, bad: dict[str, list[str]]) -> None:
     if parts:
         raise UserError(
             "\n".join(parts)
-            + "\nMend or remove them, or leave them out: set on_bad_image of these images to skip."
+            + "\nFix or remove them, or skip them: set on_bad_image of these images to skip."
         )
 
 

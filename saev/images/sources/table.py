@@ -201,7 +201,7 @@ class Table(Source[T]):
 
 
 def _shown(path: str, error: Exception) -> str:
-    """A path that can't be used, and why; a text that is none is cut short."""
+    """A path that can't be used, and why. Cuts a long text short, as it isn't a path."""
     if len(path) > LONGEST_SHOWN:
         kind = "looks like base64" if BASE64.fullmatch(path[:200]) else "is no path"
         return (

@@ -265,8 +265,8 @@ def _require_end(path: Path, offset: int, last: str) -> None:
         while data := file.read(1 << 20):
             if any(data):
                 raise UserError(
-                    f"tars: {path} goes on after its end at byte {offset:,}: tars that were joined "
-                    f"must be packed again, or lie side by side"
+                    f"tars: {path} goes on after its end at byte {offset:,}: pack the files of "
+                    f"joined tars into one again, or keep the tars as separate files"
                 )
 
 

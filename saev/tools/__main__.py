@@ -29,10 +29,10 @@ Makes a folder with a config.yaml to start from: the demo, or your images. Overw
   saev init mine --images /data/birds
 """
 RUN = """\
-Runs the workflow in the current folder, on its config.yaml. What follows goes to Snakemake, with
-the workflow's default profile and on all cores, unless you say otherwise. Results lie in results/.
-Without a config.yaml, --configfile names the settings. In a clone of saev, this is the same as
-snakemake.
+Runs the workflow in the current folder, on its config.yaml. All arguments go to Snakemake, which
+uses the workflow's default profile and all cores, unless you say otherwise. Results lie in
+results/. Without a config.yaml, --configfile names the settings. In a clone of saev, this is the
+same as snakemake --cores all.
 
   saev run -n                            what would run, and why
   saev run --cores 4 train               up to a stage, on 4 cores
@@ -48,9 +48,9 @@ results took, and how to make them again. Needs only the results.
 Exit status: 0 if all is well, 1 if there is a problem.
 """
 LS = """\
-Lists every directory under results/ below the one it was made from. Shows the last finished stage,
-the nmse on training and held-out images, l0, dead latents and the size (without directories listed
-below). A directory without a readable meta.json is incomplete.
+Lists all directories under results/, each below the one it was made from. Shows the last finished
+stage, the nmse on training and held-out images, l0, dead latents and the size (without directories
+listed below). A directory without a readable meta.json is incomplete.
 
   saev ls
   saev ls --json | python -c 'import json, sys; print(len(json.load(sys.stdin)))'
@@ -132,8 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--deep",
         action="store_true",
-        help="read all activations, pages and source images, and compare their SHA-256, not sizes "
-        "alone",
+        help="read all activations, pages, images and labels, and compare more than their sizes",
     )
     ls = add("ls", _ls, "list all results, with metrics and sizes", LS)
     ls.add_argument(

@@ -164,3 +164,43 @@ def test_a_block_is_the_same_counted_from_either_end(tmp_path, monkeypatch, laye
     else:
         with pytest.raises(UserError, match=f"trains on layer {layer}, but the recording keeps"):
             resolve(raw)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"weights": "openai"}, "vit.tiny.weights: 'openai' is neither a file"),
+        ({"weights": "pictures"}, "vit.tiny.weights: 'pictures' is neither a file"),
+        ({"image_size": 3}, "vit.tiny.image_size: 3 is smaller than a patch of tower.json"),
+    ],
+)
+def test_tags_and_sizes_that_a_configuration_file_has_not_are_found_at_parse(
+    settings, said, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    raw = planned(tmp_path)
+    raw["vit"]["tiny"] |= settings
+    with pytest.raises(UserError, match=said):
+        resolve(raw, "results")
+
+
+def test_a_layer_below_the_first_block_is_no_other_block(tmp_path, monkeypatch):
+    """−3 of two blocks was taken for the last one, which is what is left of it modulo two."""
+    monkeypatch.chdir(tmp_path)
+    raw = planned(tmp_path)
+    depth = TINY["vision_cfg"]["layers"]
+    raw["vit"]["tiny"]["layers"] = list(range(depth))
+    raw["sae"]["cls"]["layer"] = -depth - 1
+    with pytest.raises(UserError, match=f"trains on layer -{depth + 1}, but the recording keeps"):
+        resolve(raw, "results")
+
+
+def test_a_tower_that_cannot_be_tried_leaves_the_others_checked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_config(tmp_path)
+    save_file(open_clip.CLIP(**TINY).visual.state_dict(), "good.safetensors")
+    answers = asked(
+        tmp_path, small=vit("tiny.json", "good.safetensors", image_size=1), unknown=vit("ViT-B-61")
+    )
+    assert "there is no 'ViT-B-61'" in answers["unknown"]["error"]
+    assert answers["small"] == {}

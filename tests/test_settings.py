@@ -114,7 +114,7 @@ def test_good_settings_are_accepted_and_layers_are_sorted():
             2,
             ["patience: 2 needs held-out images", "held_out a share above 0"],
         ),
-        ("vit/clip/tokens", ["CLS"], ["vit.clip.tokens.0", "'cls', 'patches' or 'pooled'"]),
+        ("vit/clip/tokens", ["CLS"], ["vit.clip.tokens[0]", "'cls', 'patches' or 'pooled'"]),
         ("vit/clip/shard_images", 100, ["shard_images", "multiple of 256"]),
         ("vit/clip/weights", None, ["weights is missing"]),
         ("images/photos/n_images", 5, ["n_images and version go together"]),
@@ -153,12 +153,24 @@ def test_good_settings_are_accepted_and_layers_are_sorted():
             ["n_images: missing", "nothing is downloaded"],
         ),
         ("images/photos/made", True, ["made: true needs n_images and version"]),
+        ("images/photos/gray_range", [1], ["photos.gray_range: [1]: has too few values"]),
+        ("images/photos/gray_range", [1, 2, 3], ["gray_range: [1, 2, 3]: at most 2 values"]),
         ("images/photos/on_bad_image", "skp", ["'skp'", "did you mean 'skip'"]),
         ("analysis/plain/labels", {"x": {}}, ["exactly one of folder"]),
         ("analysis/plain/labels", {"x": {"tabel": "a.csv"}}, ["did you mean 'table'"]),
         ("analysis/plain/on", "photo", ["there is no 'photo'", "did you mean 'photos'"]),
         ("runs/0/vit", "clpi", ["runs[0].vit", "there is no 'clpi'", "did you mean 'clip'"]),
-        ("runs", [], ["runs"]),
+        ("runs", [], ["runs: []: must not be empty"]),
+        ("runs", [["clip"]], ["runs[0]: a list: must be a mapping of keys"]),
+        ("runs/0/vit", "", ["runs[0].vit: '': isn't a name of an entry"]),
+        ("vit", None, ["vit: is empty: must be a mapping of names"]),
+        ("vit/clip/tokens", "cls", ["tokens: 'cls': must be a list, such as [a, b]"]),
+        ("vit/clip/weights", "", ["vit.clip.weights: '': must not be empty"]),
+        ("vit/clip/weights_sha256", "abc", ["weights_sha256: 'abc': must be 64 digits"]),
+        ("sae/small/seed", 10**30, ["sae.small.seed: 1e+30: is too large"]),
+        ("sae/small/n_latents", -(10**30), ["sae.small.n_latents: -1e+30: is too large"]),
+        ("compute", None, ["compute: is empty: must be a mapping of keys, or leave the key out"]),
+        ("compute", {"threads": 10**6}, ["compute.threads: 1000000: must be less than"]),
         ("image", {}, ["image: unknown key", "did you mean 'images'"]),
         ("images/a b", {"folder": "x"}, ["a b"]),
     ],
@@ -208,6 +220,13 @@ def test_a_moved_source_has_another_path_and_a_hub_data_set_the_same_name():
     assert moved == FolderSettings(folder="/data/photos", max_pixels=5)
     hub = HubSettings(**HUB)
     assert hub.moved(lambda path: f"/data/{path}") == hub
+
+
+def test_what_follows_from_another_problem_is_not_said():
+    """pydantic calls a list without a good item too short, and says so beside each item."""
+    with pytest.raises(UserError) as caught:
+        parse(with_change("vit/clip/tokens", [["cls"]]))
+    assert str(caught.value).count("\n") == 1
 
 
 def test_all_problems_are_reported_at_once():
@@ -427,7 +446,7 @@ def test_a_missing_architecture_and_a_long_value_are_said_in_short():
         ),
         (
             "images: {photos: {folder: a, n_images: 3, version: 1.10}}",
-            "images.photos.version: 1.1: should be a valid string (YAML reads this as a number",
+            "images.photos.version: 1.1: must be text (YAML reads this as a number",
         ),
         (
             "images: {photos: {folder: a, n_images: 3, version: 010}}",
@@ -437,7 +456,7 @@ def test_a_missing_architecture_and_a_long_value_are_said_in_short():
             "images: {photos: {folder: a, n_images: 3, version: 12:30}}",
             "(YAML reads this as a number",
         ),
-        ("images: {photos: {folder: no}}", "images.photos.folder: False: should be a valid string"),
+        ("images: {photos: {folder: no}}", "images.photos.folder: False: must be text"),
         ("images: {photos: {folder: no}}", "(YAML reads this as true or false: put it in quotes)"),
         ("images: {2024-05-01: {folder: a}}", "images.2024-05-01: YAML reads this as a date"),
         (

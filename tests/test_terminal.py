@@ -1,5 +1,6 @@
 """What a person reads while the workflow runs."""
 
+import errno
 import logging
 from types import SimpleNamespace
 
@@ -55,6 +56,20 @@ def test_a_job_that_failed_is_said_with_its_log(tmp_path):
     terminal.filter(record("", "job_info", **given))
     terminal.filter(record("Error in rule", "job_error", **given, log=[str(tmp_path / "a.log")]))
     assert said[1] == f"listing the images of pets: failed; its log: {tmp_path / 'a.log'}"
+
+
+def test_what_the_system_refuses_to_snakemake_is_one_line():
+    said = []
+    terminal = Terminal(said.append, lambda: None)
+    failed = record("Traceback (most recent call last): …", "error", exception="OSError")
+    for number, rest in ((errno.EPERM, "permission denied"), (errno.ENOTDIR, "a file is where")):
+        try:
+            raise OSError(number, "refused", "logs/build_gallery.log")
+        except OSError:
+            assert not terminal.filter(failed)
+        assert said.pop().startswith(f"error: logs/build_gallery.log: {rest}")
+    assert terminal.filter(failed)  # of an error that isn't the system's, all is shown
+    assert not said
 
 
 def test_what_snakemake_says_of_itself_is_left_to_its_log():

@@ -22,6 +22,10 @@ REMEDIES = {
     errno.ESTALE: "the network file system lost the file: check the server, then run again",
     errno.ENAMETOOLONG: "the name is too long for this file system: use shorter names or another "
     "folder",
+    errno.ENOTDIR: "a file is where one of its folders should be: rename that file, then run the "
+    "same command again",
+    errno.ELOOP: "its symbolic links lead in a circle: correct them, then run the same command "
+    "again",
     errno.ETXTBSY: "another program is using the file: close that program, then run again",
 }
 """What to do, by error number."""

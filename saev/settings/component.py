@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from saev.core.files import canonical_json, sha256_bytes
 
+LARGEST = 2**63 - 1
+"""The largest whole number that a setting can have: more don't fit into 64 bits."""
+
 
 class Settings(BaseModel):
     """Base of all settings. Refuses unknown keys, wrong types, NaN and later changes."""

@@ -16,11 +16,13 @@ class ComputeSettings(Settings):
     threads: int = Field(
         0,
         ge=0,
+        le=1024,
         description="Threads per job. 0 means all the cores that you gave Snakemake.",
     )
     workers: int = Field(
         2,
         ge=0,
+        le=1024,
         description="Threads that decode images ahead of the tower. 0 decodes in the main thread.",
     )
     data_in_memory: Literal["auto", "always", "never"] = Field(

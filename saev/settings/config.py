@@ -1,41 +1,27 @@
 """All of `config.yaml`: named components, and the runs that combine them."""
 
 import json
-from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, StringConstraints, TypeAdapter, ValidationError
 
 from saev.core.errors import UserError, listed
-from saev.settings.analysis import AnalysisSettings, LabelSettings
+from saev.settings.analysis import AnalysisSettings
 from saev.settings.component import Settings, digest
 from saev.settings.compute import ComputeSettings
-from saev.settings.images import SOURCE_SETTINGS, AnyImagesSettings
-from saev.settings.near import did_you_mean, nearest
+from saev.settings.explained import explain
+from saev.settings.images import AnyImagesSettings
+from saev.settings.near import nearest
 from saev.settings.presets import expanded
 from saev.settings.references import ReferenceSettings
-from saev.settings.sae import SAE_SETTINGS, AnySaeSettings
+from saev.settings.sae import AnySaeSettings
 from saev.settings.sweep import NAME_PATTERN, expand
 from saev.settings.train import TrainSettings
 from saev.settings.vit import VitSettings
-from saev.settings.yaml_surprises import quote, surprises
+from saev.settings.yaml_surprises import surprises
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-
-
-class Variants(NamedTuple):
-    """The classes that an entry of a section can have."""
-
-    told_by: str
-    """The key that tells them apart."""
-    classes: Mapping[str, type[Settings]]
-
-
-VARIANTS = {
-    "images": Variants("source", SOURCE_SETTINGS),
-    "sae": Variants("architecture", SAE_SETTINGS),
-}
 
 
 class RunSettings(Settings):
@@ -88,6 +74,18 @@ class Config(Settings):
         return self._sweeps
 
 
+SECTIONS: dict[str, type[Settings]] = {
+    "": Config,
+    "vit": VitSettings,
+    "analysis": AnalysisSettings,
+    "references": ReferenceSettings,
+    "runs": RunSettings,
+    "compute": ComputeSettings,
+    "train": TrainSettings,
+}
+"""The class of each section's entries, but for those with variants; under "", that of all."""
+
+
 def parse(raw: dict[str, Any]) -> Config:
     """Check settings as read from YAML.
 
@@ -107,7 +105,7 @@ def parse(raw: dict[str, Any]) -> Config:
         named = {e["loc"][:2] for e in found if "[key]" in e["loc"]}
         # What else is wrong with an entry is said once its name can be used.
         shown = [e for e in found if e["loc"][:2] not in named or "[key]" in e["loc"]]
-        problems = [_explain(e) for e in shown]
+        problems = explain(shown, SECTIONS)
         raise UserError(listed(problems, "the settings have problems:")) from None
     _check_points(config, sweeps)
     _check_references(config, sweeps)
@@ -205,90 +203,6 @@ def _check_references(config: Config, sweeps: dict[str, list[str]]) -> None:
             )
     if problems:
         raise UserError(listed(problems, "the settings have problems:"))
-
-
-def _model_at(location: tuple[int | str, ...]) -> type[Settings]:
-    """The settings class that the last key of a problem's path belongs to."""
-    kinds: dict[str, type[Settings]] = {
-        "vit": VitSettings,
-        "analysis": AnalysisSettings,
-        "compute": ComputeSettings,
-        "train": TrainSettings,
-        "runs": RunSettings,
-        "references": ReferenceSettings,
-    }
-    section = str(location[0])
-    if len(location) == 1:
-        return Config
-    if "labels" in location[:-2]:
-        return LabelSettings
-    if section in VARIANTS:
-        return VARIANTS[section].classes[str(location[2])]
-    return kinds[section]
-
-
-def _unknown(location: tuple[int | str, ...]) -> str:
-    """Say that a key is unknown, and which keys are allowed."""
-    key, allowed = str(location[-1]), list(_model_at(location).model_fields)
-    if len(location) == 1 or location[0] not in VARIANTS:
-        return "unknown key" + nearest(key, allowed)
-    told_by, classes = VARIANTS[str(location[0])]
-    owners = [name for name, cls in classes.items() if key in cls.model_fields]
-    hint = f"; it belongs to {', '.join(owners)}; allowed: {', '.join(allowed)}"
-    return f"unknown key of {told_by} {location[2]}" + (hint if owners else nearest(key, allowed))
-
-
-def _explain(error: Any) -> str:
-    """One line for a problem that pydantic found."""
-    location, kind, value = error["loc"], error["type"], error.get("input")
-    # Pydantic adds the architecture or the source to the path of a problem with an entry.
-    shown = [p for i, p in enumerate(location) if not (location[0] in VARIANTS and i == 2)]
-    where = ".".join(str(p) for p in shown if p != "[key]") or "the settings"
-    if kind == "extra_forbidden":
-        return f"{where}: {_unknown(location)}"
-    if kind == "missing":
-        field = _model_at(location).model_fields[str(location[-1])]
-        return f"{where}: missing. {field.description}"
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        told_by, classes = VARIANTS[str(location[0])]
-        allowed = f"allowed: {', '.join(classes)}"
-        if not isinstance(value, dict):
-            return f"{where}: {shortened(value)}: must be a mapping of settings"
-        if told_by not in value:
-            return f"{where}.{told_by}: missing; {allowed}"
-        found = value[told_by]
-        return f"{where}.{told_by}: {found!r}; {allowed}{did_you_mean(str(found), list(classes))}"
-    if kind == "string_pattern_mismatch" and "[key]" in location:
-        return (
-            f"{where}: a name may have only letters (a to z), digits, '_', '.' and '-', at most 64 "
-            f"in all, and must begin with a letter or a digit"
-        )
-    if kind == "value_error":
-        return f"{where}: {error['ctx']['error']}"
-    message = error["msg"].removeprefix("Input ")
-    hint = ""
-    plain = isinstance(value, (bool, int, float))
-    if plain and (kind == "string_type" or (kind == "literal_error" and isinstance(value, bool))):
-        return f"{where}: {shortened(value)}: {message} ({quote(value)})"
-    if isinstance(value, str) and len(value) < 40 and kind in ("float_type", "int_type"):
-        try:
-            number = float(value)
-            whole = kind == "int_type" and number.is_integer()
-            hint = f" (YAML reads {value} as text: write {int(number) if whole else number!r})"
-        except ValueError:
-            hint = ""
-    elif kind == "literal_error" and isinstance(value, str):
-        allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        hint = did_you_mean(value, allowed)
-    return f"{where}: {shortened(value)}: {message}{hint}"
-
-
-def shortened(value: Any) -> str:
-    """A value as a message shows it."""
-    if isinstance(value, (dict, list)):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:80]}… ({len(text):,} characters)"
 
 
 def unused(config: Config) -> list[str]:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from saev.settings.config import VARIANTS, schema
+from saev.settings.config import schema
+from saev.settings.explained import VARIANTS
 from saev.settings.images import SOURCE_SETTINGS
 
 HEAD = """\

@@ -1,8 +1,11 @@
-"""Values that YAML doesn't read as they were written: dates, and names that look like numbers."""
+"""Values that YAML doesn't read as they were written (dates, names that look like numbers), and
+numbers that are too large for any setting."""
 
 from collections.abc import Iterator
 from datetime import date
 from typing import Any
+
+from saev.settings.component import LARGEST
 
 READ_AS = {bool: "true or false", int: "a number", float: "a number", type(None): "nothing"}
 
@@ -23,6 +26,8 @@ def surprises(value: Any, where: str = "") -> Iterator[str]:
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             yield from surprises(inner, f"{where}[{number}]")
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        yield f"{where}: {value:.3g}: is too large: no number may have more than 64 bits"
     elif isinstance(value, date):
         yield f"{where}: {quote(value)}"
     elif not isinstance(value, (str, bool, int, float, type(None))):

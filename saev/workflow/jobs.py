@@ -1,6 +1,7 @@
 """The jobs of a plan, with the same files as in the rules."""
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -31,9 +32,14 @@ class Job(NamedTuple):
 
 
 def import_from(folder: str) -> None:
-    """Let jobs import the code in ``folder``, wherever the results lie."""
-    paths = [folder, *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    """Let jobs import the code in ``folder``, wherever the results lie, with this Python.
+
+    Its programs come first in the search path, so that the environment needn't be activated.
+    """
+    for variable, first in (("PYTHONPATH", folder), ("PATH", str(Path(sys.executable).parent))):
+        known = os.environ.get(variable)
+        if first not in (known or "").split(os.pathsep)[:1]:
+            os.environ[variable] = os.pathsep.join([first, *filter(None, [known])])
 
 
 def jobs(plan: Plan) -> list[Job]:

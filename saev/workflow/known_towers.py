@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from saev.core.errors import UserError
 from saev.core.files import canonical_json, sha256_bytes, to_json, write_bytes
-from saev.settings.vit import VitSettings
+from saev.settings.vit import WEIGHT_FILES, VitSettings
 from saev.workflow.digests import ROOT, module_digest
 
 PREVIEW = "saev.activations.towers.preview"
@@ -135,7 +135,23 @@ def _placed(name: str, error: str) -> str:
 
 
 def _require(name: str, settings: VitSettings, facts: Facts) -> None:
-    """Refuse layers and tokens that the tower doesn't have."""
+    """Refuse layers, tokens, tags and sizes that the tower doesn't have."""
+    weights, side = settings.weights or "random", settings.image_size
+    if (
+        settings.model.endswith(".json")
+        and weights != "random"
+        and not (weights.endswith(WEIGHT_FILES))
+    ):
+        raise UserError(
+            f"vit.{name}.weights: {weights!r} is neither a file ({', '.join(WEIGHT_FILES)}) nor "
+            f"random; a configuration file such as {settings.model} has no tags"
+        )
+    patch = vision_config(settings.model).get("patch_size") if side else None
+    if isinstance(patch, int) and side is not None and side < patch:
+        raise UserError(
+            f"vit.{name}.image_size: {side} is smaller than a patch of {settings.model}, which "
+            f"has {patch} pixels: give a multiple of {patch}"
+        )
     depth = facts.n_blocks
     for layer in settings.layers:
         if depth is not None and not -depth <= layer < depth:
@@ -163,7 +179,8 @@ def require_layer(
     """
     if layer is None or n_blocks is None:
         return
-    if layer % n_blocks not in {recorded % n_blocks for recorded in layers} or layer >= n_blocks:
+    there = -n_blocks <= layer < n_blocks
+    if not there or layer % n_blocks not in {recorded % n_blocks for recorded in layers}:
         raise UserError(
             f"{where}: the dictionary trains on layer {layer}, but the recording keeps layers "
             f"{list(layers)} of {n_blocks} blocks"

@@ -4,6 +4,7 @@ Snakemake's own messages about rules, job numbers and shell commands stay in `.s
 """
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from saev.core import interrupts
+from saev.core.system_errors import explained
 from saev.workflow.stages import LEVELS, RULES
 
 SILENT = (
@@ -85,6 +87,9 @@ class Terminal(logging.Filter):
             words, _ = self._started.pop(given["jobid"])
             logs = [str(path) for path in given.get("log") or () if Path(path).exists()]
             self.say(f"{words}: failed" + (f"; its log: {logs[0]}" if logs else ""))
+        elif event == "error" and (refused := _refused()):
+            self.say(f"error: {refused}")
+            return False
         if str(record.msg).startswith(NOTHING):
             self.say_where()
         return not str(record.msg).startswith(SILENT)
@@ -98,6 +103,12 @@ class Terminal(logging.Filter):
         elif not self._waiting and threading.current_thread() is threading.main_thread():
             # Snakemake swallows an exit that comes while it writes a message.
             raise SystemExit(130)
+
+
+def _refused() -> str | None:
+    """What the system refused to Snakemake itself, which would show where in its code that was."""
+    error = sys.exc_info()[1]
+    return explained(error) if isinstance(error, OSError | MemoryError) else None
 
 
 def _duration(seconds: float) -> str:

@@ -43,5 +43,5 @@ def build(settings: VitSettings) -> Backbone:
             near = difflib.get_close_matches(settings.model, error.known, n=3, cutoff=0.6)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise UserError(
-                f"model: there is no {settings.model!r}{hint} Allowed are {NAMES}"
+                f"model: there is no {settings.model!r}{hint or '.'} Allowed are {NAMES}"
             ) from None

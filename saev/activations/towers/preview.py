@@ -19,7 +19,8 @@ from saev.settings.vit import VitSettings
 
 
 def preview(given: dict[str, Any]) -> dict[str, Any]:
-    """What a tower has (``n_blocks``, ``has_class_token``), or the ``error`` in its settings."""
+    """What a tower has (``n_blocks``, ``has_class_token``), or the ``error`` in its settings;
+    empty if that can't be found out here."""
     try:
         with torch.device("meta"):
             backbone = load_tower(
@@ -27,6 +28,8 @@ def preview(given: dict[str, Any]) -> dict[str, Any]:
             ).backbone
     except UserError as error:
         return {"error": str(error)}
+    except Exception:
+        return {}  # on this device nothing can be said; the other towers are still checked
     return {"n_blocks": backbone.n_blocks, "has_class_token": backbone.has_class_token}
 
 

@@ -1,11 +1,15 @@
 """`make` on a machine that has Python and little else: no git, no compiler, no home, no network."""
 
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from project import ROOT, Project
+
+from saev.workflow import jobs
 
 PROGRAMS = ("make", "sh", "bash", "dirname", "mkdir", "rm", "cat", "echo", "touch", "wc")
 
@@ -54,3 +58,15 @@ def test_make_builds_every_result(bare):
     assert project.snakemake().stdout.count(f"Open {page}") == 1  # there is nothing to do
     assert project.planned() == {}
     assert project.python("-m", "saev.tools", "check", "--deep").returncode == 0
+
+
+def test_jobs_run_with_the_python_of_snakemake_though_its_environment_is_not_activated(
+    monkeypatch,
+):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("PYTHONPATH", "/mine")
+    jobs.import_from("/clone")
+    jobs.import_from("/clone")  # as in a job's own Snakemake
+    here = str(Path(sys.executable).parent)
+    assert os.environ["PATH"] == f"{here}:/usr/bin:/bin"
+    assert os.environ["PYTHONPATH"] == "/clone:/mine"

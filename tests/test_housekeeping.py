@@ -375,3 +375,8 @@ def test_a_batch_larger_than_the_images_is_refused_before_anything_runs(tmp_path
         resolve(given)
     given["sae"]["s"]["batch_size"] = 40
     assert len(resolve(given).runs) == 1
+    for share, what in ((0.001, "hold out"), (0.999, "train on")):
+        given["sae"]["s"]["held_out"] = share
+        said = f"held_out: {share} leaves less than one of the 40 images of images.few to {what}"
+        with pytest.raises(UserError, match=said):
+            resolve(given)

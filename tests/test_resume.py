@@ -9,6 +9,7 @@ import pytest
 import torch
 from trained import EVERY, EVERYTHING, LONG, RELU, RESULTS, TOPK, lines, run, start
 
+from saev.core import frame
 from saev.core.errors import UserError
 from saev.core.frame import Stopped
 from saev.train import fit
@@ -166,18 +167,30 @@ def test_asked_to_stop_it_saves_its_state_and_goes_on_from_there(
     assert first[0] >= 3
 
 
-def test_a_stop_in_the_middle_of_a_step_is_noticed_after_it(activations, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_stop_in_the_middle_of_a_step_is_noticed_after_it(
+    number, activations, tmp_path, monkeypatch
+):
     original = fit.Trainer.train
 
     def stop_at_five(self, x):
         if self.step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return original(self, x)
 
     monkeypatch.setattr(fit.Trainer, "train", stop_at_five)
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     with pytest.raises(Stopped):
         run(TOPK, activations, tmp_path / "s")
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
     (state,) = (tmp_path / "s" / ".state").glob("*/state.safetensors")
     assert b'\\"step\\":5' in state.read_bytes()
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing():
+    assert signal.SIGHUP in frame.ends()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in frame.ends()
+    finally:
+        signal.signal(signal.SIGHUP, before)

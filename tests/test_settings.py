@@ -169,6 +169,8 @@ def test_good_settings_are_accepted_and_layers_are_sorted():
         ("vit/clip/weights_sha256", "abc", ["weights_sha256: 'abc': must be 64 digits"]),
         ("sae/small/seed", 10**30, ["sae.small.seed: 1e+30: is too large"]),
         ("sae/small/n_latents", -(10**30), ["sae.small.n_latents: -1e+30: is too large"]),
+        ("sae/small/n_latents", 2**31, ["sae.small.n_latents: 2147483648: must be less than"]),
+        ("analysis/plain/top_images", 10**9, ["top_images: 1000000000: must be less than"]),
         ("compute", None, ["compute: is empty: must be a mapping of keys, or leave the key out"]),
         ("compute", {"threads": 10**6}, ["compute.threads: 1000000: must be less than"]),
         ("image", {}, ["image: unknown key", "did you mean 'images'"]),

@@ -58,6 +58,21 @@ def test_a_job_that_failed_is_said_with_its_log(tmp_path):
     assert said[1] == f"listing the images of pets: failed; its log: {tmp_path / 'a.log'}"
 
 
+def test_sigterm_is_said_once_and_a_job_that_had_it_too_has_not_failed():
+    said = []
+    terminal = Terminal(said.append, lambda: None)
+    given = {"jobid": 1, "rule_name": "list_images", "wildcards": {"images": RUN["images"]}}
+    terminal.filter(record("", "job_info", **given))
+    for _ in range(3):
+        text = "Will exit after finishing currently running jobs (scheduler)."
+        assert not terminal.filter(record(text))
+    assert not terminal.filter(record("Error in rule", "job_error", **given, log=[]))
+    assert said[1:] == [
+        "stopping: the jobs that run end first (Ctrl-C saves their states)",
+        "listing the images of pets: stopped; the same command resumes",
+    ]
+
+
 def test_what_the_system_refuses_to_snakemake_is_one_line():
     said = []
     terminal = Terminal(said.append, lambda: None)

@@ -84,7 +84,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Stopped(SystemExit):
-    """Raised in the main thread on SIGTERM and Ctrl-C.
+    """Raised in the main thread on SIGTERM, on Ctrl-C and when the terminal is closed.
 
     ``finally`` blocks still run, so the job saves its state.
     """
@@ -94,9 +94,18 @@ def _stop(number: int, frame: Any) -> None:
     raise Stopped(128 + number)
 
 
+def ends() -> list[signal.Signals]:
+    """The signals that end this process: SIGTERM, Ctrl-C, and a terminal that is closed.
+
+    The last one doesn't under `nohup`, which has it ignored.
+    """
+    closed = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+    return [signal.SIGTERM, signal.SIGINT, *closed]
+
+
 def listen() -> None:
-    """Raise `Stopped` on SIGTERM and Ctrl-C from now on."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    """Raise `Stopped` on the signals that end this process from now on."""
+    for number in ends():
         signal.signal(number, _stop)
 
 

@@ -52,7 +52,9 @@ class AnalysisSettings(Settings):
     """How to analyse a dictionary."""
 
     labels: dict[str, LabelSettings] = Field({}, description="Labels by name: none, one or many.")
-    top_images: int = Field(16, gt=0, description="Number of top images to keep for each latent.")
+    top_images: int = Field(
+        16, gt=0, le=65_536, description="Number of top images to keep for each latent."
+    )
     on: str | None = Field(
         None,
         description="Another entry of `images` to analyse, instead of the one trained on.",

@@ -23,7 +23,7 @@ class SaeSettings(Settings):
         "tokens.",
     )
     tokens: Tokens = Field(description="Which of the recorded tokens to train on.")
-    n_latents: int = Field(gt=0, description="Number of latents.")
+    n_latents: int = Field(gt=0, lt=2**31, description="Number of latents.")
     normalisation: Literal["none", "centred", "unit_norm", "per_dimension"] = Field(
         "none",
         description="How to normalise vectors: not at all (`none`), subtract the mean (`centred`), "

@@ -6,19 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from saev.core import frame
+
 
 @contextmanager
 def sigterm() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether SIGTERM or Ctrl-C came. No step is interrupted."""
+    """Yield a function that says whether this process is to end. No step is interrupted."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     came = threading.Event()
 
-    def notice(number: int, frame: FrameType | None) -> None:
+    def notice(number: int, where: FrameType | None) -> None:
         came.set()
 
-    before = {n: signal.signal(n, notice) for n in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, notice) for number in frame.ends()}
     try:
         yield came.is_set
     finally:

@@ -69,7 +69,7 @@ class Resolver:
         on = self.config.analysis[run.analysis].on
         images = self._once(self._images, run.images)
         on_images = self._once(self._images, on) if on else images
-        self._check_batch(run, self.components["images"][images]["n_images"])
+        self._check_amounts(run, self.components["images"][images]["n_images"])
         vit = self._once(self._vit, run.vit)
         layer, layers = self.config.sae[run.sae].layer, self.config.vit[run.vit].layers
         where = f"runs (vit {run.vit!r}, sae {run.sae!r})"
@@ -94,9 +94,19 @@ class Resolver:
             self._directories[key] = find(*given)
         return self._directories[key]
 
-    def _check_batch(self, run: RunSettings, n_images: int) -> None:
-        """Refuse a batch larger than the data. Only the training knows the number of patches."""
+    def _check_amounts(self, run: RunSettings, n_images: int) -> None:
+        """Refuse a batch larger than the data, and a share of it that is less than an image.
+
+        Only the training knows the number of patches.
+        """
         sae = self.config.sae[run.sae]
+        for share, what in ((sae.held_out, "hold out"), (1 - sae.held_out, "train on")):
+            if sae.held_out and share * n_images < 1:
+                raise UserError(
+                    f"sae.{run.sae}.held_out: {sae.held_out:g} leaves less than one of the "
+                    f"{n_images:,} images of images.{run.images} to {what}: give a share between "
+                    f"{1 / n_images:.2g} and {1 - 1 / n_images:.4g}, or 0 to hold out none"
+                )
         if sae.tokens != "patches" and sae.batch_size > n_images:
             raise UserError(
                 f"sae.{run.sae}.batch_size: {sae.batch_size:,} is more than the {n_images:,} "

@@ -26,12 +26,15 @@ SILENT = (
     "Conda environments: ignored",
     "Finished jobid: ",
     "Shutting down, this might take some time",
+    "Removing output files of failed job",  # the stamp alone: no result is removed
     "Exiting because a job execution failed",
     "WorkflowError:\nAt least one job did not complete successfully",
     "RuleException:\nCalledProcessError",
 )
 """Prefixes of messages to hide: they tell a user nothing, or a job has already said it better."""
 NOTHING = "Nothing to be done"
+ENDING = "Will exit after finishing currently running jobs"
+"""What Snakemake says after SIGTERM, again and again."""
 WAITING = "Terminating processes on user request"
 """What Snakemake says when it begins to wait for the jobs that Ctrl-C stopped."""
 
@@ -59,7 +62,7 @@ class Terminal(logging.Filter):
         super().__init__()
         self.say, self.say_where = say, say_where
         self._started: dict[int, tuple[str, float]] = {}
-        self._waiting = False
+        self._waiting = self._ending = False
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to show Snakemake's own message.
@@ -85,10 +88,18 @@ class Terminal(logging.Filter):
                 self.say(f"{words}: done in {_duration(time.monotonic() - began)}")
         elif event == "job_error" and given.get("jobid") in self._started:
             words, _ = self._started.pop(given["jobid"])
+            if self._ending:  # it had the same signal, or has said why it failed
+                self.say(f"{words}: stopped; the same command resumes")
+                return False
             logs = [str(path) for path in given.get("log") or () if Path(path).exists()]
             self.say(f"{words}: failed" + (f"; its log: {logs[0]}" if logs else ""))
         elif event == "error" and (refused := _refused()):
             self.say(f"error: {refused}")
+            return False
+        if str(record.msg).startswith(ENDING):
+            if not self._ending and self._started:
+                self.say("stopping: the jobs that run end first (Ctrl-C saves their states)")
+            self._ending = True
             return False
         if str(record.msg).startswith(NOTHING):
             self.say_where()

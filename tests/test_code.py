@@ -1,6 +1,5 @@
 """The digest of a stage's code: what changes it, what doesn't, and which modules lie in it."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 from saev.workflow import hashes
 from saev.workflow.digests import ROOT, closure, module_digest, sources_digest
+from saev.workflow.remembered import remembered
 
 STAGES = ("images", "activations", "train", "compare", "analyze", "dashboard")
 # What must never be in a stage's closure: a change there would rerun the stage for nothing.
@@ -186,7 +186,7 @@ def test_digests_of_code_are_remembered_until_a_file_of_code_changes(tmp_path, m
         assert memory.module("demo.openmoji") == "of demo.openmoji"
         memory.save()
         assert len(looked) == told
-        assert len(json.loads((tmp_path / "hashes.json").read_bytes())) == 1
+        assert len(remembered(tmp_path / "hashes.json")) == 1
 
 
 def test_the_memory_of_digests_sees_every_file_of_code(tmp_path):

@@ -1,13 +1,13 @@
 """Digests of files and of code, remembered from one start of the workflow to the next."""
 
-import json
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
 from saev.core.errors import UserError
-from saev.core.files import sha256_file, to_json, write_bytes
+from saev.core.files import sha256_file
 from saev.workflow.digests import code_digest, module_digest, sources_digest
+from saev.workflow.remembered import remember, remembered
 from saev.workflow.stage import Stage
 
 CODE = "code: "
@@ -24,12 +24,7 @@ class Hashes:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.known: dict[str, str] = {}
-        if path.exists():
-            try:
-                self.known = json.loads(path.read_bytes())
-            except ValueError:
-                self.known = {}
+        self.known: dict[str, str] = remembered(path)
         self.before = dict(self.known)
 
     def of(self, path: str) -> str:
@@ -64,7 +59,7 @@ class Hashes:
             if not key.startswith(CODE) or key.endswith(self._sources)
         }
         if self.known != self.before:
-            write_bytes(self.path, to_json(self.known))
+            remember(self.path, self.known)
 
     def _of_code(self, what: str, find: Callable[[], str]) -> str:
         return self._remembered(f"{CODE}{what}\0{self._sources}", find)

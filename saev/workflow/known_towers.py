@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from saev.core.errors import UserError
-from saev.core.files import canonical_json, sha256_bytes, to_json, write_bytes
+from saev.core.files import canonical_json, sha256_bytes
 from saev.settings.vit import WEIGHT_FILES, VitSettings
 from saev.workflow.digests import ROOT, module_digest
+from saev.workflow.remembered import remember, remembered
 
 PREVIEW = "saev.activations.towers.preview"
 LIBRARIES = ("torch", "timm", "open_clip_torch")
@@ -42,10 +43,7 @@ class Towers:
 
     def __init__(self, path: Path, code: Callable[[str], str] = module_digest) -> None:
         self.path, self._code = path, code
-        try:
-            self.known: dict[str, dict[str, Any]] = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            self.known = {}
+        self.known: dict[str, dict[str, Any]] = remembered(path)
 
     def check(self, towers: Mapping[str, VitSettings]) -> dict[str, Facts]:
         """What is known about towers, by the names of their entries.
@@ -64,7 +62,7 @@ class Towers:
             found = _run([asked[name] for name in missing.values()])
             self.known |= dict(zip(missing, found, strict=False))
             if found:
-                write_bytes(self.path, to_json(self.known))
+                remember(self.path, self.known)
         facts = {}
         for name, settings in towers.items():
             found_one = self.known.get(keys[name], {}) if name in keys else _configured(settings)

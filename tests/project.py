@@ -136,11 +136,11 @@ class Project:
 
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
         """Run the workflow; with ``check`` a failure shows what was printed."""
-        environment = self.environment()
+        # Its jobs use the `python` of this environment.
         done = subprocess.run(
-            self.command(*arguments),
+            [warm.interpreter(), *self.command(*arguments)[1:]],
             cwd=self.folder,
-            env={**environment, "PATH": f"{warm.shim()}:{environment['PATH']}"},
+            env=self.environment(),
             capture_output=True,
             text=True,
             check=False,

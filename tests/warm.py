@@ -48,9 +48,19 @@ sys.exit(int(server.makefile().read() or 1))
 
 
 @cache
-def shim() -> str:
-    """A folder with such a `python`. The program ends with this one."""
+def interpreter() -> str:
+    """The Python of an environment like this one, whose `python` is the one that forks.
+
+    The program ends with this one.
+    """
     folder = tempfile.mkdtemp(prefix="warm-")
+    own = Path(sys.prefix)
+    for name in ("pyvenv.cfg", "lib"):
+        if (own / name).exists():
+            Path(folder, name).symlink_to(own / name)
+    programs = Path(folder, "bin")
+    programs.mkdir()
+    (programs / "python3").symlink_to(sys.executable)
     address = f"{folder}/socket"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     # As Snakemake sets them for a job of one thread.
@@ -66,12 +76,12 @@ def shim() -> str:
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"
     at_start = {k: v for k, v in environment.items() if k.startswith(AT_START)}
-    client = Path(folder, "python")
+    client = programs / "python"
     client.write_text(
         CLIENT.format(python=sys.executable, prefixes=AT_START, at_start=at_start, address=address)
     )
     client.chmod(0o755)
-    return folder
+    return str(programs / "python3")
 
 
 def serve(address: str, parent: int) -> None:

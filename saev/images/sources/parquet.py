@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saev.core.files import canonical_json, sha256_bytes
 from saev.images.sources.source import GROUP_ROWS, SourceFiles, find_files, stated
 from saev.images.sources.table import TableInFiles
 from saev.settings.images import ParquetSettings
@@ -61,9 +62,16 @@ class Parquet(TableInFiles[ParquetSettings]):
         from saev.images.sources.parquet_files import image_features
 
         found, column = self._opened, self.settings.image
-        files = [str(found.base / name) for name in found.names]
+        named = zip(found.names, found.n_rows, strict=True)
+        files = [name for name, n in named if n] or found.names[:1]
+        # `datasets` finds its copy by path and time alone, and a file can be replaced by another of
+        # the same time, as archives and packages unpack them. What `description` says counts too.
+        about = sha256_bytes(canonical_json(stated(found.base, files)._asdict()).encode())
         return datasets.Dataset.from_parquet(
-            files, columns=[column], features=image_features(found)
+            [str(found.base / name) for name in files],
+            columns=[column],
+            features=image_features(found),
+            description=about,
         )
 
     def _values(self) -> Iterator[tuple[str | None, dict[str, Any], int]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saev.core.files import canonical_json, sha256_bytes
-from saev.images.sources.source import GROUP_ROWS, SourceFiles, find_files, stated
+from saev.images.sources.find import find_files
+from saev.images.sources.source import GROUP_ROWS, IGNORED, SourceFiles, stated
 from saev.images.sources.table import TableInFiles
 from saev.settings.images import ParquetSettings
 
@@ -23,7 +24,11 @@ class Parquet(TableInFiles[ParquetSettings]):
         return self.settings.parquet
 
     def _files(self) -> tuple[Path, list[str]]:
-        return find_files("parquet", self.where, ".parquet")
+        return find_files("parquet", self.where, ".parquet")[:2]
+
+    def notes(self) -> dict[str, Any]:
+        ignored = find_files("parquet", self.where, ".parquet").ignored
+        return {IGNORED: ignored} if ignored else {}
 
     holder = "file"
 

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from saev.core import logs
 from saev.core.errors import UserError
 from saev.core.progress import Progress
+from saev.images.sources.find import find_files
 from saev.images.sources.formats import EXTENSIONS, FOREIGN
 from saev.images.sources.source import (
+    IGNORED,
     SOURCE,
     WITHOUT_IMAGE,
     Entry,
     Source,
     SourceFiles,
-    find_files,
     open_regular,
     stated,
 )
@@ -56,7 +57,7 @@ class Tars(Source[TarsSettings]):
         return self.settings.tars
 
     def _files(self) -> tuple[Path, list[str]]:
-        return find_files("tars", self.where, ".tar")
+        return find_files("tars", self.where, ".tar")[:2]
 
     holder = "file"
 
@@ -115,7 +116,10 @@ class Tars(Source[TarsSettings]):
                         )
 
     def notes(self) -> dict[str, Any]:
-        return {} if self.without_image is None else {WITHOUT_IMAGE: self.without_image}
+        if self.without_image is None:
+            return {}
+        ignored = find_files("tars", self.where, ".tar").ignored
+        return {WITHOUT_IMAGE: self.without_image} | ({IGNORED: ignored} if ignored else {})
 
     def read(self, entry: Entry) -> bytes:
         size, offset = entry.bytes, entry.offset

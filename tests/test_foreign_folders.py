@@ -9,6 +9,7 @@ from PIL import Image
 from recording import list_images, write_pictures
 
 from saev.core.errors import UserError
+from saev.core.files import to_json
 from saev.images.artifact import Images
 from saev.images.sources.find import find_files
 from saev.images.sources.folder import list_folder
@@ -224,3 +225,12 @@ def test_a_broken_link_to_a_tar_is_never_passed_over(tmp_path, pattern):
     (tmp_path / "b.tar").symlink_to("not fetched")
     with pytest.raises(UserError, match=r"holds broken links:\n  - .*b.tar\nFetch"):
         find_files("tars", str(tmp_path / pattern), ".tar")
+
+
+def test_a_file_of_another_kind_may_have_a_name_that_is_not_utf8(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / os.fsdecode(b"x.\xff")).touch()
+    (tmp_path / os.fsdecode(b"y\xff.txt")).touch()
+    found = list_folder(tmp_path).ignored
+    assert found == {".\\xff": 1, ".txt": 1}
+    to_json(found)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from saev.core.errors import UserError, listed, printable
-from saev.images.sources.walk import BROKEN_LINK, CLOSED, Walk, extension_of
+from saev.images.sources.walk import BROKEN_LINK, CLOSED, Walk, extension_of, kind_of
 
 
-class Found(NamedTuple):
+class FoundFiles(NamedTuple):
     """Files that a setting names."""
 
     base: Path
@@ -20,7 +20,7 @@ class Found(NamedTuple):
     """Number of what else a folder holds, by extension or kind."""
 
 
-def find_files(key: str, pattern: str, suffix: str) -> Found:
+def find_files(key: str, pattern: str, suffix: str) -> FoundFiles:
     """Find files. A folder is searched for those that end in ``suffix``.
 
     Args:
@@ -50,7 +50,7 @@ def find_files(key: str, pattern: str, suffix: str) -> Found:
             if extension_of(name) == suffix:
                 names.append(name)
             else:
-                ignored[extension_of(name)] += 1
+                ignored[kind_of(extension_of(name))] += 1
         broken = [link for link in walk.broken if extension_of(link) == suffix]
         closed = walk.closed
         walk.passed_over[BROKEN_LINK] += len(walk.broken) - len(broken)
@@ -72,7 +72,7 @@ def find_files(key: str, pattern: str, suffix: str) -> Found:
     odd = [ascii(name) for name in names if not name.isascii() and not _is_utf8(name)]
     if odd:
         raise UserError(listed(odd, f"{key}: names of files that aren't UTF-8; rename them:"))
-    return Found(base, sorted(names), dict(ignored.most_common()))
+    return FoundFiles(base, sorted(names), dict(ignored.most_common()))
 
 
 def _is_utf8(text: str) -> bool:

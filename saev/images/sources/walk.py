@@ -118,3 +118,13 @@ class Walk:
 def extension_of(key: str) -> str:
     """The extension of a file name, in lower case and with its dot."""
     return os.path.splitext(key)[1].lower()  # noqa: PTH122 (a Path a file is slow)
+
+
+def kind_of(extension: str) -> str:
+    """What files with an unknown extension are counted under: ``.jpg?size=large`` as ``.jpg?…``.
+
+    Bytes that aren't UTF-8 are written as ``\\xff``, so that the count can be kept in a file.
+    """
+    start, mark, _ = extension.partition("?")
+    kind = f"{start}{mark}…" if mark else extension
+    return kind.encode(errors="surrogateescape").decode(errors="backslashreplace")

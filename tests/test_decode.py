@@ -300,3 +300,71 @@ def test_every_listed_extension_is_of_a_format_that_is_tried():
     Image.init()
     known = {name for ending, name in Image.EXTENSION.items() if ending in EXTENSIONS}
     assert known <= set(PILLOW)
+
+
+def png_of(bits, kind, row, transparent):
+    """A PNG of one row, with a transparent colour."""
+
+    def chunk(name, data):
+        held = struct.pack(">I", len(data)) + name + data
+        return held + struct.pack(">I", zlib.crc32(name + data))
+
+    samples = 3 if kind == 2 else 1
+    width = len(row) * 8 // (bits * samples)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, bits, kind, 0, 0, 0))
+    rest = chunk(b"tRNS", transparent) + chunk(b"IDAT", zlib.compress(b"\0" + row))
+    return b"\x89PNG\r\n\x1a\n" + header + rest + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind", "row", "transparent", "other"),
+    [
+        (2, 0, bytes([0b10011001]), 2, 85),
+        (4, 0, bytes([0x91]), 9, 17),
+        (8, 0, bytes([9, 1]), 9, 1),
+        (16, 0, struct.pack(">2H", 30000, 257), 30000, 1),
+        (16, 2, struct.pack(">6H", *[30000] * 3, *[257] * 3), 30000, 1),
+    ],
+)
+def test_the_transparent_colour_of_a_png_is_white_at_any_depth(bits, kind, row, transparent, other):
+    colour = struct.pack(">H", transparent) * (3 if kind == 2 else 1)
+    image = np.asarray(open_rgb(png_of(bits, kind, row, colour)))
+    assert image[0, 0].tolist() == [255] * 3
+    assert image[0, 1].tolist() == [other] * 3
+
+
+def tiff_of(values, *, black_is_zero=True):
+    """An uncompressed TIFF of gray numbers of any type."""
+    data, (height, width) = values.tobytes(), values.shape
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    tags = [
+        *[(256, width), (257, height), (258, values.itemsize * 8), (259, 1)],
+        *[(262, int(black_is_zero)), (273, 8), (277, 1), (278, height), (279, len(data))],
+        (339, kind),
+    ]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    start = b"II*\0" + struct.pack("<I", 8 + len(data)) + data
+    return start + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "black"), [(np.uint8, 100, 155), (np.uint16, 25700, 155)]
+)
+def test_gray_whose_zero_is_white_is_inverted_at_any_depth(kind, value, black):
+    data = tiff_of(np.full((4, 4), value, kind), black_is_zero=False)
+    assert np.asarray(open_rgb(data))[0, 0].tolist() == [155] * 3
+    assert np.asarray(open_rgb(tiff_of(np.full((4, 4), value, kind))))[0, 0].tolist() == [100] * 3
+
+
+def test_the_range_of_gray_whose_zero_is_white_is_that_of_its_numbers():
+    data = tiff_of(np.full((4, 4), 1000, np.uint16), black_is_zero=False)
+    assert np.asarray(open_rgb(data, gray_range=(0, 4000)))[0, 0, 0] == 255 - 64
+
+
+def test_numbers_of_a_tiff_are_never_taken_for_others():
+    with pytest.raises(BadImage, match="signed 8-bit numbers"):
+        open_rgb(tiff_of(np.full((4, 4), -100, np.int8)))
+    large = tiff_of(np.full((4, 4), 3_000_000_000, np.uint32))
+    with pytest.raises(BadImage, match="from 3e"):
+        open_rgb(large)
+    assert np.asarray(open_rgb(large, gray_range=(0, 4e9)))[0, 0, 0] == 191

@@ -9,7 +9,9 @@ from PIL import Image
 from recording import list_images, write_pictures
 
 from saev.core.errors import UserError
+from saev.core.files import to_json
 from saev.images.artifact import Images
+from saev.images.sources.find import find_files
 from saev.images.sources.folder import list_folder
 from saev.images.sources.walk import BROKEN_LINK, CLOSED, HIDDEN, LINKED_AGAIN, NO_FILE
 
@@ -200,3 +202,35 @@ def test_a_parquet_file_names_no_image_outside_of_its_folder(tmp_path, path):
     source = open_source(parsed(AnyImagesSettings, {"parquet": str(tmp_path / "data")}))
     with pytest.raises(UserError, match=r"row 2: .*outside of the table's folder"):
         list(source.tables())
+
+
+@pytest.mark.parametrize(("source", "suffix"), [("tars", ".tar"), ("parquet", ".parquet")])
+def test_of_a_folder_of_files_each_is_found_once_and_the_rest_is_counted(tmp_path, source, suffix):
+    names = [f"a{suffix}", f"b{suffix.upper()}", f"c{suffix}.gz", "README.md", "old.tgz"]
+    for name in (*names, f".cache/d{suffix}", f"elsewhere/e{suffix}"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).touch()
+    (tmp_path / "data" / "elsewhere").rename(tmp_path / "elsewhere")
+    (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / f"again{suffix}").symlink_to(tmp_path / "data" / f"a{suffix}")
+    found = find_files(source, str(tmp_path / "data"), suffix)
+    assert found.names == [f"a{suffix}", f"b{suffix.upper()}", f"linked/e{suffix}"]
+    counted = {".gz": 1, ".md": 1, ".tgz": 1, "hidden files or folders": 1}
+    assert found.ignored == counted | {"links to folders or files that are listed already": 1}
+
+
+@pytest.mark.parametrize("pattern", ["", "*.tar", "**/*.tar"])
+def test_a_broken_link_to_a_tar_is_never_passed_over(tmp_path, pattern):
+    (tmp_path / "a.tar").touch()
+    (tmp_path / "b.tar").symlink_to("not fetched")
+    with pytest.raises(UserError, match=r"holds broken links:\n  - .*b.tar\nFetch"):
+        find_files("tars", str(tmp_path / pattern), ".tar")
+
+
+def test_a_file_of_another_kind_may_have_a_name_that_is_not_utf8(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / os.fsdecode(b"x.\xff")).touch()
+    (tmp_path / os.fsdecode(b"y\xff.txt")).touch()
+    found = list_folder(tmp_path).ignored
+    assert found == {".\\xff": 1, ".txt": 1}
+    to_json(found)

@@ -164,3 +164,26 @@ def test_a_table_that_fitted_is_not_read_again(tmp_path, keys, monkeypatch):
     resolve(settings(table="l.csv"))
     monkeypatch.setattr("saev.analyze.labels._load", None)
     resolve(settings(table="l.csv"))
+
+
+def test_spaces_around_a_label_make_no_other_label(tmp_path, keys):
+    spaced = ["cat", "cat ", " cat", "cat\t", "cat\u00a0", '" cat "']
+    rows = [f"{key},{spaced[i % 6]}" for i, key in enumerate(keys)]
+    (tmp_path / "l.csv").write_text("\n".join(["path,kind", *rows]))
+    assert set(labels(tmp_path, table="l.csv").values()) == {"cat"}
+
+
+def test_a_column_without_a_value_is_refused_before_anything_runs(tmp_path, keys):
+    (tmp_path / "l.csv").write_text("\n".join(["path,note,kind", *(f"{key},a" for key in keys)]))
+    with pytest.raises(UserError, match=r"l\.csv: the column 'kind' is empty in all rows"):
+        resolve(settings(table="l.csv"))
+
+
+def test_a_label_that_looks_like_none_is_said(tmp_path, keys, caplog):
+    caplog.set_level("INFO", "saev")
+    rows = [f"{key},{('NaN', 'cat', 'NA', '')[i % 4]}" for i, key in enumerate(keys)]
+    (tmp_path / "l.csv").write_text("\n".join(["path,kind", *rows]))
+    assert {"NaN", "NA", "cat", None} == set(labels(tmp_path, table="l.csv").values())
+    assert "label kind: 'NaN' is the label of 3 images. If it stands for none" in caplog.text
+    assert "'NA' is the label of 3 images" in caplog.text
+    assert "'cat' is the label" not in caplog.text

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from PIL import Image
 from saev.core.errors import UserError
 from saev.core.spec import parsed
 from saev.images.sources import open_source
+from saev.images.sources.source import Entry
 from saev.settings.images import AnyImagesSettings
 
 
@@ -134,3 +136,83 @@ def test_long_values_are_shown_in_part_in_every_message():
     assert text.endswith("end")
     plain = "x" * 299 + " " + "y" * 100
     assert str(UserError(plain)) == plain
+
+
+def images(where):
+    """The gray value of each image, as a job reads them."""
+    source = open_source(parsed(AnyImagesSettings, {"parquet": str(where)}))
+    listed = [row for table in source.tables() for row in table.to_pylist()]
+    entries = [Entry(i, row["key"], row["bytes"]) for i, row in enumerate(listed)]
+    return [Image.open(io.BytesIO(source.read(entry))).getpixel((0, 0))[0] for entry in entries]
+
+
+def test_a_file_that_was_replaced_by_another_of_the_same_time_is_read_anew(tmp_path):
+    path, other = tmp_path / "a.parquet", tmp_path / "other"
+    write(path)
+    os.utime(path, (1e9, 1e9))
+    assert images(path) == [1, 2]
+    pq.write_table(pa.table({"image": [png(9), png(8), png(7)]}), other)
+    os.utime(other, (1e9, 1e9))
+    other.replace(path)
+    assert images(path) == [9, 8, 7]
+
+
+BYTES, PATH, NO_PATH = ("bytes", pa.binary()), ("path", pa.string()), ("path", pa.null())
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ([BYTES, NO_PATH], [BYTES, PATH]),
+        ([BYTES, PATH], [PATH, BYTES]),
+        ([BYTES], [BYTES, PATH]),
+        ([BYTES, PATH], [BYTES, PATH, ("width", pa.int64())]),
+    ],
+)
+def test_files_may_differ_in_how_they_write_bytes_and_paths(tmp_path, first, second):
+    for i, fields in enumerate((first, second)):
+        value = {"bytes": png(i), "path": None, "width": 8}
+        row = {name: value[name] for name, _ in fields}
+        column = pa.array([row], pa.struct(fields))
+        pq.write_table(pa.table({"image": column}), tmp_path / f"{i}.parquet")
+    assert images(tmp_path) == [0, 1]
+
+
+def test_files_without_a_row_are_passed_over(tmp_path):
+    empty = pa.table({"image": pa.array([], pa.binary()), "kind": pa.array([], pa.string())})
+    pq.write_table(empty, tmp_path / "0.parquet")
+    write(tmp_path / "1.parquet", kind=["a", "b"])
+    pq.write_table(empty, tmp_path / "2.parquet")
+    assert images(tmp_path) == [1, 2]
+    assert [row["source.kind"] for row in rows(tmp_path)] == ["a", "b"]
+
+
+def test_nan_is_no_label_where_files_differ_in_the_type(tmp_path):
+    write(tmp_path / "0.parquet", kind=[1, 2])
+    write(tmp_path / "1.parquet", kind=[1.0, float("nan")])
+    assert [row["source.kind"] for row in rows(tmp_path)] == ["1", "2", "1", None]
+
+
+def classes(path, numbers, *names):
+    import datasets
+
+    features = datasets.Features(image=datasets.Image(), kind=datasets.ClassLabel(names=[*names]))
+    column = pa.array([{"bytes": png(1), "path": None} for _ in numbers])
+    table = pa.table({"image": column, "kind": numbers})
+    described = features.arrow_schema.metadata if names else None
+    pq.write_table(table.replace_schema_metadata(described), path)
+
+
+def test_a_file_without_the_names_of_its_classes_takes_those_of_the_others(tmp_path):
+    classes(tmp_path / "0.parquet", [0, 1], "cat", "dog")
+    classes(tmp_path / "1.parquet", [1, -1])
+    assert [row["source.kind"] for row in rows(tmp_path)] == ["cat", "dog", "dog", None]
+    classes(tmp_path / "2.parquet", [1, 0], "dog", "cat")
+    with pytest.raises(UserError, match=r"1\.parquet: the column 'kind' holds numbers of classes"):
+        rows(tmp_path)
+
+
+def test_a_class_without_a_name_is_said(tmp_path):
+    classes(tmp_path / "0.parquet", [0, 7], "cat", "dog")
+    with pytest.raises(UserError, match="holds the class 7, but has names for 0 to 1 only"):
+        rows(tmp_path)

@@ -148,3 +148,57 @@ def test_a_tar_whose_own_name_is_not_utf8_is_named(tar):
     tar.rename(tar.parent / b"\xe9.tar".decode(errors="surrogateescape"))
     with pytest.raises(UserError, match=r"aren't UTF-8; rename them:\n.*udce9"):
         rows(tar.parent)
+
+
+def packed(path, *members):
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            add(tar, name, data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "label"),
+    [
+        ("a.cls", b"\xef\xbb\xbfcat\r\n", "cat"),
+        ("a.json", b'\xef\xbb\xbf{"cls": "cat"}', "cat"),
+        ("a.json", b'{"cls": " cat "}', "cat"),
+        ("a.json", b'{"cls": 1.0}', "1"),
+        ("a.json", b'{"cls": true}', "true"),
+        ("a.json", b'{"cls": 1%s}' % (b"0" * 400), "1" + "0" * 400),
+    ],
+)
+def test_a_label_is_the_same_whatever_program_wrote_it(tmp_path, name, data, label):
+    tar = packed(tmp_path / "s.tar", ("a.png", png(1)), (name, data))
+    assert [row["source.cls"] for row in rows(tar)] == [label]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [("a.cls", b"cat"), ("a.json", b'{"cls": "dog"}')],
+        [("a.x.json", b'{"cls": "cat"}'), ("a.y.json", b'{"cls": "dog"}')],
+        [("a.cls", b"cat"), ("a.cls", b"dog")],
+    ],
+)
+def test_what_files_of_a_sample_contradict_each_other_about_is_no_label(tmp_path, texts, caplog):
+    caplog.set_level("INFO", "saev")
+    more = [
+        ("b.png", png(2)),
+        ("b.cls", b"cat"),
+        ("b.note.txt", b"x"),
+        ("b.json", b'{"cls":"cat"}'),
+    ]
+    tar = packed(tmp_path / "s.tar", ("a.png", png(1)), *texts, *more)
+    found = rows(tar)
+    assert [(row.get("source.cls"), row["source.note"]) for row in found] == [
+        (None, None),
+        (None, "x"),
+    ]
+    assert "'cls' can't be a label" in caplog.text
+    assert "says 'cat', and" in caplog.text
+
+
+@pytest.mark.parametrize("start", ["BZ", "BZh", "PK", "\x28\xb5"])
+def test_a_tar_whose_first_file_is_named_like_a_compressed_file_is_read(tmp_path, start):
+    assert len(rows(packed(tmp_path / "s.tar", (f"{start}1.png", png(1))))) == 1

@@ -484,3 +484,88 @@ def test_a_file_of_a_tag_is_downloaded_once_and_compared_with_the_digits_in_its_
     with pytest.raises(RuntimeError, match="invalid hash value"):
         _from_url(bad.as_uri())
     assert not (tmp_path / "cache" / "checkpoints" / bad.name).exists()
+
+
+def compressed(state):
+    return {
+        "integers": {k: (v * 10).to(torch.int8) for k, v in state.items()},
+        "quantised": {
+            k: v if v.ndim < 2 else torch.quantize_per_tensor(v, 0.01, 0, torch.qint8)
+            for k, v in state.items()
+        },
+        "sparse": {k: v.to_sparse() if v.ndim == 2 else v for k, v in state.items()},
+    }
+
+
+@pytest.mark.parametrize("form", ["integers", "quantised", "sparse"])
+def test_compressed_weights_are_refused(tmp_path, clip, form):
+    torch.save(compressed(clip.state_dict())[form], tmp_path / "w.pt")
+    with pytest.raises(UserError, match=r"tensors of .*tiny\.json are quantised or sparse"):
+        tower(tmp_path / "tiny.json", tmp_path / "w.pt")
+
+
+def test_parameters_that_were_saved_with_their_gradient_mark_are_read(tmp_path, clip):
+    torch.save(dict(clip.named_parameters()), tmp_path / "w.pt")
+    assert_same(tower(tmp_path / "tiny.json", tmp_path / "w.pt"), clip)
+
+
+SMALL = {"like": "augreg_in21k_ft_in1k", "image_size": 64}
+
+
+@pytest.mark.parametrize(
+    ("other", "problem"),
+    [
+        ({"patch_size": 8}, "their patches have 8 × 8 pixels, those of the model 16 × 16"),
+        ({"patch_size": 32}, "their patches have 32 × 32 pixels"),
+        ({"reg_tokens": 4}, "not the model's, such as reg_token"),
+        ({"class_token": False, "global_pool": "avg"}, "class token and registers"),
+    ],
+)
+def test_weights_of_another_patch_size_or_other_tokens_are_refused(tmp_path, other, problem):
+    made = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=64, **other)
+    torch.save(made.state_dict(), tmp_path / "w.pt")
+    with pytest.raises(UserError, match=problem):
+        tower("timm/vit_tiny_patch16_224", tmp_path / "w.pt", **SMALL)
+
+
+def test_resampled_positions_are_said(tmp_path, clip, caplog):
+    caplog.set_level("INFO", "saev")
+    made = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=96)
+    torch.save(made.state_dict(), tmp_path / "w.pt")
+    tower("timm/vit_tiny_patch16_224", tmp_path / "w.pt", **SMALL)
+    state = clip.state_dict()
+    name = "visual.positional_embedding"
+    larger = torch.cat([state[name][:1], state[name][1:].repeat(4, 1)])
+    torch.save(state | {name: larger}, tmp_path / "v.pt")
+    tower(tmp_path / "tiny.json", tmp_path / "v.pt")
+    assert "w.pt has 37 positions, the tower has 17, so they were resampled" in caplog.text
+    has = f"v.pt has {len(larger)} positions, the tower has {len(state[name])}"
+    assert has in caplog.text
+
+
+def test_averaged_weights_that_are_not_used_are_said(tmp_path, clip, caplog):
+    caplog.set_level("INFO", "saev")
+    state = clip.state_dict()
+    averaged = {k.replace(".", ""): v for k, v in state.items()}
+    torch.save({"model": state, "model_ema": averaged}, tmp_path / "w.pt")
+    assert_same(tower(tmp_path / "tiny.json", tmp_path / "w.pt"), clip)
+    assert "The file has averaged ones too, such as model_ema." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "rename", "problem"),
+    [
+        ("model-00001-of-00002.pt", {}, "one of several pieces"),
+        ("w.pt", {"c_fc.weight": "c_fc.lora_A"}, r"an adapter \(LoRA\): merge it"),
+        ("w.pt", {"c_fc.weight": "c_fc.parametrizations.weight.original"}, "parametrised"),
+    ],
+)
+def test_what_weights_are_that_do_not_fit_is_said(tmp_path, clip, name, rename, problem):
+    state = clip.state_dict()
+    for old, new in rename.items():
+        state = {k.replace(old, new): v for k, v in state.items()}
+    if not rename:
+        state = {k: v for k, v in state.items() if "resblocks.1" not in k}
+    torch.save(state, tmp_path / name)
+    with pytest.raises(UserError, match=problem):
+        tower(tmp_path / "tiny.json", tmp_path / name)

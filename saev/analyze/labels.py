@@ -1,6 +1,7 @@
 """Reads the labels of the images from the sources in the settings, and joins them by key."""
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from saev.analyze.artifact import LABELS, PART, PREFIX
-from saev.analyze.source_labels import as_text, corrected, require_brought
+from saev.analyze.source_labels import as_labels, as_text, corrected, require_brought
 from saev.analyze.table_files import quotes_match, require_columns, uneven_rows
 from saev.core import logs
 from saev.core.errors import UserError, listed
@@ -20,6 +21,8 @@ from saev.images.artifact import MANIFEST, Images
 from saev.images.sources.source import SOURCE
 from saev.settings.analysis import AnalysisResolved, AnalysisSettings, LabelSettings
 
+NONE = pyarrow.array(["nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"])
+"""What programs write for no value. Some can be real labels (NA is Namibia)."""
 Column = Callable[[pyarrow.RecordBatch], pyarrow.Array]
 """Makes the labels (text or null) for a piece of the manifest."""
 
@@ -50,6 +53,7 @@ def write_labels(
         [("row", pyarrow.int64()), *((PREFIX + name, pyarrow.string()) for name in columns)]
     )
     labelled = dict.fromkeys(columns, 0)
+    doubtful: dict[str, Counter[str]] = {name: Counter() for name in columns}
     with (
         atomic_path(Path(out) / LABELS) as temporary,
         pyarrow.parquet.ParquetWriter(temporary, schema) as writer,
@@ -59,10 +63,23 @@ def write_labels(
             found = {name: make(batch) for name, make in columns.items()}
             for name, array in found.items():
                 labelled[name] += len(array) - array.null_count
+                doubtful[name].update(_doubtful(array))
             arrays = [batch.column("row"), *found.values()]
             writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema), PART)
     for name, n in labelled.items():
         logs.say(f"label {name}: {n:,} of {images.n_images:,} images have one")
+        for text, n_texts in sorted(doubtful[name].items()):
+            logs.say(
+                f"label {name}: {text!r} is the label of {n_texts:,} images. If it stands for "
+                f"none, leave these fields empty"
+            )
+
+
+def _doubtful(labels: pyarrow.Array) -> dict[str, int]:
+    """How many labels look like a program's word for none, by label."""
+    odd = pyarrow.compute.is_in(pyarrow.compute.utf8_lower(labels), value_set=NONE)
+    counts = pyarrow.compute.value_counts(labels.filter(odd))
+    return {one["values"]: one["counts"] for one in counts.to_pylist()}
 
 
 def pieces(manifest: Path) -> Iterator[pyarrow.RecordBatch]:
@@ -97,7 +114,7 @@ def _source_column(name: str, source: LabelSettings, manifest: Path) -> Column:
             batch.column("row")[0].as_py(), len(batch)
         ).combine_chunks()
     require_brought(f"labels.{name}.source", wanted, manifest)
-    return lambda batch: as_text(batch.column(SOURCE + wanted))
+    return lambda batch: as_labels(batch.column(SOURCE + wanted))
 
 
 def check_table(name: str, source: LabelSettings, listing: Path | None) -> None:
@@ -167,12 +184,15 @@ def _read_table(name: str, source: LabelSettings) -> tuple[pyarrow.Array, pyarro
     try:
         delimiter = require_columns(where, path, key, wanted)
         table = _load(where, path, [key, wanted], delimiter)
-        texts = [as_text(table.column(column).combine_chunks()) for column in (key, wanted)]
+        keys = as_text(table.column(key).combine_chunks())
+        texts = as_labels(table.column(wanted).combine_chunks())
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"{where} can't be read: {error}. Keys and labels must be text or numbers, in UTF-8"
         ) from error
-    return texts[0], texts[1]
+    if len(texts) and texts.null_count == len(texts):
+        raise UserError(f"{where}: the column {wanted!r} is empty in all rows")
+    return keys, texts
 
 
 def _load(where: str, path: Path, columns: list[str], delimiter: str) -> pyarrow.Table:

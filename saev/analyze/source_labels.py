@@ -33,6 +33,11 @@ def as_text(column: pyarrow.Array) -> pyarrow.Array:
     return pyarrow.compute.if_else(blank, None, column)
 
 
+def as_labels(column: pyarrow.Array) -> pyarrow.Array:
+    """A column as labels: its text, without the spaces around it that nobody sees."""
+    return pyarrow.compute.utf8_trim_whitespace(as_text(column))
+
+
 def brought(listing: Path) -> list[str]:
     """Names of the columns that a source brings, from its listing."""
     names = pyarrow.parquet.read_schema(listing).names
@@ -100,7 +105,7 @@ def labels_name(sha256: str) -> str:
 def _texts(listing: Path, name: str) -> Iterator[pyarrow.Array]:
     with pyarrow.parquet.ParquetFile(listing) as file:
         for batch in file.iter_batches(columns=[name]):
-            yield as_text(batch.column(0))
+            yield as_labels(batch.column(0))
 
 
 def _digest(pieces: Iterator[pyarrow.Array]) -> str:

@@ -7,7 +7,7 @@ import warnings
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,10 @@ from saev.images.sources.source import read_regular
 Range = tuple[float, float]
 MAX_PIXELS = 178_956_970
 ORIENTATION = 0x0112
+BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+"""Tags of TIFF."""
+WHITE_IS_ZERO, UNSIGNED, SIGNED = 0, 1, 2
+"""Values of these tags."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -130,6 +134,8 @@ def to_rgb(image: Image.Image, gray_range: Range | None = None) -> Decoded:
     try:
         depth: Depth | None
         deep_colour = _is_deep_colour(image)
+        _require_unsigned(image)
+        _scale_transparent(image)
         image.load()
         if image.mode.startswith("I;16") or image.mode in ("I", "F"):
             values, depth = _gray(image, gray_range)
@@ -174,6 +180,9 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 def _gray(image: Image.Image, given: Range | None) -> tuple[np.ndarray, Depth]:
     """Convert gray values of more than 8 bits to (h, w) uint8."""
     values = np.asarray(image)
+    about = getattr(image, "tag_v2", {})
+    if image.mode == "I" and _first(about, SAMPLE_FORMAT) == UNSIGNED:
+        values = values.view(np.uint32)  # Pillow takes them for signed
     least, largest = float(values.min()), float(values.max())
     if not np.isfinite(values).all():
         raise BadImage("gray of 32-bit floats with NaN or infinite values: replace them")
@@ -189,19 +198,55 @@ def _gray(image: Image.Image, given: Range | None) -> tuple[np.ndarray, Depth]:
         scaled = (np.clip(values.astype(np.float64), black, white) - black) * (
             255 / (white - black)
         )
-        return np.round(scaled).astype(np.uint8), depth
-    scaled = values * 255 if image.mode == "F" else values / 257.0
-    return np.round(scaled).astype(np.uint8), depth
+    else:
+        scaled = values * 255 if image.mode == "F" else values / 257.0
+    gray = np.round(scaled).astype(np.uint8)
+    if _first(about, PHOTOMETRIC) == WHITE_IS_ZERO:
+        gray = 255 - gray  # Pillow inverts gray of 8 bits alone
+    transparent = image.info.get("transparency")
+    return (gray if transparent is None else np.where(values == transparent, 255, gray)), depth
+
+
+def _require_unsigned(image: Image.Image) -> None:
+    """Refuse negative gray of 8 bits, which Pillow takes for light.
+
+    Raises:
+        BadImage: it has such values.
+    """
+    about = getattr(image, "tag_v2", {})
+    if _first(about, SAMPLE_FORMAT) == SIGNED and _first(about, BITS) == 8:
+        raise BadImage("a TIFF of signed 8-bit numbers: convert it to unsigned ones")
+
+
+def _first(tags: Any, number: int) -> Any:
+    """The (first) value of a tag of a TIFF; None without it."""
+    value = tags.get(number)
+    return value[0] if isinstance(value, tuple) and value else value
+
+
+def _scale_transparent(image: Image.Image) -> None:
+    """Scale the transparent colour of a PNG as Pillow scales its pixels, which it forgets."""
+    given, packing = image.info.get("transparency"), _packing(image)
+    factor = {"L;2": 85, "L;4": 17}.get(packing)
+    if isinstance(given, int) and factor:
+        image.info["transparency"] = given * factor
+    elif isinstance(given, tuple) and packing == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in given)
+
+
+def _packing(image: Image.Image) -> str:
+    """How the pixels of a file that isn't decoded yet are packed, as Pillow calls it."""
+    tiles = getattr(image, "tile", None)
+    packing = tiles[0].args if tiles else None
+    packing = packing[0] if isinstance(packing, tuple) and packing else packing
+    return packing if isinstance(packing, str) else ""
 
 
 def _is_deep_colour(image: Image.Image) -> bool:
     """Whether a file that isn't decoded yet has more than 8 bits per channel, in colour or with
     alpha. Pillow keeps the upper 8."""
-    tiles = getattr(image, "tile", None)
-    packing = tiles[0].args if tiles else None
-    packing = packing[0] if isinstance(packing, tuple) and packing else packing
     gray = image.mode.startswith("I") or image.mode == "F"
-    return not gray and isinstance(packing, str) and ";16" in packing
+    return not gray and ";16" in _packing(image)
 
 
 def _colour_depth(image: Image.Image) -> Depth:

@@ -44,7 +44,21 @@ def tower_of(state: StateDict, own: Iterable[str], source: str) -> StateDict | N
     if not most or most < ENOUGH * len(own):
         return None
     prefixes = [prefix for prefix, n in found.items() if n == most]
-    return under(state, _one(prefixes, source))
+    prefix = _one(prefixes, source)
+    if not AVERAGED.search(prefix):
+        _say_averaged(state, prefix, source)
+    return under(state, prefix)
+
+
+def _say_averaged(state: StateDict, used: str, source: str) -> None:
+    """Say that a file has averaged weights, too, of which no whole tower can be made."""
+    other = [name for name, value in state.items() if AVERAGED.search(name) and value.ndim]
+    other = [name for name in other if not name.startswith(f"{used}.")]
+    if other:
+        logs.say(
+            f"{source}: the weights under {used or '(no prefix)'} are used. The file has averaged "
+            f"ones too, such as {other[0]}, but not under the names of this tower"
+        )
 
 
 def _one(prefixes: list[str], source: str) -> str:

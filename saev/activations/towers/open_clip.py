@@ -26,6 +26,7 @@ from saev.activations.towers.weights import (
     no_such_tag,
     only_checking,
     read_weights,
+    say_resampled,
     weights_file,
 )
 from saev.core.errors import UserError
@@ -71,7 +72,7 @@ class OpenClip(Backbone):
             own = module.state_dict()
             state = read_weights(source.path, own)
             if trunk is None:
-                _resample_positions(state, module)
+                _resample_positions(state, module, source.path)
             elif all(f"trunk.{name}" in own for name in state):
                 # The file is the trunk's own.
                 state = {f"trunk.{name}": value for name, value in state.items()}
@@ -263,6 +264,8 @@ def _by_patches(path: Path) -> tuple[str, str] | None:
         if len(ends) != 1:
             return None
         patches = state[ends[0]]
+        if not patches.is_floating_point() or patches.layout != torch.strided:
+            return None
         return KNOWN_PATCHES.get(sha256_bytes(patches.half().contiguous().numpy().tobytes()))
 
 
@@ -291,7 +294,7 @@ def _fetched(settings: VitSettings, commit: str | None) -> WeightsFile | None:
     return weights_file(path, settings.weights_sha256)
 
 
-def _resample_positions(state: StateDict, module: Any) -> None:
+def _resample_positions(state: StateDict, module: Any, path: Path) -> None:
     """Resample the positions in ``state`` to the tower's grid.
 
     Does the same as open_clip's `resize_pos_embed`. That one isn't used because it also logs, which
@@ -309,3 +312,4 @@ def _resample_positions(state: StateDict, module: Any) -> None:
         grid, (rows, columns), mode="bicubic", antialias=True, align_corners=False
     )
     state["positional_embedding"] = torch.cat([held[:1], grid.flatten(2)[0].T])
+    say_resampled(path, len(held), 1 + rows * columns)

@@ -17,7 +17,7 @@ from saev.activations.towers.backbone import (
 )
 from saev.activations.towers.names import under
 from saev.activations.towers.tags import choose
-from saev.activations.towers.unpickled import first_line
+from saev.activations.towers.unpickled import StateDict, first_line
 from saev.activations.towers.weights import (
     WeightsFile,
     from_hub,
@@ -25,6 +25,7 @@ from saev.activations.towers.weights import (
     load_strictly,
     only_checking,
     read_weights,
+    say_resampled,
     weights_file,
 )
 from saev.core.errors import UserError
@@ -35,6 +36,10 @@ RESIZE_MODES = {"center": "shortest", "squash": "squash"}
 """What `Geometry` calls timm's ways to crop."""
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 """Names of weights files in timm's repositories, the preferred one first."""
+PATCHES = ("patch_embed.proj.weight", "conv1.weight", "patch_embedding.weight")
+"""Names of the patch embedding in files that timm reads."""
+POSITIONS = ("pos_embed", "positional_embedding")
+"""Names of the positions there; timm's own comes first."""
 CLASSIFIERS = ("head.", "head_dist.")
 """Prefixes of tensors that don't belong to a tower."""
 
@@ -268,7 +273,36 @@ def _load(module: nn.Module, path: Path, model: str) -> None:
         # A CLIP of open_clip, which timm expects under this prefix.
         root = roots[0].removesuffix("class_embedding").rstrip(".")
         state = {f"visual.{name}": value for name, value in under(state, root).items()}
-    # Translates names of other projects and resamples positions.
-    state = of.checkpoint_filter_fn(state, module)
+    _require_patches(module, state, path, model)
+    positions = next((v for k, v in state.items() if k.endswith(POSITIONS)), None)
+    try:
+        # Translates names of other projects and resamples positions.
+        state = of.checkpoint_filter_fn(state, module)
+    except Exception as error:
+        # timm computes with the shapes before it looks at them, for classes of tokens as well.
+        raise UserError(
+            f"the weights {path} don't fit the model {model}: {first_line(error)}. Use weights of "
+            f"exactly this model (same width, blocks, patch size, class token and registers)"
+        ) from error
+    used = state.get(POSITIONS[0])
+    if positions is not None and used is not None and used.numel() != positions.numel():
+        say_resampled(path, positions.numel() // used.shape[-1], used.shape[-2])
     state = {name: value for name, value in state.items() if not name.startswith(CLASSIFIERS)}
     load_strictly(module, state, str(path), model)
+
+
+def _require_patches(module: Any, state: StateDict, path: Path, model: str) -> None:
+    """Refuse weights of another patch size, which timm would resample in silence.
+
+    Raises:
+        UserError: the patch size differs.
+    """
+    own = getattr(getattr(module.patch_embed, "proj", None), "weight", None)
+    for name, value in state.items():
+        if name.endswith(PATCHES) and value.ndim == 4 and own is not None and own.ndim == 4:
+            has, needs = tuple(value.shape[2:]), tuple(own.shape[2:])
+            if has != needs:
+                raise UserError(
+                    f"the weights {path} don't fit the model {model}: their patches have "
+                    f"{has[0]} × {has[1]} pixels, those of the model {needs[0]} × {needs[1]}"
+                )

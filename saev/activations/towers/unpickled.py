@@ -155,7 +155,8 @@ def _unsafe(path: Path, name: str | None, error: Exception) -> UserError:
         return UserError(
             f"can't read the weights {path}: it holds a {name}, and reading that could run code. "
             f'If you trust the file, save only its tensors: python -c "import torch; '
-            f"torch.save(torch.load('{path}', 'cpu', weights_only=False)['state_dict'], "
+            f"held = torch.load('{path}', 'cpu', weights_only=False); "
+            f"torch.save(held.state_dict() if hasattr(held, 'state_dict') else held['state_dict'], "
             f"'weights.pt')\""
         )
     return UserError(f"can't read the weights {path}: {first_line(error)}")
@@ -168,7 +169,7 @@ def _flattened(value: Any, prefix: str) -> Iterator[tuple[str, torch.Tensor]]:
     for key, inner in value.items():
         if isinstance(key, str):
             if isinstance(inner, torch.Tensor):
-                yield WRAPPERS.sub("", prefix + key), inner
+                yield WRAPPERS.sub("", prefix + key), inner.detach()
             else:
                 yield from _flattened(inner, f"{prefix}{key}.")
 

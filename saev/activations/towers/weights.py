@@ -1,5 +1,6 @@
 """Loads weights of towers from files, tags and hubs."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -8,12 +9,15 @@ import torch
 
 from saev.activations.towers.names import from_transformers, tower_of
 from saev.activations.towers.unpickled import StateDict, first_line, read_tensors
+from saev.core import logs
 from saev.core.errors import UserError
 from saev.core.files import sha256_file
 from saev.settings.near import did_you_mean
 from saev.settings.vit import WEIGHT_FILES
 
 Result = TypeVar("Result")
+PIECE = re.compile(r"-\d+-of-\d+\.")
+"""In the names of files that hold a part of a model each."""
 
 
 class WeightsFile(NamedTuple):
@@ -103,12 +107,14 @@ def load_strictly(module: torch.nn.Module, state: StateDict, source: str, model:
         UserError: names or shapes don't match; shows examples.
     """
     own = module.state_dict()
+    _require_floats(own, state, source, model)
     missing = sorted(own.keys() - state.keys())
     surplus = sorted(state.keys() - own.keys())
     if len(missing) == len(own):
         raise UserError(
             f"the weights {source} don't fit the model {model}: none of their {len(state)} tensors "
-            f"has a name of this model. They hold {surplus[0]}, the model {missing[0]}"
+            f"has a name of this model. They hold {surplus[0]}, the model {missing[0]}. "
+            f"{_remedy(source, state)}"
         )
     shapes = [
         f"{k} is {tuple(state[k].shape)}, not {tuple(own[k].shape)}"
@@ -126,11 +132,51 @@ def load_strictly(module: torch.nn.Module, state: StateDict, source: str, model:
     ]
     if problems:
         raise UserError(
-            f"the weights {source} don't fit the model {model}: {'; '.join(problems)}. Use weights "
-            f"of exactly this model (same width, blocks and patch size)"
+            f"the weights {source} don't fit the model {model}: {'; '.join(problems)}. "
+            f"{_remedy(source, state)}"
         )
     if not only_checking():
         module.load_state_dict(state)
+
+
+def say_resampled(path: Path, was: int, is_now: int) -> None:
+    """Say that a file was trained with another grid of patches."""
+    if not only_checking():
+        logs.say(
+            f"{path} has {was:,} positions, the tower has {is_now:,}, so they were resampled. Set "
+            f"image_size if the weights were trained with images of another size"
+        )
+
+
+def _require_floats(own: StateDict, state: StateDict, source: str, model: str) -> None:
+    """Refuse compressed weights: integers and the like load without an error, but mean others.
+
+    Raises:
+        UserError: a tensor of floats is none in the file.
+    """
+    odd = [
+        f"{name} is {str(state[name].dtype).removeprefix('torch.')}"
+        + ("" if state[name].layout == torch.strided else " and sparse")
+        for name in sorted(own.keys() & state.keys())
+        if own[name].is_floating_point()
+        and not (state[name].is_floating_point() and state[name].layout == torch.strided)
+    ]
+    if odd:
+        raise UserError(
+            f"the weights {source} aren't plain numbers: {len(odd):,} tensors of {model} are "
+            f"quantised or sparse, such as {odd[0]}: use the file before it was compressed"
+        )
+
+
+def _remedy(source: str, state: StateDict) -> str:
+    """What to do about weights that don't fit."""
+    if PIECE.search(Path(source).name):
+        return "The file is one of several pieces: join them in one file"
+    if any("lora_" in name for name in state):
+        return "The file holds an adapter (LoRA): merge it into its model, and save that"
+    if any(".parametrizations." in name or name.endswith("weight_g") for name in state):
+        return "Its weights are parametrised: remove the parametrisation, and save again"
+    return "Use weights of exactly this model (same width, blocks and patch size)"
 
 
 def from_hub(what: str, fetch: Callable[[], Result]) -> Result:

@@ -22,7 +22,7 @@ from saev.images.sources.source import (
     passed_over,
     read_regular,
 )
-from saev.images.sources.walk import BROKEN_LINK, CLOSED, FoundFile, Walk, extension_of
+from saev.images.sources.walk import BROKEN_LINK, CLOSED, FoundFile, Walk, extension_of, kind_of
 from saev.settings.images import FolderSettings
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def list_folder(folder: str | Path, skip: bool = False) -> Listing:
         elif extension in FOREIGN:
             foreign.setdefault(FOREIGN[extension], []).append(key)
         else:
-            ignored[_kind(extension)] += 1
+            ignored[kind_of(extension)] += 1
     _refuse(folder, foreign)
     _refuse_odd_names(folder, found)
     if not skip:
@@ -140,12 +140,6 @@ def list_folder(folder: str | Path, skip: bool = False) -> Listing:
     found.sort()
     keys, sizes, times, inodes = (list(column) for column in zip(*found, strict=True))
     return Listing(keys, sizes, times, inodes, dict(ignored.most_common()))
-
-
-def _kind(extension: str) -> str:
-    """What files with an unknown extension are counted under: ``.jpg?size=large`` as ``.jpg?…``."""
-    start, mark, _ = extension.partition("?")
-    return f"{start}{mark}…" if mark else extension
 
 
 def _refuse_bad(folder: Path, bad: dict[str, list[str]]) -> None:

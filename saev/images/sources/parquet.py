@@ -6,7 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saev.images.sources.source import GROUP_ROWS, SourceFiles, find_files, stated
+from saev.core.files import canonical_json, sha256_bytes
+from saev.images.sources.find import find_files
+from saev.images.sources.source import GROUP_ROWS, IGNORED, SourceFiles, stated
 from saev.images.sources.table import TableInFiles
 from saev.settings.images import ParquetSettings
 
@@ -22,7 +24,11 @@ class Parquet(TableInFiles[ParquetSettings]):
         return self.settings.parquet
 
     def _files(self) -> tuple[Path, list[str]]:
-        return find_files("parquet", self.where, ".parquet")
+        return find_files("parquet", self.where, ".parquet")[:2]
+
+    def notes(self) -> dict[str, Any]:
+        ignored = find_files("parquet", self.where, ".parquet").ignored
+        return {IGNORED: ignored} if ignored else {}
 
     holder = "file"
 
@@ -61,9 +67,16 @@ class Parquet(TableInFiles[ParquetSettings]):
         from saev.images.sources.parquet_files import image_features
 
         found, column = self._opened, self.settings.image
-        files = [str(found.base / name) for name in found.names]
+        named = zip(found.names, found.n_rows, strict=True)
+        files = [name for name, n in named if n] or found.names[:1]
+        # `datasets` finds its copy by path and time alone, and a file can be replaced by another of
+        # the same time, as archives and packages unpack them. What `description` says counts too.
+        about = sha256_bytes(canonical_json(stated(found.base, files)._asdict()).encode())
         return datasets.Dataset.from_parquet(
-            files, columns=[column], features=image_features(found)
+            [str(found.base / name) for name in files],
+            columns=[column],
+            features=image_features(found),
+            description=about,
         )
 
     def _values(self) -> Iterator[tuple[str | None, dict[str, Any], int]]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pyarrow
+import pyarrow.compute as pc
 import pyarrow.parquet
 
 from saev.core.errors import UserError
@@ -23,8 +24,12 @@ class ParquetFiles(NamedTuple):
     base: Path
     names: list[str]
     schemas: list[pyarrow.Schema]
+    n_rows: list[int]
+    """Rows of each file. Some programs write files without any."""
     image: str
     """Name of the column of images."""
+    classes: list[dict[str, list[str]]]
+    """Names of the classes of those columns that hold their numbers, by column, for each file."""
 
     @classmethod
     def opened(cls, base: Path, names: list[str], image: str, key: str | None) -> "ParquetFiles":
@@ -32,10 +37,11 @@ class ParquetFiles(NamedTuple):
 
         Raises:
             UserError: a file can't be read, lacks a column, or has it twice; or files differ in the
-                column of images.
+                column of images, or in whether a column has names of classes.
         """
-        schemas = [_schema(base / name) for name in names]
-        found = cls(base, names, schemas, image)
+        opened = [_opened(base / name) for name in names]
+        schemas, n_rows = [schema for schema, _ in opened], [n for _, n in opened]
+        found = cls(base, names, schemas, n_rows, image, [_classes(schema) for schema in schemas])
         for name, schema in zip(names, schemas, strict=True):
             for column in dict.fromkeys((image, key or image)):
                 if column not in (*schema.names, *found.folders(name)):
@@ -55,7 +61,30 @@ class ParquetFiles(NamedTuple):
                 f"{base}: the column {image!r} holds {differing}: write all files with images of "
                 f"one kind, or name those that belong together"
             )
+        found._share_classes()
         return found
+
+    def _share_classes(self) -> None:
+        """Give files with numbers of classes the names that other files have for them.
+
+        Raises:
+            UserError: those files differ in the names.
+        """
+        for column in sorted({column for one in self.classes for column in one}):
+            stated = {tuple(one[column]): i for i, one in enumerate(self.classes) if column in one}
+            for name, schema, one in zip(self.names, self.schemas, self.classes, strict=True):
+                if column in one or column not in schema.names:
+                    continue
+                if not pyarrow.types.is_integer(schema.field(column).type):
+                    continue
+                if len(stated) > 1:
+                    texts = " and ".join(self.names[i] for i in stated.values())
+                    raise UserError(
+                        f"{self.base / name}: the column {column!r} holds numbers of classes, but "
+                        f"their names aren't in the file, and {texts} differ in them: write the "
+                        f"names of the classes into the column"
+                    )
+                one[column] = list(next(iter(stated)))
 
     def folders(self, name: str) -> dict[str, str | None]:
         """Columns that the folders of a file state: ``species=cat/0.parquet``."""
@@ -68,9 +97,10 @@ class ParquetFiles(NamedTuple):
         Their type is that of all files, or text if these differ.
         """
         types: dict[str, list[pyarrow.DataType]] = {}
-        for name, schema in zip(self.names, self.schemas, strict=True):
+        files = zip(self.names, self.schemas, self.classes, strict=True)
+        for name, schema, classes in files:
             of_folders = dict.fromkeys(self.folders(name), pyarrow.string())
-            for column, kind in {**of_folders, **_scalars(schema)}.items():
+            for column, kind in {**of_folders, **_scalars(schema, classes)}.items():
                 if column != self.image:
                     types.setdefault(column, []).append(kind)
         return {name: _common(found) for name, found in types.items()}
@@ -85,8 +115,8 @@ class ParquetFiles(NamedTuple):
             the file's name, the columns that it has, and their number of rows.
         """
         types = self.columns()
-        for name, schema in zip(self.names, self.schemas, strict=True):
-            scalars = _scalars(schema)
+        for name, schema, classes in zip(self.names, self.schemas, self.classes, strict=True):
+            scalars = _scalars(schema, classes)
             stated = self.folders(name)
             with pyarrow.parquet.ParquetFile(self.base / name) as file:
                 # Without a column to read, the batches have the right number of rows all the same.
@@ -94,8 +124,10 @@ class ParquetFiles(NamedTuple):
                     found = {}
                     for column, kind in types.items():
                         if column in scalars:
-                            classes = _classes(schema).get(column)
-                            found[column] = _cast(batch.column(column), kind, classes)
+                            where = f"{self.base / name}: the column {column!r}"
+                            found[column] = _cast(
+                                where, batch.column(column), kind, classes.get(column)
+                            )
                         else:
                             found[column] = pyarrow.repeat(
                                 pyarrow.scalar(stated.get(column), kind), batch.num_rows
@@ -128,9 +160,11 @@ def _all_there(metadata: Any, leaves: list[str], column: str) -> bool:
     return all(about is not None and about.null_count == 0 for about in groups)
 
 
-def _schema(path: Path) -> pyarrow.Schema:
+def _opened(path: Path) -> tuple[pyarrow.Schema, int]:
+    """Schema and number of rows of a file."""
     try:
-        return pyarrow.parquet.read_schema(path)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            return file.schema_arrow, file.metadata.num_rows
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(
             f"parquet: {path} can't be read: {error}. It is damaged or isn't a parquet file"
@@ -162,9 +196,9 @@ def _kind(where: str, image: str, schema: pyarrow.Schema) -> str:
     )
 
 
-def _scalars(schema: pyarrow.Schema) -> dict[str, pyarrow.DataType]:
+def _scalars(schema: pyarrow.Schema, classes: dict[str, list[str]]) -> dict[str, pyarrow.DataType]:
     """Types of the columns of text and numbers, as they are after `_cast`."""
-    found, classes = {}, _classes(schema)
+    found = {}
     types = pyarrow.types
     for field in schema:
         kind = field.type.value_type if types.is_dictionary(field.type) else field.type
@@ -198,22 +232,39 @@ def _common(types: list[pyarrow.DataType]) -> pyarrow.DataType:
 
 
 def _cast(
-    column: pyarrow.Array, kind: pyarrow.DataType, classes: list[str] | None
+    where: str, column: pyarrow.Array, kind: pyarrow.DataType, classes: list[str] | None
 ) -> pyarrow.Array:
-    import pyarrow.compute as pc
-
     if classes is not None:
-        known = pc.if_else(pc.less(column, 0), None, column)  # negative ones stand for none
-        return pyarrow.array(classes, pyarrow.string()).take(known)
+        return class_texts(where, column, classes)
     if pyarrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if pyarrow.types.is_floating(column.type) and pyarrow.types.is_string(kind):
+        # As a text, NaN would look like a value.
+        column = pc.if_else(pc.is_finite(column), column, None)
     return column.cast(kind)
 
 
+def class_texts(where: str, numbers: pyarrow.Array, names: list[str]) -> pyarrow.Array:
+    """Names of classes for their numbers; negative numbers stand for none.
+
+    Raises:
+        UserError: a number has no name.
+    """
+    largest = pc.max(numbers).as_py()
+    if largest is not None and largest >= len(names):
+        raise UserError(
+            f"{where} holds the class {largest}, but has names for 0 to {len(names) - 1} only: "
+            f"correct the numbers, or the names of the classes"
+        )
+    known = pc.if_else(pc.less(numbers, 0), None, numbers)
+    return pyarrow.array(names, pyarrow.string()).take(known)
+
+
 def image_features(found: ParquetFiles) -> Any:
-    """The column of images as `datasets` describes it, so that it looks at no other column."""
+    """The column of images for `datasets`, so that it looks at no other column.
+
+    It takes any of the kinds that `_kind` allows, also where files differ in how they write them.
+    """
     import datasets
 
-    return datasets.Features.from_arrow_schema(
-        pyarrow.schema([found.schemas[0].field(found.image)])
-    )
+    return datasets.Features({found.image: datasets.Image(decode=False)})

@@ -1,7 +1,6 @@
 """What every source of images offers. Imports nothing heavy."""
 
 import errno
-import glob
 import hashlib
 import os
 import stat
@@ -9,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from saev.core.errors import UserError, listed, printable
+from saev.core.errors import printable
 from saev.settings.images import ImagesSettings
 
 if TYPE_CHECKING:
@@ -197,46 +196,3 @@ def names_and_sizes(files: Iterable[tuple[str, int]]) -> str:
     for name, size in files:
         total.update(f"{name}\0{size}\n".encode())
     return total.hexdigest()
-
-
-def find_files(key: str, pattern: str, suffix: str) -> tuple[Path, list[str]]:
-    """Files that a setting names: a file, a folder (searched with its subfolders), or a pattern.
-
-    Returns:
-        the folder that contains them, and their names in it, sorted.
-
-    Raises:
-        UserError: there are no such files.
-    """
-    path, base = Path(pattern), Path()
-    rest = list(path.parts)
-    # What exists is taken as it is written, also if it looks like a pattern: data [2024]/*.tar
-    while rest and ((base / rest[0]).exists() or not glob.has_magic(rest[0])):
-        base /= rest.pop(0)
-    is_pattern = bool(rest)
-    if is_pattern:
-        names = glob.glob("/".join(rest), root_dir=base, recursive=True)  # noqa: PTH207 (**)
-        found = [base / name for name in names]
-    elif path.is_dir():
-        found = [p for p in path.rglob(f"*{suffix}") if not p.name.startswith(".")]
-    else:
-        base, found = path.parent, [path] if path.is_file() else []
-    names = [p.relative_to(base).as_posix() for p in found if p.is_file()]
-    if not names:
-        raise UserError(
-            f"{key}: there is no file {pattern}"
-            if not (path.is_dir() or is_pattern)
-            else f"{key}: there is no {suffix} file under {pattern}"
-        )
-    odd = [ascii(name) for name in names if not name.isascii() and not _is_utf8(name)]
-    if odd:
-        raise UserError(listed(odd, f"{key}: names of files that aren't UTF-8; rename them:"))
-    return base, sorted(names)
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

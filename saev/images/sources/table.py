@@ -63,8 +63,9 @@ class Table(Source[T]):
             raise
         except Exception as error:
             # The library, its network client and Arrow each raise errors of their own.
-            text = str(error).strip().splitlines()
-            reason = f"{type(error).__name__}: {text[0][:200] if text else 'no reason given'}"
+            cause: BaseException = error.__cause__ or error  # `datasets` wraps what it was told
+            text = str(cause).strip().splitlines()
+            reason = f"{type(cause).__name__}: {text[0][:200] if text else 'no reason given'}"
             raise UserError(
                 f"can't read the data set {self.where} ({reason}). {self.hint}."
             ) from error
@@ -159,7 +160,10 @@ class Table(Source[T]):
             values: dict[str, Any] = {}
             if scalars is not None:
                 part = scalars[start:stop]
-                values = {name: _named(part.column(name), f) for name, f in columns.items()}
+                values = {
+                    name: _named(f"{self.where}: the column {name!r}", part.column(name), f)
+                    for name, f in columns.items()
+                }
             yield None, values, stop - start
 
     def _require_key(self, columns: dict[str, Any]) -> None:
@@ -256,16 +260,16 @@ def _is_scalar(feature: Any) -> bool:
     return isinstance(feature, datasets.Value) and feature.dtype not in ("binary", "large_binary")
 
 
-def _named(column: Any, feature: Any) -> Any:
+def _named(where: str, column: Any, feature: Any) -> Any:
     """A column in one piece. Class numbers become class names; negative ones become null."""
     import datasets
     import pyarrow as pa
-    import pyarrow.compute as pc
+
+    from saev.images.sources.parquet_files import class_texts
 
     column = column.combine_chunks()
     if isinstance(column, pa.ChunkedArray):
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     if isinstance(feature, datasets.ClassLabel) and feature.names is not None:
-        known = pc.if_else(pc.less(column, 0), None, column)
-        return pa.array(feature.names, pa.string()).take(known)
+        return class_texts(where, column, feature.names)
     return column

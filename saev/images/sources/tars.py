@@ -6,8 +6,6 @@ source (``sci``, ``cls``, the names in the JSON).
 """
 
 import errno
-import json
-import math
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -15,28 +13,36 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from saev.core import logs
 from saev.core.errors import UserError
 from saev.core.progress import Progress
+from saev.images.sources.find import find_files
 from saev.images.sources.formats import EXTENSIONS, FOREIGN
 from saev.images.sources.source import (
+    IGNORED,
     SOURCE,
     WITHOUT_IMAGE,
     Entry,
     Source,
     SourceFiles,
-    find_files,
     open_regular,
     stated,
 )
+from saev.images.sources.tar_texts import TEXT_BYTES, TEXTS, kind_of, texts_of
 from saev.settings.images import TarsSettings
 
 if TYPE_CHECKING:
     import pyarrow
 
-COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
-TEXTS = ("txt", "cls", "json")
-TEXT_BYTES = 1 << 16
-"""A longer text isn't a label and is ignored."""
+COMPRESSED = {
+    b"\x1f\x8b\x08": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"PK\x03\x04": "zip",
+}
+"""First bytes of compressed files. A plain tar starts with the name of its first file."""
 
 
 class Tars(Source[TarsSettings]):
@@ -51,7 +57,7 @@ class Tars(Source[TarsSettings]):
         return self.settings.tars
 
     def _files(self) -> tuple[Path, list[str]]:
-        return find_files("tars", self.where, ".tar")
+        return find_files("tars", self.where, ".tar")[:2]
 
     holder = "file"
 
@@ -72,12 +78,14 @@ class Tars(Source[TarsSettings]):
         with tempfile.TemporaryDirectory() as folder:
             parts: list[Path] = []
             columns: dict[str, None] = {}
+            contradictions: dict[str, str] = {}
             n_images, wanted = 0, self.settings.image
             for number, name in enumerate(names):
                 _require_plain(base / name)
                 part = Path(folder, f"{number:06}.parquet")
-                table, without = index(base / name, name, wanted)
+                table, without, found = index(base / name, name, wanted)
                 self.without_image += without
+                contradictions = found | contradictions
                 columns |= dict.fromkeys(table.column_names)
                 pq.write_table(table, part)
                 parts.append(part)
@@ -90,6 +98,9 @@ class Tars(Source[TarsSettings]):
                     f"samples without one. Names are cut at the first dot: plot_0.1_cam.png is "
                     f"1_cam.png of the sample plot_0"
                 )
+            for column, said in contradictions.items():
+                logs.say(f"{self.where}: {column.removeprefix(SOURCE)!r} can't be a label: {said}")
+                columns.pop(column, None)
             own = {"bytes": pa.int64(), "offset": pa.int64()}
             first = ("key", "bytes", "file", "offset")
             order = [*first, *sorted(set(columns) - set(first))]
@@ -97,13 +108,18 @@ class Tars(Source[TarsSettings]):
             for part in parts:
                 with pq.ParquetFile(part) as file:
                     for batch in file.iter_batches():
+                        table = pa.Table.from_batches([batch]).drop_columns(
+                            [name for name in contradictions if name in batch.schema.names]
+                        )
                         yield pa.concat_tables(
-                            [schema.empty_table(), pa.Table.from_batches([batch])],
-                            promote_options="default",
+                            [schema.empty_table(), table], promote_options="default"
                         )
 
     def notes(self) -> dict[str, Any]:
-        return {} if self.without_image is None else {WITHOUT_IMAGE: self.without_image}
+        if self.without_image is None:
+            return {}
+        ignored = find_files("tars", self.where, ".tar").ignored
+        return {WITHOUT_IMAGE: self.without_image} | ({IGNORED: ignored} if ignored else {})
 
     def read(self, entry: Entry) -> bytes:
         size, offset = entry.bytes, entry.offset
@@ -123,25 +139,33 @@ class Tars(Source[TarsSettings]):
 
 def _require_plain(path: Path) -> None:
     with path.open("rb") as file:
-        start = file.read(2)
-    if start in COMPRESSED:
+        start = file.read(tarfile.BLOCKSIZE)
+    found = [kind for first_bytes, kind in COMPRESSED.items() if start.startswith(first_bytes)]
+    if found and start[257:262] != b"ustar":
         raise UserError(
-            f"tars: {path} is compressed ({COMPRESSED[start]}), so single images can't be read "
+            f"tars: {path} is compressed ({found[0]}), so single images can't be read "
             f"from it. Unpack it to a plain .tar (compression doesn't make images smaller)"
         )
 
 
-def index(path: Path, name: str, wanted: str | None) -> tuple["pyarrow.Table", int]:
+class Index(NamedTuple):
+    """The images of one tar."""
+
+    table: "pyarrow.Table"
+    """``key``, ``bytes``, ``file``, ``offset`` and ``source.<name>``, with one row per image."""
+    without_image: int
+    """How many samples have no image."""
+    contradictions: dict[str, str]
+    """What files say that contradict each other, by column."""
+
+
+def index(path: Path, name: str, wanted: str | None) -> Index:
     """Find the images of one tar.
 
     Args:
         path: the tar.
         name: its name in keys.
         wanted: extension of the images, if samples hold several.
-
-    Returns:
-        a table of ``key``, ``bytes``, ``file``, ``offset`` and ``source.<name>`` with one row per
-        image; and the number of samples without an image.
 
     Raises:
         UserError: the tar is damaged, or has members that can't be used.
@@ -151,6 +175,7 @@ def index(path: Path, name: str, wanted: str | None) -> tuple["pyarrow.Table", i
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
     without = 0
+    contradictions: dict[str, str] = {}
     for sample, members in _samples(path):
         if sample in seen:
             raise UserError(
@@ -162,7 +187,8 @@ def index(path: Path, name: str, wanted: str | None) -> tuple["pyarrow.Table", i
         if image is None:
             without += 1
             continue
-        texts = {SOURCE + key: text for m in members for key, text in _texts(path, m).items()}
+        texts = texts_of(path, [(m.info.name, m.extension, m.data) for m in members])
+        contradictions = texts.contradictions | contradictions
         rows.append(
             {
                 "key": f"{name}/{image.info.name}",
@@ -170,10 +196,11 @@ def index(path: Path, name: str, wanted: str | None) -> tuple["pyarrow.Table", i
                 "file": name,
                 "offset": image.info.offset_data,
             }
-            | texts
+            | texts.columns
         )
     names = dict.fromkeys(key for row in rows for key in row)
-    return pa.table({key: [row.get(key) for row in rows] for key in names}), without
+    table = pa.table({key: [row.get(key) for row in rows] for key in names})
+    return Index(table, without, contradictions)
 
 
 class _Member(NamedTuple):
@@ -186,7 +213,7 @@ class _Member(NamedTuple):
     @property
     def kind(self) -> str:
         """The last part of the extension."""
-        return self.extension.rpartition(".")[2]
+        return kind_of(self.extension)
 
 
 def _samples(path: Path) -> Iterator[tuple[str, list[_Member]]]:
@@ -289,30 +316,3 @@ def _image(path: Path, sample: str, members: list[_Member], wanted: str | None) 
             f"there"
         )
     return found[0] if found else None
-
-
-def _texts(path: Path, member: _Member) -> dict[str, str]:
-    """Labels that a member holds, by name."""
-    if member.data is None:
-        return {}
-    try:
-        text = member.data.decode()
-        if member.kind != "json":
-            return _labels({member.extension.removesuffix(".txt"): text.strip()})
-        values = json.loads(text)
-        json.dumps(values, ensure_ascii=False).encode()  # half a surrogate is no text
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"tars: {path}: {member.info.name} isn't {member.kind} in UTF-8: {error}"
-        ) from error
-    return _labels(values) if isinstance(values, dict) else {}
-
-
-def _labels(values: dict[str, Any]) -> dict[str, str]:
-    """Those of the values that say something: no empty texts, and no numbers that are none."""
-    return {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in values.items()
-        if (isinstance(value, str) and value.strip())
-        or (isinstance(value, (int, float)) and math.isfinite(value))
-    }

@@ -3,14 +3,14 @@
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from saev.core.errors import UserError
 from saev.images.sources.formats import EXTENSIONS
 
 BROKEN_LINK, CLOSED = "broken links", "folders that you may not open"
-LINKED_AGAIN = "links to folders or images that are listed already"
+LINKED_AGAIN = "links to folders or files that are listed already"
 NO_FILE = "pipes, sockets or devices"
 HIDDEN = "hidden files or folders"
 
@@ -23,10 +23,11 @@ class Walk:
 
     Args:
         folder: where it starts.
+        extensions: those of the files that are looked for, in lower case.
     """
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: str, extensions: Container[str] = EXTENSIONS) -> None:
+        self.folder, self.extensions = folder, extensions
         self.root = os.path.realpath(folder)
         self.broken: list[str] = []
         """Links to nothing, in a circle, or to what can't be reached."""
@@ -109,11 +110,21 @@ class Walk:
         return not any(part.startswith(".") and part != "." for part in Path(inside).parts)
 
     def _is_listed(self, path: str) -> bool:
-        """Whether an image is listed where it really lies."""
+        """Whether a file is listed where it really lies."""
         folder, name = os.path.split(path)
-        return folder in self._met and name[0] != "." and extension_of(name) in EXTENSIONS
+        return folder in self._met and name[0] != "." and extension_of(name) in self.extensions
 
 
 def extension_of(key: str) -> str:
     """The extension of a file name, in lower case and with its dot."""
     return os.path.splitext(key)[1].lower()  # noqa: PTH122 (a Path a file is slow)
+
+
+def kind_of(extension: str) -> str:
+    """What files with an unknown extension are counted under: ``.jpg?size=large`` as ``.jpg?…``.
+
+    Bytes that aren't UTF-8 are written as ``\\xff``, so that the count can be kept in a file.
+    """
+    start, mark, _ = extension.partition("?")
+    kind = f"{start}{mark}…" if mark else extension
+    return kind.encode(errors="surrogateescape").decode(errors="backslashreplace")

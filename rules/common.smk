@@ -11,6 +11,7 @@ from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
+from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 HERE = str(Path(workflow.basedir))
 sys.path.insert(0, HERE)
@@ -26,7 +27,7 @@ from saev.core.locks import Lock
 from saev.core.plan_file import PLAN_VARIABLE
 from saev.settings import config as schema
 from saev.settings.yaml_file import require_yaml
-from saev.workflow import jobs
+from saev.workflow import jobs, requests
 from saev.workflow.plan import Plan, resolve
 from saev.workflow.terminal import Terminal
 from saev.workflow.stages import BY_NAME, LEVELS, RULES, STAGES, stamp
@@ -65,6 +66,10 @@ def make_plan():
         plan = resolve(config)
         say_unused()
         force(plan)
+        if on_cluster():
+            requests.settle(plan)
+            # Otherwise the cores of this machine, or the one core of a dry run, would be a limit there too.
+            workflow.global_resources["_cores"] = None
         jobs.settle(jobs.jobs(plan))
         os.environ[PLAN_VARIABLE] = str(plan.save())
         return plan
@@ -123,8 +128,25 @@ def dag_settings():
 
 def tried_again():
     """Whether failed jobs may be tried again, as far as known. See `dag_settings`."""
-    options = found_above("args", lambda value: hasattr(value, "retries"))
+    options = command_line()
     return not workflow.is_main_process or options is None or bool(options.retries)
+
+
+def on_cluster():
+    """Whether a scheduler runs the jobs, also in a dry run of that."""
+    options = command_line()
+    if options is None:
+        return False
+    return (
+        ExecutorPluginRegistry()
+        .get_plugin(options.executor)
+        .common_settings.non_local_exec
+    )
+
+
+def command_line():
+    """The options of Snakemake and of its profile; None where a program called it."""
+    return found_above("args", lambda value: hasattr(value, "retries"))
 
 
 def found_above(name, fits):
@@ -203,36 +225,25 @@ def log_of(rule, ending="log"):
 
 
 def threads_of(rule):
-    """Threads of a job. A heavy job gets `compute.threads`, or all cores that Snakemake has."""
-    if not RULES[rule][1].cost.heavy:
-        return 1
-    return PLAN.data["compute"]["threads"] or workflow.resource_settings.cores or 1
+    """Threads of a job."""
+    return requests.threads(PLAN, rule, workflow.resource_settings.cores or 1)
 
 
 def resources_of(rule):
-    """Memory, time and GPUs of a job. Later attempts request more memory and time."""
-    cost, on_gpu = RULES[rule][1].cost, int(PLAN.data["compute"]["device"] == "cuda")
+    """Memory, time and GPUs of a job."""
+    first = requests.resources(PLAN, rule, {}, attempt=1)
+    if rule != "train_sae" and not tried_again():
+        # Snakemake takes long over a function for each job.
+        return first
 
-    def asked(processes, attempt):
-        wanted = {
-            "mem_mb": cost.mem_mb * attempt * processes,
-            "runtime": cost.minutes * attempt,
-        }
-        return wanted | ({"gpu": on_gpu * processes} if cost.gpu else {})
-
-    def later(name):
-        # Each process of a training holds the whole dictionary, and has its own GPU if there are GPUs.
+    def asked(name):
         def value(wildcards, attempt):
-            known = PLAN.component("sae", wildcards.sae) if trains else {}
-            return asked(known.get("processes", 1), attempt)[name]
+            names = dict(wildcards.items())
+            return requests.resources(PLAN, rule, names, attempt)[name]
 
         return signed(value)
 
-    trains = rule == "train_sae"
-    if trains or tried_again():
-        return {name: later(name) for name in asked(1, 1)}
-    # Snakemake takes long over a function for each job.
-    return asked(1, 1)
+    return {name: asked(name) for name in first}
 
 
 def signed(function):

@@ -16,7 +16,14 @@ class ComputeSettings(Settings):
     threads: int = Field(
         0,
         ge=0,
-        description="Threads per job. 0 means all the cores that you gave Snakemake.",
+        description="Threads per job. 0 means all the cores that you gave Snakemake; on a cluster, "
+        "`cluster_threads`.",
+    )
+    cluster_threads: int = Field(
+        8,
+        ge=1,
+        description="Cores that each heavy job asks a cluster for, if `threads` is 0. How many the "
+        "machine has on which you start Snakemake doesn't matter there.",
     )
     workers: int = Field(
         2,

@@ -140,7 +140,7 @@ STAGES = (
             Rule(
                 "merge_analysis",
                 {"latents": analyze.LATENTS, "table": analyze.TABLE, "run": RUN, "meta": META},
-                Cost(8000, 240, heavy=True),
+                Cost(8000, 240, heavy=True, gpu=True),
                 {
                     "parts": Need("analyze_shards"),
                     "checkpoint": Need("train_sae"),
@@ -162,7 +162,7 @@ STAGES = (
             Rule(
                 "build_dashboard",
                 {"page": dashboard.PAGE, "summary": dashboard.SUMMARY},
-                Cost(6000, 240, heavy=True),
+                Cost(6000, 240, heavy=True, gpu=True),
                 {
                     "analysis": Need("merge_analysis"),
                     "activations": SEALED,

@@ -34,7 +34,13 @@ from saev.workflow.stages import BY_NAME, LEVELS, RULES, STAGES, stamp
 
 jobs.import_from(HERE)
 logs.start()
-logger.addFilter(Terminal(logs.say, lambda: print_where()))
+TERMINAL = Terminal(
+    logs.say,
+    lambda: print_where(),
+    lambda job: tries_left(job),
+    lambda job: give_up(job),
+)
+logger.addFilter(TERMINAL)
 
 
 def require_readable():
@@ -67,6 +73,7 @@ def make_plan():
         say_unused()
         force(plan)
         if on_cluster():
+            TERMINAL.elsewhere = True
             requests.settle(plan)
             # Otherwise the cores of this machine, or the one core of a dry run, would be a limit there too.
             workflow.global_resources["_cores"] = None
@@ -147,6 +154,25 @@ def on_cluster():
 def command_line():
     """The options of Snakemake and of its profile; None where a program called it."""
     return found_above("args", lambda value: hasattr(value, "retries"))
+
+
+def running(jobid):
+    """A job of the workflow by its number, or the group of jobs that it runs in."""
+    job = next(job for job in workflow.dag.needrun_jobs() if job.jobid == jobid)
+    return workflow.dag.get_job_group(job) or job
+
+
+def tries_left(jobid):
+    """How often a job that failed will be tried again."""
+    job = running(jobid)
+    return max(0, job.restart_times - job.attempt + 1)
+
+
+def give_up(jobid):
+    """Keep Snakemake from trying a job again, which it decides after it said that the job failed."""
+    job = running(jobid)
+    # Its public name would make the job ask for other resources than those that it gives back.
+    job._attempt = job.restart_times + 1
 
 
 def found_above(name, fits):

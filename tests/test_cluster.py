@@ -54,3 +54,28 @@ def test_a_cluster_is_asked_for_a_stated_number_of_cores(project):
     assert would_ask(project, "threads")["train_sae"] == "5"
     change(project, lambda settings: settings["compute"].update(threads=3))
     assert would_ask(project, "threads", "--cores", "2")["train_sae"] == "3"
+
+
+def test_a_users_mistake_reaches_the_terminal_and_is_not_tried_again(project):
+    (project.folder / "pictures/cat/0000.png").write_bytes(b"no picture")
+    done = project.snakemake("activations", "--retries", "2", *QUICK, check=False)
+    said = done.stdout + done.stderr
+    assert [job["attempt"] for job in asked(project) if job["rules"] == ["record_shard"]] == [1]
+    assert "recording shard 0 of tiny (pets): failed; its log: logs/pets-" in said
+    assert "  error: " in said
+    assert "cat/0000.png" in said
+    assert "  not tried again: it needs you" in said
+
+
+def test_a_job_that_was_killed_is_tried_again_and_its_last_words_are_said(project):
+    # As a kill for memory looks: no error is written.
+    broken = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    (project.folder / "saev/images/__main__.py").write_text(broken)
+    done = project.snakemake("images", "--retries", "1", *QUICK, check=False)
+    said = done.stdout + done.stderr
+    tries = asked(project)
+    assert [job["attempt"] for job in tries] == [1, 2]
+    assert [job["mem_mb"] for job in tries] == [2000, 4000]
+    assert said.count("listing the images of pets: failed") == 2
+    assert said.count("  trying it again (at most 1 more)") == 1
+    assert "  the stub's job ended with 1" in said

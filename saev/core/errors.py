@@ -2,6 +2,8 @@
 
 import re
 
+FINAL = "trying this job again can't help: it needs you"
+"""The last line of the log of a job that a `UserError` ended. The workflow looks for it."""
 WORD, LINE = 300, 3000
 """Most characters of a word, and of a line, that a message shows."""
 

@@ -74,7 +74,7 @@ def make_plan():
         force(plan)
         if on_cluster():
             TERMINAL.elsewhere = True
-            requests.settle(plan)
+            requests.settle(plan, gpus_by_default())
             # Otherwise the cores of this machine, or the one core of a dry run, would be a limit there too.
             workflow.global_resources["_cores"] = None
         jobs.settle(jobs.jobs(plan))
@@ -149,6 +149,12 @@ def on_cluster():
         .get_plugin(options.executor)
         .common_settings.non_local_exec
     )
+
+
+def gpus_by_default():
+    """Whether the default resources, which a profile names, have GPUs."""
+    default = (workflow.resource_settings.default_resources or {}).get("gpu")
+    return default is not None and str(getattr(default, "raw", default)) != "0"
 
 
 def command_line():
@@ -258,7 +264,8 @@ def threads_of(rule):
 def resources_of(rule):
     """Memory, time and GPUs of a job."""
     first = requests.resources(PLAN, rule, {}, attempt=1)
-    if rule != "train_sae" and not tried_again():
+    cluster = "cluster" in PLAN.data["compute"]
+    if rule != "train_sae" and not cluster and not tried_again():
         # Snakemake takes long over a function for each job.
         return first
 
@@ -270,6 +277,11 @@ def resources_of(rule):
         return signed(value)
 
     return {name: asked(name) for name in first}
+
+
+def runs_here(rule):
+    """Whether a rule's jobs run on this machine, also if those of others go to a cluster."""
+    return requests.here(PLAN, rule)
 
 
 def signed(function):

@@ -20,6 +20,7 @@ def project(tmp_path, monkeypatch):
     project = Project.create(tmp_path / "project", n_images=90)
     project.command = lambda *arguments: [*Project.command(project)[:3], *CLUSTER, *arguments]
     change(project, lambda settings: settings["runs"].pop())
+    change(project, lambda settings: settings["compute"].update(local_images=0))
     return project
 
 
@@ -54,6 +55,24 @@ def test_a_cluster_is_asked_for_a_stated_number_of_cores(project):
     assert would_ask(project, "threads")["train_sae"] == "5"
     change(project, lambda settings: settings["compute"].update(threads=3))
     assert would_ask(project, "threads", "--cores", "2")["train_sae"] == "3"
+
+
+def test_short_jobs_are_not_submitted_and_say_an_error_once(project):
+    change(project, lambda settings: settings["compute"].pop("local_images"))
+    project.snakemake("activations", *QUICK)
+    assert [job["rules"] for job in asked(project)] == [["record_shard"]]
+    change(project, lambda settings: settings["images"]["pets"].update(n_images=7, version="x"))
+    change(project, lambda settings: settings["sae"]["cls"].update(batch_size=7))
+    done = project.snakemake("images", *QUICK, check=False)
+    assert (done.stdout + done.stderr).count("error: ") == 1
+
+
+def test_a_profile_whose_nodes_have_gpus_says_so_in_its_default_resources(project):
+    assert set(would_ask(project, "gpu").values()) == {"0"}
+    found = would_ask(project, "gpu", "--default-resources", "gpu=1")
+    gpus = ("record_shard", "train_sae", "analyze_shards", "merge_analysis", "build_dashboard")
+    found.pop("gallery")  # a target, which isn't submitted
+    assert {rule for rule, n in found.items() if n == "1"} == set(gpus)
 
 
 def test_a_users_mistake_reaches_the_terminal_and_is_not_tried_again(project):

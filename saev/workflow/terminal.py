@@ -56,6 +56,8 @@ class Started(NamedTuple):
     """Its logs, and when each was last written before: by an earlier try, or never."""
     known: bool
     """Whether it belongs to a stage. Of a user's own rules only failures are said."""
+    elsewhere: bool
+    """Whether it runs where nobody sees what it says."""
 
 
 class Terminal(logging.Filter):
@@ -66,7 +68,7 @@ class Terminal(logging.Filter):
         say_where: writes where the page is. Snakemake calls no handler if there is nothing to do.
         tries_left: how often Snakemake will try a job again, by its number.
         give_up: keeps Snakemake from trying a job again, by its number.
-        elsewhere: whether jobs run where nobody sees what they say.
+        elsewhere: whether jobs run where nobody sees what they say, unless they are local ones.
     """
 
     def __init__(
@@ -95,10 +97,10 @@ class Terminal(logging.Filter):
         event = str(getattr(getattr(record, "event", None), "value", ""))
         given: dict[str, Any] = record.__dict__
         if event == "job_info":
-            known = given["rule_name"] in RULES
+            known, there = given["rule_name"] in RULES, self.elsewhere and not given.get("local")
             words = described(given["rule_name"], given.get("wildcards") or {})
             logs = {Path(log): failures.changed(Path(log)) for log in given.get("log") or ()}
-            self._started[given["jobid"]] = Started(words, time.monotonic(), logs, known)
+            self._started[given["jobid"]] = Started(words, time.monotonic(), logs, known, there)
             if known:
                 self.say(f"{words} …")
         elif (
@@ -117,13 +119,13 @@ class Terminal(logging.Filter):
 
     def _failed(self, job: int, given: Mapping[str, Any]) -> None:
         """Say why a job failed. Only what it wrote itself since it started counts as the cause."""
-        words, _, before, _ = self._started.pop(job)
+        words, _, before, _, elsewhere = self._started.pop(job)
         written = [log for log, then in before.items() if failures.changed(log) not in (None, then)]
         others = [Path(log) for log in given.get("log") or () if Path(log) not in before]
         shown = [log for log in (*written, *others) if log.exists()]
         self.say(f"{words}: failed" + (f"; its log: {shown[0]}" if shown else ""))
         failure = failures.of_log(written[0]) if written else failures.Failure([], False)
-        if self.elsewhere:
+        if elsewhere:
             lines = failure.error or [
                 *str(given.get("rule_msg") or "").splitlines(),
                 *(line for log in shown[:1] for line in failures.last_lines(log)),

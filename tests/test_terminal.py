@@ -149,3 +149,36 @@ def test_a_users_own_rule_is_said_only_when_it_fails(tmp_path):
     assert said == []
     terminal.filter(record("Error in rule", "job_error", **given, rule_msg="status: FAILED"))
     assert said == ["make images: failed", "  status: FAILED"]
+
+
+def test_of_jobs_that_run_together_only_the_one_that_failed_is_called_failed(tmp_path):
+    said, given_up = [], []
+    terminal = Terminal(said.append, lambda: None, lambda job: 2, given_up.append, True)
+    names = {name: RUN[name] for name in ("images", "vit")}
+    jobs = [
+        {
+            "jobid": number,
+            "rule_name": "record_shard",
+            "wildcards": {**names, "number": f"{number:05}"},
+            "log": [str(tmp_path / f"{number}.log")],
+            "output": [str(tmp_path / f"{number}.done")],
+        }
+        for number in range(3)
+    ]
+    for job in jobs:
+        terminal.filter(record("", "job_info", **job))
+    (tmp_path / "0.log").write_text("10:00:00 recorded\n")
+    (tmp_path / "0.done").touch()
+    (tmp_path / "1.log").write_text(f"10:00:01 error: bad.png\n10:00:01 {FINAL}\n")
+    said.clear()
+    terminal.filter(record("", "group_error", job_error_info=jobs, aux_logs=["node.out"]))
+    for job in jobs:
+        terminal.filter(record("", "job_error", **job, indent=True))
+    assert said == [
+        "a job of 3 that run together failed; its output: node.out",
+        "recording shard 0 of clip-b16 (pets): done",
+        f"recording shard 1 of clip-b16 (pets): failed; its log: {tmp_path / '1.log'}",
+        "  error: bad.png",
+        "  not tried again: it needs you",
+    ]
+    assert given_up == [1]

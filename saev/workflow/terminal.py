@@ -111,6 +111,10 @@ class Terminal(logging.Filter):
             if ended and ended.known:
                 words, began, *_ = ended
                 self.say(f"{words}: done in {_duration(time.monotonic() - began)}")
+        elif event == "group_error":
+            together = len(given.get("job_error_info") or ())
+            of = "".join(f"; its output: {log}" for log in (given.get("aux_logs") or ())[:1])
+            self.say(f"a job of {together} that run together failed{of}")
         elif event == "job_error" and given.get("jobid") in self._started:
             self._failed(given["jobid"], given)
         if str(record.msg).startswith(NOTHING):
@@ -121,6 +125,12 @@ class Terminal(logging.Filter):
         """Say why a job failed. Only what it wrote itself since it started counts as the cause."""
         words, _, before, _, elsewhere = self._started.pop(job)
         written = [log for log, then in before.items() if failures.changed(log) not in (None, then)]
+        if given.get("indent"):  # of a group: Snakemake calls them all failed
+            done = all(Path(path).exists() for path in given.get("output") or ())
+            if written and done:
+                self.say(f"{words}: done")
+            if done or not written:  # the one that failed kept it from starting
+                return
         others = [Path(log) for log in given.get("log") or () if Path(log) not in before]
         shown = [log for log in (*written, *others) if log.exists()]
         self.say(f"{words}: failed" + (f"; its log: {shown[0]}" if shown else ""))

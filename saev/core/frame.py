@@ -117,7 +117,8 @@ def run(main: Callable[[list[str]], None]) -> None:
         main(arguments)
     except UserError as error:
         logs.say(f"error: {error}")
-        logs.note(FINAL)
+        if not error.may_pass:
+            logs.note(FINAL)
         raise SystemExit(1) from None
     except Exception as error:
         logs.note(traceback.format_exc())

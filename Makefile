@@ -50,8 +50,9 @@ $(BIN)/.installed-slurm: $(BIN)/.installed-test
 	@touch $@
 
 test-slurm: $(BIN)/.installed-slurm
-	@command -v slurmctld munged >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends slurm-wlm munge; } || true
+	@command -v slurmctld munged >/dev/null || [ "$$(id -u)" != 0 ] || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -qq --no-install-recommends slurm-wlm munge; } || true
 	pytest -rs tests/slurm
 
 node_modules/.installed: package.json

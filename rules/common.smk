@@ -75,7 +75,8 @@ def make_plan():
         if on_cluster():
             TERMINAL.elsewhere = True
             requests.settle(plan, gpus_by_default())
-            # Otherwise the cores of this machine, or the one core of a dry run, would be a limit there too.
+            # Otherwise the cores of this machine, or the one core of a dry run, would be a limit
+            # there too.
             workflow.global_resources["_cores"] = None
         jobs.settle(jobs.jobs(plan))
         os.environ[PLAN_VARIABLE] = str(plan.save())
@@ -175,7 +176,7 @@ def tries_left(jobid):
 
 
 def give_up(jobid):
-    """Keep Snakemake from trying a job again, which it decides after it said that the job failed."""
+    """Keep Snakemake from trying a job again. It decides on that after it says the job failed."""
     job = running(jobid)
     # Its public name would make the job ask for other resources than those that it gives back.
     job._attempt = job.restart_times + 1

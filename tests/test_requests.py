@@ -94,3 +94,11 @@ def test_short_jobs_of_small_data_sets_run_where_the_others_are_submitted():
         (plan(cluster=False), set()),
     ):
         assert {rule for rule in RULES if requests.here(made, rule)} == local
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "lines"), [("auto", False, 1), ("auto", True, 0), ("cpu", False, 0)]
+)
+def test_that_no_job_asks_for_a_gpu_is_said_unless_somebody_decided_it(device, gpus, lines, said):
+    plan(device=device, gpus=gpus)
+    assert said().count("jobs ask for none") == lines

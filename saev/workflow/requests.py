@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from saev.core import logs
 from saev.workflow import needed_memory
 from saev.workflow.plan import Plan
 from saev.workflow.stages import RULES
@@ -14,6 +15,11 @@ def settle(plan: Plan, gpus: bool) -> None:
         gpus: whether its machines have GPUs.
     """
     compute = plan.data["compute"]
+    if compute["device"] == "auto" and not gpus:
+        logs.say(
+            "compute.device is auto, and the profile's default resources name no gpu: jobs ask for "
+            "none"
+        )
     compute["cluster"] = {
         "threads": compute["threads"] or compute["cluster_threads"],
         "gpus": compute["device"] == "cuda" or (compute["device"] == "auto" and gpus),

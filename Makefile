@@ -1,5 +1,6 @@
 # make        install into .venv, run the workflow on config.yaml, say where the page is
 # make test   install what the tests need, run them all
+# make test-slurm  run the tests on a real Slurm, which root installs and starts on this machine
 # make check  say what in results/ is stale or altered
 # make lint   format, lint and type checks; those of the pages' scripts need Node 20.19 and npm
 # make format format everything, and write the types that the scripts are checked against
@@ -18,7 +19,7 @@ endif
 NODE := node_modules/.bin
 PAGES := $(addprefix saev/dashboard/assets/,*.js *.css *.d.ts)
 
-.PHONY: all install test lint format check clean
+.PHONY: all install test test-slurm lint format check clean
 
 all: $(BIN)/.installed
 	@snakemake --cores all
@@ -42,6 +43,17 @@ $(BIN)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 
 test: $(BIN)/.installed-test
 	pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(if $(MARKERS),-m "$(MARKERS)")
+
+$(BIN)/.installed-slurm: $(BIN)/.installed-test
+	$(BIN)/python -m pip install --quiet snakemake-executor-plugin-slurm==2.8.0 \
+	  snakemake-executor-plugin-cluster-generic==1.0.9 --constraint constraints.txt
+	@touch $@
+
+test-slurm: $(BIN)/.installed-slurm
+	@command -v slurmctld munged >/dev/null || [ "$$(id -u)" != 0 ] || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -qq --no-install-recommends slurm-wlm munge; } || true
+	pytest -rs tests/slurm
 
 node_modules/.installed: package.json
 	@command -v npm >/dev/null || \

@@ -6,7 +6,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FILES = (
-    *("Snakefile", "config.yaml", "rules/*.smk", "profiles/*/config.yaml", "envs/*.yaml"),
+    *("Snakefile", "config.yaml", "rules/*.smk", "profiles/*/*", "envs/*.yaml"),
     *("demo/*.py", "demo/*.smk", "demo/*.yaml", "examples/*.yaml", "docs/*.md"),
 )
 FOLDER = "saev/workflow/files"

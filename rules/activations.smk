@@ -36,6 +36,7 @@ rule seal_activations:
         log_of("seal_activations"),
     benchmark:
         log_of("seal_activations", "tsv")
+    localrule: runs_here("seal_activations")
     conda:
         "../envs/saev.yaml"
     threads: threads_of("seal_activations")

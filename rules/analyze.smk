@@ -13,6 +13,7 @@ rule label_images:
         log_of("label_images"),
     benchmark:
         log_of("label_images", "tsv")
+    localrule: runs_here("label_images")
     conda:
         "../envs/saev.yaml"
     threads: threads_of("label_images")

@@ -11,6 +11,7 @@ from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
+from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 HERE = str(Path(workflow.basedir))
 sys.path.insert(0, HERE)
@@ -26,14 +27,20 @@ from saev.core.locks import Lock
 from saev.core.plan_file import PLAN_VARIABLE
 from saev.settings import config as schema
 from saev.settings.yaml_file import require_yaml
-from saev.workflow import jobs
+from saev.workflow import jobs, requests
 from saev.workflow.plan import Plan, resolve
 from saev.workflow.terminal import Terminal
 from saev.workflow.stages import BY_NAME, LEVELS, RULES, STAGES, stamp
 
 jobs.import_from(HERE)
 logs.start()
-logger.addFilter(Terminal(logs.say, lambda: print_where()))
+TERMINAL = Terminal(
+    logs.say,
+    lambda: print_where(),
+    lambda job: tries_left(job),
+    lambda job: give_up(job),
+)
+logger.addFilter(TERMINAL)
 
 
 def require_readable():
@@ -65,6 +72,12 @@ def make_plan():
         plan = resolve(config)
         say_unused()
         force(plan)
+        if on_cluster():
+            TERMINAL.elsewhere = True
+            requests.settle(plan, gpus_by_default())
+            # Otherwise the cores of this machine, or the one core of a dry run, would be a limit
+            # there too.
+            workflow.global_resources["_cores"] = None
         jobs.settle(jobs.jobs(plan))
         os.environ[PLAN_VARIABLE] = str(plan.save())
         return plan
@@ -123,8 +136,50 @@ def dag_settings():
 
 def tried_again():
     """Whether failed jobs may be tried again, as far as known. See `dag_settings`."""
-    options = found_above("args", lambda value: hasattr(value, "retries"))
+    options = command_line()
     return not workflow.is_main_process or options is None or bool(options.retries)
+
+
+def on_cluster():
+    """Whether a scheduler runs the jobs, also in a dry run of that."""
+    options = command_line()
+    if options is None:
+        return False
+    return (
+        ExecutorPluginRegistry()
+        .get_plugin(options.executor)
+        .common_settings.non_local_exec
+    )
+
+
+def gpus_by_default():
+    """Whether the default resources, which a profile names, have GPUs."""
+    default = (workflow.resource_settings.default_resources or {}).get("gpu")
+    return default is not None and str(getattr(default, "raw", default)) != "0"
+
+
+def command_line():
+    """The options of Snakemake and of its profile; None where a program called it."""
+    return found_above("args", lambda value: hasattr(value, "retries"))
+
+
+def running(jobid):
+    """A job of the workflow by its number, or the group of jobs that it runs in."""
+    job = next(job for job in workflow.dag.needrun_jobs() if job.jobid == jobid)
+    return workflow.dag.get_job_group(job) or job
+
+
+def tries_left(jobid):
+    """How often a job that failed will be tried again."""
+    job = running(jobid)
+    return max(0, job.restart_times - job.attempt + 1)
+
+
+def give_up(jobid):
+    """Keep Snakemake from trying a job again. It decides on that after it says the job failed."""
+    job = running(jobid)
+    # Its public name would make the job ask for other resources than those that it gives back.
+    job._attempt = job.restart_times + 1
 
 
 def found_above(name, fits):
@@ -203,36 +258,31 @@ def log_of(rule, ending="log"):
 
 
 def threads_of(rule):
-    """Threads of a job. A heavy job gets `compute.threads`, or all cores that Snakemake has."""
-    if not RULES[rule][1].cost.heavy:
-        return 1
-    return PLAN.data["compute"]["threads"] or workflow.resource_settings.cores or 1
+    """Threads of a job."""
+    return requests.threads(PLAN, rule, workflow.resource_settings.cores or 1)
 
 
 def resources_of(rule):
-    """Memory, time and GPUs of a job. Later attempts request more memory and time."""
-    cost, on_gpu = RULES[rule][1].cost, int(PLAN.data["compute"]["device"] == "cuda")
+    """Memory, time and GPUs of a job."""
+    first = requests.resources(PLAN, rule, {}, attempt=1)
+    cluster = "cluster" in PLAN.data["compute"]
+    if rule != "train_sae" and not cluster and not tried_again():
+        # Snakemake takes long over a function for each job.
+        return first
 
-    def asked(processes, attempt):
-        wanted = {
-            "mem_mb": cost.mem_mb * attempt * processes,
-            "runtime": cost.minutes * attempt,
-        }
-        return wanted | ({"gpu": on_gpu * processes} if cost.gpu else {})
-
-    def later(name):
-        # Each process of a training holds the whole dictionary, and has its own GPU if there are GPUs.
+    def asked(name):
         def value(wildcards, attempt):
-            known = PLAN.component("sae", wildcards.sae) if trains else {}
-            return asked(known.get("processes", 1), attempt)[name]
+            names = dict(wildcards.items())
+            return requests.resources(PLAN, rule, names, attempt)[name]
 
         return signed(value)
 
-    trains = rule == "train_sae"
-    if trains or tried_again():
-        return {name: later(name) for name in asked(1, 1)}
-    # Snakemake takes long over a function for each job.
-    return asked(1, 1)
+    return {name: asked(name) for name in first}
+
+
+def runs_here(rule):
+    """Whether a rule's jobs run on this machine, also if those of others go to a cluster."""
+    return requests.here(PLAN, rule)
 
 
 def signed(function):

@@ -23,6 +23,7 @@ rule compare_curves:
         log_of("compare_curves"),
     benchmark:
         log_of("compare_curves", "tsv")
+    localrule: runs_here("compare_curves")
     conda:
         "../envs/saev.yaml"
     threads: threads_of("compare_curves")

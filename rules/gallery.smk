@@ -7,6 +7,7 @@ rule build_gallery:
         log_of("build_gallery"),
     benchmark:
         log_of("build_gallery", "tsv")
+    localrule: runs_here("build_gallery")
     conda:
         "../envs/saev.yaml"
     threads: threads_of("build_gallery")

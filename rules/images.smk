@@ -14,6 +14,7 @@ rule list_images:
         log_of("list_images"),
     benchmark:
         log_of("list_images", "tsv")
+    localrule: runs_here("list_images")
     conda:
         "../envs/saev.yaml"
     threads: threads_of("list_images")

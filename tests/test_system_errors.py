@@ -15,7 +15,9 @@ from safetensors.numpy import save_file
 from trained import TOPK, arguments
 
 from saev.core import frame, logs, provenance
+from saev.core.errors import UserError
 from saev.core.system_errors import REMEDIES, explained
+from saev.workflow import failures
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -138,3 +140,26 @@ def test_code_on_a_read_only_disk_trains_without_a_home(tmp_path, activations):
         pytest.skip("this machine lets nobody mount")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "vit/s/meta.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (UserError("k is 0"), False),
+        (UserError("another process took the lock over", may_pass=True), True),
+        (MemoryError(), True),
+        (ZeroDivisionError(), True),
+    ],
+    ids=["a mistake", "a lost lock", "memory", "a fault"],
+)
+def test_the_log_of_a_job_says_whether_trying_again_can_help(error, again, tmp_path, monkeypatch):
+    def main(arguments):
+        raise error
+
+    log = tmp_path / "job.log"
+    monkeypatch.setattr("sys.argv", ["stage", "--log", str(log)])
+    monkeypatch.setattr(frame, "listen", lambda: None)
+    with pytest.raises(SystemExit):
+        frame.run(main)
+    assert failures.of_log(log).error
+    assert failures.of_log(log).final != again

@@ -2,10 +2,12 @@
 
 import errno
 import logging
+import os
 from types import SimpleNamespace
 
 import pytest
 
+from saev.core.errors import FINAL
 from saev.workflow.stages import RULES
 from saev.workflow.terminal import SILENT, Terminal, _duration, described
 
@@ -108,3 +110,105 @@ def test_where_the_page_is_is_said_when_there_is_nothing_to_do():
     assert said == []
     assert terminal.filter(record("Nothing to be done (all requested files are present)."))
     assert said == ["Open page"]
+
+
+def failed(tmp_path, log, before=None, left=2, **more):
+    """What is said of a job that ran elsewhere, and which jobs are given up."""
+    said, given_up = [], []
+    terminal = Terminal(said.append, lambda: None, lambda job: left, given_up.append, True)
+    path = tmp_path / "a.log"
+    if before is not None:
+        path.write_text(before)
+        os.utime(path, (1, 1))
+    given = {"jobid": 1, "rule_name": "list_images", "wildcards": {"images": RUN["images"]}}
+    terminal.filter(record("", "job_info", **given, log=[str(path)]))
+    if log is not None:
+        path.write_text(log)
+    given = given | {"log": [str(path), *more.pop("others", ())]}
+    terminal.filter(record("Error in rule", "job_error", **given, **more))
+    return [line.replace(str(tmp_path), "") for line in said[1:]], given_up
+
+
+def test_the_error_in_the_log_of_a_job_that_ran_elsewhere_is_said(tmp_path):
+    log = f"10:00:00 listing\n10:00:01 error: 2 images are bad:\n  - a.png\n10:00:01 {FINAL}\n"
+    said, given_up = failed(tmp_path, log)
+    assert said == [
+        "listing the images of pets: failed; its log: /a.log",
+        "  error: 2 images are bad:",
+        "    - a.png",
+        "  not tried again: it needs you",
+    ]
+    assert given_up == [1]
+
+
+def test_an_error_that_may_pass_is_tried_again(tmp_path):
+    said, given_up = failed(tmp_path, "10:00:01 error: out of memory: give the job more\n")
+    assert said[1:] == [
+        "  error: out of memory: give the job more",
+        "  trying it again (at most 2 more)",
+    ]
+    assert given_up == []
+
+
+def test_the_error_of_an_earlier_try_is_not_taken_for_that_of_a_job_that_wrote_no_log(tmp_path):
+    before = f"10:00:01 error: the disk is read-only\n10:00:01 {FINAL}\n"
+    other = tmp_path / "node.out"
+    other.write_text("module: not found\n\nslurmstepd: killed\n")
+    said, given_up = failed(tmp_path, None, before, others=[str(other)], rule_msg="status: FAILED")
+    assert said == [
+        "listing the images of pets: failed; its log: /node.out",
+        "  status: FAILED",
+        "  module: not found",
+        "  slurmstepd: killed",
+        "  trying it again (at most 2 more)",
+    ]
+    assert given_up == []
+
+
+def test_a_long_error_is_cut(tmp_path):
+    log = "10:00:01 error: many:\n" + "".join(f"  - {i}\n" for i in range(99))
+    said, _ = failed(tmp_path, log, left=0)
+    assert said[-1] == "  … 80 more lines"
+
+
+def test_a_users_own_rule_is_said_only_when_it_fails(tmp_path):
+    said = []
+    terminal = Terminal(said.append, lambda: None, elsewhere=True)
+    given = {"jobid": 1, "rule_name": "make_images", "wildcards": {}}
+    terminal.filter(record("", "job_info", **given))
+    assert said == []
+    terminal.filter(record("Error in rule", "job_error", **given, rule_msg="status: FAILED"))
+    assert said == ["make images: failed", "  status: FAILED"]
+
+
+def test_of_jobs_that_run_together_only_the_one_that_failed_is_called_failed(tmp_path):
+    said, given_up = [], []
+    terminal = Terminal(said.append, lambda: None, lambda job: 2, given_up.append, True)
+    names = {name: RUN[name] for name in ("images", "vit")}
+    jobs = [
+        {
+            "jobid": number,
+            "rule_name": "record_shard",
+            "wildcards": {**names, "number": f"{number:05}"},
+            "log": [str(tmp_path / f"{number}.log")],
+            "output": [str(tmp_path / f"{number}.done")],
+        }
+        for number in range(3)
+    ]
+    for job in jobs:
+        terminal.filter(record("", "job_info", **job))
+    (tmp_path / "0.log").write_text("10:00:00 recorded\n")
+    (tmp_path / "0.done").touch()
+    (tmp_path / "1.log").write_text(f"10:00:01 error: bad.png\n10:00:01 {FINAL}\n")
+    said.clear()
+    terminal.filter(record("", "group_error", job_error_info=jobs, aux_logs=["node.out"]))
+    for job in jobs:
+        terminal.filter(record("", "job_error", **job, indent=True))
+    assert said == [
+        "a job of 3 that run together failed; its output: node.out",
+        "recording shard 0 of clip-b16 (pets): done",
+        f"recording shard 1 of clip-b16 (pets): failed; its log: {tmp_path / '1.log'}",
+        "  error: bad.png",
+        "  not tried again: it needs you",
+    ]
+    assert given_up == [1]

@@ -117,17 +117,15 @@ def test_a_training_asks_for_a_gpu_and_for_memory_for_each_of_its_processes(proj
         pattern = rf"^rule (\w+):\n(?:    .*\n)*?    resources: .*?\b{resource}=(\d+)"
         return dict(re.findall(pattern, printed, re.M))
 
-    assert asked("gpu") == {"record_shard": "1", "train_sae": "2", "analyze_shards": "1"}
+    single = ("record_shard", "analyze_shards", "merge_analysis", "build_dashboard")
+    assert asked("gpu") == dict.fromkeys(single, "1") | {"train_sae": "2"}
     assert asked("mem_mb")["train_sae"] == "32000"
 
 
-def test_a_job_that_is_tried_again_asks_for_more_memory_and_time(project):
-    def change(settings):
-        settings["images"]["pets"] |= {"n_images": 7, "version": "wrong"}
-        settings["sae"]["cls"]["batch_size"] = 7
-        settings["runs"] = settings["runs"][:1]
-
-    with_settings(project, change)
+def test_a_job_that_is_tried_again_asks_for_more_memory_and_time(tmp_path):
+    project = Project.create(tmp_path / "project", n_images=90)
+    broken = "raise MemoryError\n"
+    (project.folder / "saev/images/__main__.py").write_text(broken)
     arguments = ("images", "--quiet", "host", "--retries", "1")
     done = project.snakemake(*arguments, check=False)
     printed = done.stdout + done.stderr
@@ -136,6 +134,20 @@ def test_a_job_that_is_tried_again_asks_for_more_memory_and_time(project):
         re.findall(r"mem_mb=(\d+)", printed),
     )
     assert asked == (["60", "120"], ["2000", "4000"])
+
+
+def test_a_users_mistake_is_not_tried_again(project):
+    def change(settings):
+        settings["images"]["pets"] |= {"n_images": 7, "version": "wrong"}
+        settings["sae"]["cls"]["batch_size"] = 7
+        settings["runs"] = settings["runs"][:1]
+
+    with_settings(project, change)
+    done = project.snakemake("images", "--retries", "1", check=False)
+    printed = done.stdout + done.stderr
+    assert printed.count("listing the images of pets …") == 1
+    assert printed.count("error: ") == 1
+    assert "  not tried again: it needs you" in printed
 
 
 def test_parsing_the_workflow_imports_no_torch():

@@ -2,6 +2,8 @@
 
 import re
 
+FINAL = "trying this job again can't help: it needs you"
+"""The last line of the log of a job that a `UserError` ended. The workflow looks for it."""
 WORD, LINE = 300, 3000
 """Most characters of a word, and of a line, that a message shows."""
 
@@ -11,10 +13,16 @@ class UserError(Exception):
 
     Command lines print only its text, without a traceback, and exit with status 1. Values from
     files can be as long as an image, so very long words and lines are shown in part.
+
+    Args:
+        text: the text.
+        may_pass: whether the same may work at the next try, for example with more memory. If not,
+            a cluster's job isn't tried again.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, may_pass: bool = False) -> None:
         super().__init__(shortened(text))
+        self.may_pass = may_pass
 
 
 def shortened(text: str) -> str:

@@ -37,7 +37,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _remove_left_over(path)
         temporary.touch()
     except OSError as error:
-        raise UserError(f"can't write {explained(error) or f'{path}: {error.strerror}'}") from error
+        raise UserError(
+            f"can't write {explained(error) or f'{path}: {error.strerror}'}", may_pass=True
+        ) from error
     try:
         yield temporary
         with temporary.open("rb") as handle:

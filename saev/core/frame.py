@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from saev.core import logs
-from saev.core.errors import UserError
+from saev.core.errors import FINAL, UserError
 from saev.core.machine import ask_for_reproducible_products
 from saev.core.system_errors import explained
 
@@ -112,8 +112,10 @@ def listen() -> None:
 def run(main: Callable[[list[str]], None]) -> None:
     """Run a stage's ``main(arguments)`` as a program.
 
-    A `UserError` is printed as its text alone; the exit status is 1. For any other error, the
-    traceback goes to the log and one line goes to the terminal; the exit status is 2.
+    A `UserError` is printed as its text alone; the exit status is 1, and the log says that trying
+    again can't help. What the system refuses, such as memory, may be there at the next try. For
+    any other error, the traceback goes to the log and one line to the terminal; the exit status is
+    2.
     """
     ask_for_reproducible_products()
     arguments = sys.argv[1:]
@@ -124,6 +126,8 @@ def run(main: Callable[[list[str]], None]) -> None:
         main(arguments)
     except UserError as error:
         logs.say(f"error: {error}")
+        if not error.may_pass:
+            logs.note(FINAL)
         raise SystemExit(1) from None
     except Exception as error:
         logs.note(traceback.format_exc())

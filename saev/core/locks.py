@@ -183,7 +183,8 @@ class Lock:
                 f"{now} (lock file {self.path}): another process took the lock over while this one "
                 f"was suspended or cut off for {STALE_SECONDS:.0f} s, or somebody removed the "
                 f"file. This process stops and writes nothing more. Run it again when the other "
-                f"one has ended."
+                f"one has ended.",
+                may_pass=True,
             )
 
     def release(self) -> None:

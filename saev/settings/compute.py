@@ -11,13 +11,31 @@ class ComputeSettings(Settings):
     """How to compute, not what to compute. These settings change no result."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where towers and dictionaries run. `auto` uses a GPU if there is one."
+        "auto",
+        description="Where towers and dictionaries run. `auto` uses a GPU if there is one. Jobs of "
+        "a cluster ask for GPUs if this is `cuda`, or if it is `auto` and the profile's default "
+        "resources name one (`gpu: 1`).",
     )
     threads: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Threads per job. 0 means all the cores that you gave Snakemake.",
+        description="Threads per job. 0 means all the cores that you gave Snakemake; on a cluster, "
+        "`cluster_threads`.",
+    )
+    cluster_threads: int = Field(
+        8,
+        ge=1,
+        le=1024,
+        description="Cores that each heavy job asks a cluster for, if `threads` is 0. How many the "
+        "machine has on which you start Snakemake doesn't matter there.",
+    )
+    local_images: int = Field(
+        10_000,
+        ge=0,
+        description="On a cluster, short jobs (listing, labels, sealing, comparing, the page of "
+        "all runs) run where you start Snakemake, unless a data set has more images than this. 0 "
+        "submits them all.",
     )
     workers: int = Field(
         2,

@@ -62,7 +62,9 @@ def load(
         raise UserError(
             f"compute.data_in_memory is always, but {n:,} vectors of {stream.name} take "
             f"{n * vector / 2**30:,.1f} GiB and only {free / 2**30:,.1f} GiB of memory are "
-            f"free{each}: use auto or never (the result is the same), or a machine with more memory"
+            f"free{each}: use auto or never (the result is the same), or a machine with more "
+            f"memory",
+            may_pass=True,
         )
     # Streaming needs two windows in memory anyway.
     room = max(MEMORY_SHARE * free, 2 * order.WINDOW_VECTORS * vector)

@@ -21,7 +21,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a job requests at its first attempt. Later attempts request more memory and time."""
+    """What a job requests at its first attempt, at least. See `saev.workflow.requests`."""
 
     mem_mb: int
     minutes: int
@@ -29,6 +29,10 @@ class Cost:
     """Whether it uses all threads that the run was given."""
     gpu: bool = False
     """Whether it uses a GPU, if the settings say so."""
+    short: bool = False
+    """Whether it takes seconds for a small data set: too short to wait in a queue for."""
+    resumes: bool = False
+    """Whether a job that ran out of time goes on where it was, so that it needs no more time."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ STAGES = (
             Rule(
                 "list_images",
                 {"manifest": images.MANIFEST, "run": RUN, "meta": META},
-                Cost(2000, 60),
+                Cost(2000, 60, short=True),
                 made=True,
                 doing="listing the images of {name}",
             ),
@@ -45,7 +45,7 @@ STAGES = (
             Rule(
                 "record_shard",
                 {"shard": activations.SHARD},
-                Cost(6000, 240, heavy=True, gpu=True),
+                Cost(6000, 240, heavy=True, gpu=True, resumes=True),
                 {"images": Need("list_images")},
                 each="shard",
                 made=True,
@@ -60,7 +60,7 @@ STAGES = (
                     "run": RUN,
                     "meta": META,
                 },
-                Cost(4000, 60),
+                Cost(4000, 60, short=True),
                 {"shards": Need("record_shard"), "images": Need("list_images")},
                 doing="sealing {name}",
             ),
@@ -87,7 +87,7 @@ STAGES = (
                     "run": RUN,
                     "meta": META,
                 },
-                Cost(16000, 720, heavy=True, gpu=True),
+                Cost(16000, 720, heavy=True, gpu=True, resumes=True),
                 {"activations": Need("seal_activations")},
                 doing="training {name}",
             ),
@@ -104,7 +104,7 @@ STAGES = (
             Rule(
                 "compare_curves",
                 {"verdict": compare.VERDICT, "plot": compare.PLOT, "run": RUN, "meta": META},
-                Cost(2000, 30),
+                Cost(2000, 30, short=True),
                 {"sae": Need("train_sae")},
                 doing="comparing {name} with its reference",
             ),
@@ -121,7 +121,7 @@ STAGES = (
             Rule(
                 "label_images",
                 {"labels": analyze.LABELS},
-                Cost(4000, 60),
+                Cost(4000, 60, short=True),
                 {"images": Need("list_images", looked_at=True), "activations": SEALED},
                 doing="reading the labels for {name}",
             ),
@@ -140,7 +140,7 @@ STAGES = (
             Rule(
                 "merge_analysis",
                 {"latents": analyze.LATENTS, "table": analyze.TABLE, "run": RUN, "meta": META},
-                Cost(8000, 240, heavy=True),
+                Cost(8000, 240, heavy=True, gpu=True),
                 {
                     "parts": Need("analyze_shards"),
                     "checkpoint": Need("train_sae"),
@@ -162,7 +162,7 @@ STAGES = (
             Rule(
                 "build_dashboard",
                 {"page": dashboard.PAGE, "summary": dashboard.SUMMARY},
-                Cost(6000, 240, heavy=True),
+                Cost(6000, 240, heavy=True, gpu=True),
                 {
                     "analysis": Need("merge_analysis"),
                     "activations": SEALED,
@@ -184,7 +184,7 @@ STAGES = (
             Rule(
                 "build_gallery",
                 {"page": dashboard.PAGE},
-                Cost(2000, 30),
+                Cost(2000, 30, short=True),
                 {
                     "analyses": Need("merge_analysis"),
                     "pages": Need("build_dashboard"),

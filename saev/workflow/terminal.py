@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from saev.core import interrupts
 from saev.core.system_errors import explained
+from saev.workflow import failures
 from saev.workflow.stages import LEVELS, RULES
 
 SILENT = (
@@ -30,6 +31,7 @@ SILENT = (
     "Exiting because a job execution failed",
     "WorkflowError:\nAt least one job did not complete successfully",
     "RuleException:\nCalledProcessError",
+    "Trying to restart job ",
 )
 """Prefixes of messages to hide: they tell a user nothing, or a job has already said it better."""
 NOTHING = "Nothing to be done"
@@ -50,18 +52,42 @@ def described(rule: str, wildcards: Mapping[str, str]) -> str:
     return RULES[rule][1].doing.format(name=name, number=number) + place
 
 
+class Started(NamedTuple):
+    """A job that runs."""
+
+    words: str
+    began: float
+    logs: dict[Path, int | None]
+    """Its logs, and when each was last written before: by an earlier try, or never."""
+    known: bool
+    """Whether it belongs to a stage. Of a user's own rules only failures are said."""
+    elsewhere: bool
+    """Whether it runs where nobody sees what it says."""
+
+
 class Terminal(logging.Filter):
     """A filter for Snakemake's log that describes each job in words and hides needless messages.
 
     Args:
         say: writes a line.
         say_where: writes where the page is. Snakemake calls no handler if there is nothing to do.
+        tries_left: how often Snakemake will try a job again, by its number.
+        give_up: keeps Snakemake from trying a job again, by its number.
+        elsewhere: whether jobs run where nobody sees what they say, unless they are local ones.
     """
 
-    def __init__(self, say: Callable[[str], None], say_where: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        say_where: Callable[[], None],
+        tries_left: Callable[[int], int] = lambda job: 0,
+        give_up: Callable[[int], None] = lambda job: None,
+        elsewhere: bool = False,
+    ) -> None:
         super().__init__()
         self.say, self.say_where = say, say_where
-        self._started: dict[int, tuple[str, float]] = {}
+        self.tries_left, self.give_up, self.elsewhere = tries_left, give_up, elsewhere
+        self._started: dict[int, Started] = {}
         self._waiting = self._ending = False
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -75,29 +101,37 @@ class Terminal(logging.Filter):
             return False
         event = str(getattr(getattr(record, "event", None), "value", ""))
         given: dict[str, Any] = record.__dict__
-        if event == "job_info" and given["rule_name"] in RULES:
+        if event == "job_info":
+            known, there = given["rule_name"] in RULES, self.elsewhere and not given.get("local")
             words = described(given["rule_name"], given.get("wildcards") or {})
-            self._started[given["jobid"]] = (words, time.monotonic())
-            self.say(f"{words} …")
+            logs = {Path(log): failures.changed(Path(log)) for log in given.get("log") or ()}
+            self._started[given["jobid"]] = Started(words, time.monotonic(), logs, known, there)
+            if known:
+                self.say(f"{words} …")
         elif (
             event == "job_finished"
             and (jobid := given.get("job_id", given.get("jobid"))) is not None
         ):
-            if jobid in self._started:
-                words, began = self._started.pop(jobid)
+            ended = self._started.pop(jobid, None)
+            if ended and ended.known:
+                words, began, *_ = ended
                 self.say(f"{words}: done in {_duration(time.monotonic() - began)}")
+        elif event == "group_error":
+            together = len(given.get("job_error_info") or ())
+            of = "".join(f"; its output: {log}" for log in (given.get("aux_logs") or ())[:1])
+            self.say(f"a job of {together} that run together failed{of}")
         elif event == "job_error" and given.get("jobid") in self._started:
-            words, _ = self._started.pop(given["jobid"])
             if self._ending:  # it had the same signal, or has said why it failed
-                self.say(f"{words}: stopped; the same command resumes")
+                self.say(
+                    f"{self._started.pop(given['jobid']).words}: stopped; the same command resumes"
+                )
                 return False
-            logs = [str(path) for path in given.get("log") or () if Path(path).exists()]
-            self.say(f"{words}: failed" + (f"; its log: {logs[0]}" if logs else ""))
+            self._failed(given["jobid"], given)
         elif event == "error" and (refused := _refused()):
             self.say(f"error: {refused}")
             return False
         if str(record.msg).startswith(ENDING):
-            if not self._ending and self._started:
+            if not self._ending and any(job.known for job in self._started.values()):
                 self.say("stopping: the jobs that run end first (Ctrl-C saves their states)")
             self._ending = True
             return False
@@ -105,11 +139,39 @@ class Terminal(logging.Filter):
             self.say_where()
         return not str(record.msg).startswith(SILENT)
 
+    def _failed(self, job: int, given: Mapping[str, Any]) -> None:
+        """Say why a job failed. Only what it wrote itself since it started counts as the cause."""
+        words, _, before, _, elsewhere = self._started.pop(job)
+        written = [log for log, then in before.items() if failures.changed(log) not in (None, then)]
+        if given.get("indent"):  # of a group: Snakemake calls them all failed
+            done = all(Path(path).exists() for path in given.get("output") or ())
+            if written and done:
+                self.say(f"{words}: done")
+            if done or not written:  # the one that failed kept it from starting
+                return
+        others = [Path(log) for log in given.get("log") or () if Path(log) not in before]
+        shown = [log for log in (*written, *others) if log.exists()]
+        self.say(f"{words}: failed" + (f"; its log: {shown[0]}" if shown else ""))
+        failure = failures.of_log(written[0]) if written else failures.Failure([], False)
+        if elsewhere:
+            lines = failure.error or [
+                *str(given.get("rule_msg") or "").splitlines(),
+                *(line for log in shown[:1] for line in failures.last_lines(log)),
+            ]
+            for line in lines:
+                self.say(f"  {line}")
+        left = self.tries_left(job)
+        if left and failure.final:
+            self.give_up(job)
+            self.say("  not tried again: it needs you")
+        elif left:
+            self.say(f"  trying it again (at most {left} more)")
+
     def _stop(self, message: str) -> None:
         """Say that Snakemake waits for jobs. Their end is no failure, so nothing more is said."""
         if message.startswith(WAITING):
             self._waiting = True
-            if self._started:
+            if any(job.known for job in self._started.values()):
                 self.say("stopping: waiting until the jobs have saved their states …")
         elif not self._waiting and threading.current_thread() is threading.main_thread():
             # Snakemake swallows an exit that comes while it writes a message.

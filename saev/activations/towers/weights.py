@@ -191,5 +191,6 @@ def from_hub(what: str, fetch: Callable[[], Result]) -> Result:
         raise UserError(
             f"can't get {what} from the hub ({type(error).__name__}: {first_line(error)}). Check "
             f"the name and the network, or download the file elsewhere and name it in the setting "
-            f"weights"
+            f"weights",
+            may_pass=True,
         ) from error

@@ -1,0 +1,23 @@
+#!/usr/bin/env python3
+"""status.py NUMBER: print whether a job of Slurm is running, ended in success, or failed."""
+
+import subprocess
+import sys
+
+RUNNING = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "RESIZING"}
+
+shown = subprocess.run(
+    ["scontrol", "-o", "show", "job", sys.argv[1]], capture_output=True, text=True, check=False
+)
+fields = dict(field.partition("=")[::2] for field in shown.stdout.split())
+state = fields.get("JobState", "UNKNOWN")
+if state == "UNKNOWN":
+    # Slurm doesn't answer, or has forgotten the job. Its accounting remembers, if there is one.
+    known = subprocess.run(
+        ["sacct", "-X", "-n", "-P", "-o", "State", "-j", sys.argv[1]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    state = (known.stdout.split() or ["PENDING"])[0]
+print("success" if state == "COMPLETED" else "running" if state in RUNNING else "failed")

@@ -1,0 +1,56 @@
+"""Why a job failed, from the end of its log."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from saev.core.errors import FINAL
+
+LINES = 20
+"""Most lines of an error that are shown."""
+ENTRY = re.compile(r"^\d\d:\d\d:\d\d (?P<error>(?:internal )?error: )?")
+
+
+class Failure(NamedTuple):
+    """What the log of a failed job says."""
+
+    error: list[str]
+    """Lines of its last error. Empty if it wrote none, for example because it was killed."""
+    final: bool
+    """Whether the job says that trying again can't help."""
+
+
+def changed(log: Path) -> int | None:
+    """When a log was last written; None if there is none."""
+    try:
+        return log.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def of_log(log: Path) -> Failure:
+    """Read the end of a log: the error that ended the job."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return Failure([], False)
+    final = bool(lines) and lines[-1].endswith(FINAL)
+    error: list[str] = []
+    for line in lines[: len(lines) - final]:
+        entry = ENTRY.match(line)
+        if entry:
+            error = [line[entry.start("error") :]] if entry["error"] else []
+        elif error:  # the next line of a text of several lines
+            error.append(line)
+    if len(error) > LINES:
+        error = [*error[:LINES], f"… {len(error) - LINES} more lines"]
+    return Failure(error, final)
+
+
+def last_lines(log: Path, n: int = 3) -> list[str]:
+    """The last lines of any file that aren't empty."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line for line in lines if line.strip()][-n:]

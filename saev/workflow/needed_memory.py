@@ -1,0 +1,50 @@
+"""How much memory a job needs at least, where that follows from the sizes in the settings."""
+
+from functools import cache
+from pathlib import Path
+
+from saev.core.blocks import BLOCK
+from saev.settings.vit import VitSettings
+from saev.workflow.known_towers import vision_config
+from saev.workflow.plan import Plan
+
+PROGRAM = 1500
+"""MB of Python, PyTorch and the libraries."""
+FLOAT = 4
+MB = 1e6
+
+
+@cache
+def recording(plan: Plan, vit: str) -> int:
+    """MB to load a tower and record with it; 0 if its shape isn't known before it is loaded."""
+    settings: VitSettings = plan.settings("vit", vit)
+    config = vision_config(settings.model)
+    sizes = [config.get(name) for name in ("layers", "width", "patch_size", "image_size")]
+    known = [size for size in sizes if isinstance(size, int)]
+    if len(known) < len(sizes):
+        return 0
+    layers, width, patch, side = known
+    side = settings.image_size or side
+    mlp = config.get("mlp_ratio", 4.0)
+    tower = layers * width**2 * (4 + 2 * mlp) * FLOAT
+    file = Path(settings.weights or "")
+    # A file is whole in memory while it is loaded. Those of CLIP also hold the tower of texts.
+    loaded = file.stat().st_size if file.is_file() else 1.6 * tower
+    image = ((side // patch) ** 2 + 1) * width * FLOAT
+    kept = BLOCK * image * len(settings.layers) * 2 if "patches" in settings.tokens else 0
+    return round(PROGRAM + (tower + loaded + 32 * image * (mlp + 8) + kept) / MB)
+
+
+@cache
+def dictionary(plan: Plan, vit: str, sae: str, copies: int) -> int:
+    """MB to hold a dictionary several times; 0 if the width of its vectors isn't known.
+
+    Args:
+        copies: a training holds values, gradients, two moments and what it saves of them.
+    """
+    tower, settings = plan.settings("vit", vit), plan.settings("sae", sae)
+    config = vision_config(tower.model)
+    width = config.get("embed_dim" if settings.tokens == "pooled" else "width")
+    if not isinstance(width, int) or "timm_model_name" in config:
+        return 0
+    return round(2 * PROGRAM + copies * 2 * settings.n_latents * width * FLOAT / MB)

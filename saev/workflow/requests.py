@@ -1,0 +1,87 @@
+"""What a job asks for: threads, memory, time and GPUs, on this machine and on a cluster."""
+
+from collections.abc import Mapping
+
+from saev.core import logs
+from saev.workflow import needed_memory
+from saev.workflow.plan import Plan
+from saev.workflow.stages import RULES
+
+
+def settle(plan: Plan, gpus: bool) -> None:
+    """Note in the plan what jobs ask a cluster for. Where they run, they must come to the same.
+
+    Args:
+        gpus: whether its machines have GPUs.
+    """
+    compute = plan.data["compute"]
+    if compute["device"] == "auto" and not gpus:
+        logs.say(
+            "compute.device is auto, and the profile's default resources name no gpu: jobs ask for "
+            "none"
+        )
+    compute["cluster"] = {
+        "threads": compute["threads"] or compute["cluster_threads"],
+        "gpus": compute["device"] == "cuda" or (compute["device"] == "auto" and gpus),
+    }
+
+
+def threads(plan: Plan, rule: str, cores: int) -> int:
+    """Threads of a rule's jobs. Only heavy ones have several.
+
+    Args:
+        cores: those that Snakemake was given.
+    """
+    if not RULES[rule][1].cost.heavy:
+        return 1
+    compute = plan.data["compute"]
+    return compute.get("cluster", compute)["threads"] or cores
+
+
+def here(plan: Plan, rule: str) -> bool:
+    """Whether a rule's jobs run on the machine that submits the others to a cluster."""
+    compute = plan.data["compute"]
+    sizes = [known["n_images"] for known in plan.data["components"].get("images", {}).values()]
+    small = max(sizes, default=0) <= compute["local_images"]
+    return "cluster" in compute and RULES[rule][1].cost.short and small
+
+
+def resources(plan: Plan, rule: str, names: Mapping[str, str], attempt: int) -> dict[str, int]:
+    """Memory, time and GPUs of a job. Later attempts ask for more memory.
+
+    They ask for more time too, unless the job goes on where it was: partitions have limits.
+
+    Args:
+        names: names of the components that its directory lies in; empty if they don't matter.
+    """
+    cost, compute = RULES[rule][1].cost, plan.data["compute"]
+    cluster = compute.get("cluster")
+    # Each process of a training holds the whole dictionary, and has its own GPU if there are GPUs.
+    trained = names and rule == "train_sae"
+    processes = plan.component("sae", names["sae"]).get("processes", 1) if trained else 1
+    wanted = {
+        "mem_mb": max(cost.mem_mb, _memory(plan, rule, names)) * attempt * processes,
+        "runtime": cost.minutes * (1 if cost.resumes else attempt),
+    }
+    gpus = processes if (cluster["gpus"] if cluster else compute["device"] == "cuda") else 0
+    if cost.gpu:
+        wanted["gpu"] = gpus
+    elif cluster:
+        wanted["gpu"] = 0  # whatever the default resources say
+    if cluster and rule == "train_sae":
+        # All its GPUs in one machine, and one task: it starts its other processes itself.
+        wanted |= {"nodes": 1, "tasks_per_gpu": 0}
+    return wanted
+
+
+def _memory(plan: Plan, rule: str, names: Mapping[str, str]) -> int:
+    """MB that the sizes of the tower or the dictionary need; 0 if they don't matter or aren't
+    known."""
+    if "vit" not in names:
+        return 0
+    if rule == "record_shard":
+        return needed_memory.recording(plan, names["vit"])
+    if "sae" in names and RULES[rule][1].cost.heavy:
+        copies = 6 if rule == "train_sae" else 3
+        return needed_memory.dictionary(plan, names["vit"], names["sae"], copies)
+    return 0

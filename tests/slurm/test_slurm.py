@@ -1,0 +1,185 @@
+"""The workflow on a real Slurm of one node with pretend GPUs, which these tests start.
+
+`make test-slurm` runs them. They need root, and Slurm and munge from Debian's packages.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from project import Project, config
+
+SCRIPT = Path(__file__).with_name("start.sh")
+CONF = Path("/etc/slurm/slurm.conf")
+PLUGINS = ("snakemake_executor_plugin_slurm", "snakemake_executor_plugin_cluster_generic")
+QUICK = {
+    "slurm": (
+        *("--slurm-status-command", "squeue"),
+        *("--slurm-init-seconds-before-status-checks", "1"),
+    ),
+    "generic": ("--seconds-between-status-checks", "2"),
+}
+
+
+def lacking() -> str:
+    """Why these tests can't run here; empty if they can."""
+    if os.geteuid():
+        return "starting Slurm needs root"
+    programs = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if not _found(name)]
+    if programs:
+        return f"{', '.join(programs)} missing: apt-get install slurm-wlm munge"
+    plugins = [name.replace("_", "-") for name in PLUGINS if find_spec(name) is None]
+    if plugins:
+        return f"{', '.join(plugins)} missing: make test-slurm installs them"
+    if CONF.exists() and "tests of saev" not in CONF.read_text():
+        return f"this machine has a Slurm of its own: {CONF}"
+    return ""
+
+
+def _found(program):
+    return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(lacking()), reason=lacking()),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(tmp_path_factory):
+    root = tmp_path_factory.mktemp("slurm")
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+    subprocess.run([SCRIPT, root, "32", "256000", "4"], env=environment, check=True)
+    yield root
+    subprocess.run(["scancel", "--user=root"], check=False)
+    for name in ("slurmd", "slurmctld"):
+        with suppress(OSError, ValueError):
+            end(int((root / f"{name}.pid").read_text()))
+    CONF.unlink()
+
+
+def end(process):
+    """End a process and wait until it is gone: the next Slurm needs its port."""
+    os.kill(process, signal.SIGTERM)
+    for _ in range(100):
+        time.sleep(0.1)
+        os.kill(process, 0)
+    os.kill(process, signal.SIGKILL)
+
+
+@pytest.fixture
+def project(tmp_path):
+    return made(tmp_path / "project", n_images=90)
+
+
+def made(folder, n_images):
+    project = Project.create(folder, n_images)
+    settings = config()
+    settings["runs"] = settings["runs"][:1]
+    # Slurm sets CUDA_VISIBLE_DEVICES, but there is no GPU: jobs take the processor.
+    settings["compute"] |= {"threads": 0, "cluster_threads": 2}
+    project.configure(settings)
+    return project
+
+
+def submitted(project, profile, *arguments):
+    """Run the workflow; return whether it succeeded and what it said."""
+    python, module, snakemake, *_ = project.command()
+    command = [python, module, snakemake, *arguments]
+    command += ["--workflow-profile", f"profiles/{profile}", *QUICK[profile]]
+    done = subprocess.run(
+        command,
+        cwd=project.folder,
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    return done.returncode == 0, done.stdout + done.stderr
+
+
+def jobs(project):
+    """What Slurm knows of the jobs that were submitted from a project."""
+    shown = subprocess.run(
+        ["scontrol", "-o", "show", "job"], capture_output=True, text=True, check=True
+    ).stdout
+    found = [dict(f.partition("=")[::2] for f in line.split()) for line in shown.splitlines()]
+    return [job for job in found if job.get("WorkDir") == str(project.folder)]
+
+
+GPUS = ("--default-resources", "gpu=1", "mem_mb=1000", "runtime=5")
+
+
+@pytest.mark.parametrize("profile", QUICK)
+def test_a_profile_runs_the_workflow_with_default_settings(project, profile):
+    ok, said = submitted(project, profile, *GPUS)
+    assert ok, said
+    assert (project.folder / "results/index.html").exists()
+    found = jobs(project)
+    # Shard, training, part, merge and page; the short jobs ran here.
+    assert len(found) == 5, said
+    assert {job["JobState"] for job in found} == {"COMPLETED"}
+    assert {job["CPUs/Task"] for job in found} == {"2"}
+    assert {job["NumTasks"] for job in found} == {"1"}
+    assert all("gpu:1" in job.get("TresPerJob", "") for job in found)
+
+
+def test_a_users_mistake_reaches_the_terminal_in_one_try(project):
+    (project.folder / "pictures/cat/0000.png").write_bytes(b"no picture")
+    ok, said = submitted(project, "slurm", "activations")
+    assert not ok
+    assert "  error: 1 of the images 0 to 89 of pictures can't be read:" in said
+    assert "cat/0000.png" in said
+    assert re.search(r"recording shard 0 .*: failed; its log: logs/", said)
+    assert len([job for job in jobs(project) if job["JobState"] == "FAILED"]) == 1
+
+
+def test_a_job_that_slurm_kills_for_memory_is_tried_again_with_more(project):
+    # PyTorch alone takes more than 150 MB, but not more than three times 300.
+    ok, said = submitted(
+        project, "slurm", "activations", "--set-resources", "record_shard:mem_mb=attempt * 300"
+    )
+    assert ok, said
+    assert "  trying it again (at most 2 more)" in said
+    killed = [job for job in jobs(project) if job["JobState"] != "COMPLETED"]
+    assert killed
+
+
+def test_shards_share_a_job_and_its_gpu_and_the_one_that_fails_is_named(tmp_path):
+    project = made(tmp_path / "project", n_images=300)
+    grouped = ("--groups", "record_shard=shards", "--group-components", "shards=2")
+    scoped = ("--resources", "gpu=1", "--set-resource-scopes", "gpu=local")
+    picture = project.folder / "pictures/spider/0299.png"
+    whole = picture.read_bytes()
+    picture.write_bytes(b"no picture".ljust(len(whole)))
+    ok, said = submitted(project, "slurm", "activations", *grouped, *scoped, *GPUS)
+    assert not ok
+    assert "a job of 2 that run together failed" in said
+    assert said.count(": failed; its log") == 1
+    assert "recording shard 1 of tiny (pets): failed" in said
+    (job,) = jobs(project)
+    assert "gpu:1" in job["TresPerJob"]
+    assert job["CPUs/Task"] == "2"
+    picture.write_bytes(whole)
+    ok, said = submitted(project, "slurm", "activations", *grouped, *scoped, *GPUS)
+    assert ok, said
+
+
+def test_a_training_in_two_processes_is_one_task_with_two_gpus(project):
+    settings = project.settings()
+    settings["sae"]["cls"]["processes"] = 2
+    project.configure(settings)
+    ok, said = submitted(project, "slurm", "train", *GPUS)
+    assert ok, said
+    (job,) = [job for job in jobs(project) if "gpu:2" in job.get("TresPerJob", "")]
+    assert job["NumTasks"] == job["NumNodes"] == "1"

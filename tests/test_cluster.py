@@ -1,0 +1,100 @@
+"""The workflow on a cluster, as far as no cluster is needed: an executor that runs jobs here."""
+
+import json
+import os
+import re
+
+import pytest
+from project import ROOT, Project
+
+pytestmark = pytest.mark.slow
+
+STUB = ROOT / "tests/stub_executor"
+CLUSTER = ("--executor", "stub", "--jobs", "2", "--workflow-profile", "none")
+QUICK = ("--seconds-between-status-checks", "1", "--rerun-incomplete", "--nolock")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(STUB), os.environ.get("PYTHONPATH", "")]))
+    project = Project.create(tmp_path / "project", n_images=90)
+    project.command = lambda *arguments: [*Project.command(project)[:3], *CLUSTER, *arguments]
+    change(project, lambda settings: settings["runs"].pop())
+    change(project, lambda settings: settings["compute"].update(local_images=0))
+    return project
+
+
+def change(project, edit):
+    settings = project.settings()
+    edit(settings)
+    project.configure(settings)
+
+
+def would_ask(project, resource, *arguments):
+    """What jobs of each rule would ask for, as a dry run shows it."""
+    printed = project.snakemake("--dry-run", "--forceall", "--quiet", "host", *arguments).stdout
+    pattern = rf"^(?:local)?rule (\w+):\n(?:    .*\n)*?    .*?\b{resource}(?:=|: )(\d+)"
+    return dict(re.findall(pattern, printed, re.M))
+
+
+def asked(project):
+    """What jobs asked for."""
+    lines = (project.folder / "asked.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_cluster_is_asked_for_a_stated_number_of_cores(project):
+    change(project, lambda settings: settings["compute"].update(threads=0))
+    project.snakemake("activations", *QUICK)
+    threads = {job["rules"][0]: job["threads"] for job in asked(project)}
+    assert threads["record_shard"] == 8
+    assert set(threads.values()) == {1, 8}
+    for cores in ((), ("--cores", "all"), ("--cores", "3")):
+        assert would_ask(project, "threads", *cores)["train_sae"] == "8"
+    change(project, lambda settings: settings["compute"].update(cluster_threads=5))
+    assert would_ask(project, "threads")["train_sae"] == "5"
+    change(project, lambda settings: settings["compute"].update(threads=3))
+    assert would_ask(project, "threads", "--cores", "2")["train_sae"] == "3"
+
+
+def test_short_jobs_are_not_submitted_and_say_an_error_once(project):
+    change(project, lambda settings: settings["compute"].pop("local_images"))
+    project.snakemake("activations", *QUICK)
+    assert [job["rules"] for job in asked(project)] == [["record_shard"]]
+    change(project, lambda settings: settings["images"]["pets"].update(n_images=7, version="x"))
+    change(project, lambda settings: settings["sae"]["cls"].update(batch_size=7))
+    done = project.snakemake("images", *QUICK, check=False)
+    assert (done.stdout + done.stderr).count("error: ") == 1
+
+
+def test_a_profile_whose_nodes_have_gpus_says_so_in_its_default_resources(project):
+    assert set(would_ask(project, "gpu").values()) == {"0"}
+    found = would_ask(project, "gpu", "--default-resources", "gpu=1")
+    gpus = ("record_shard", "train_sae", "analyze_shards", "merge_analysis", "build_dashboard")
+    found.pop("gallery")  # a target, which isn't submitted
+    assert {rule for rule, n in found.items() if n == "1"} == set(gpus)
+
+
+def test_a_users_mistake_reaches_the_terminal_and_is_not_tried_again(project):
+    (project.folder / "pictures/cat/0000.png").write_bytes(b"no picture")
+    done = project.snakemake("activations", "--retries", "2", *QUICK, check=False)
+    said = done.stdout + done.stderr
+    assert [job["attempt"] for job in asked(project) if job["rules"] == ["record_shard"]] == [1]
+    assert "recording shard 0 of tiny (pets): failed; its log: logs/pets-" in said
+    assert "  error: " in said
+    assert "cat/0000.png" in said
+    assert "  not tried again: it needs you" in said
+
+
+def test_a_job_that_was_killed_is_tried_again_and_its_last_words_are_said(project):
+    # As a kill for memory looks: no error is written.
+    broken = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    (project.folder / "saev/images/__main__.py").write_text(broken)
+    done = project.snakemake("images", "--retries", "1", *QUICK, check=False)
+    said = done.stdout + done.stderr
+    tries = asked(project)
+    assert [job["attempt"] for job in tries] == [1, 2]
+    assert [job["mem_mb"] for job in tries] == [2000, 4000]
+    assert said.count("listing the images of pets: failed") == 2
+    assert said.count("  trying it again (at most 1 more)") == 1
+    assert "  the stub's job ended with 1" in said

@@ -1,0 +1,104 @@
+"""What jobs ask for, on this machine and on a cluster."""
+
+import pytest
+
+from saev.settings.compute import ComputeSettings
+from saev.workflow import requests
+from saev.workflow.plan import Plan
+from saev.workflow.stages import RULES
+
+NAMES = {"images": "pets-1", "vit": "tower-1", "sae": "dictionary-1", "analysis": "named-1"}
+OPENS_A_GPU = {
+    "record_shard",
+    "train_sae",
+    "analyze_shards",
+    "merge_analysis",
+    "build_dashboard",
+}
+
+
+def plan(cluster=True, gpus=False, model="ViT-B-16", processes=1, n_images=100, **more):
+    vit = {"model": model, "weights": "openai", "layers": [-2], "tokens": ["cls", "patches"]}
+    sae = {"architecture": "topk", "layer": -2, "tokens": "cls", "n_latents": more.pop("n", 64)}
+    sae |= {"k": 4, "batch_size": 64, "epochs": 1, "lr": 0.001}
+    components = {
+        "images": {"pets-1": {"n_images": n_images}},
+        "vit": {"tower-1": {"settings": vit, "loose": {}}},
+        "sae": {"dictionary-1": {"settings": sae, "loose": {}, "processes": processes}},
+    }
+    compute = ComputeSettings(**more).model_dump()
+    made = Plan({"components": components, "compute": compute, "runs": []})
+    if cluster:
+        requests.settle(made, gpus)
+    return made
+
+
+def asked(plan, name, attempt=1):
+    return {rule: requests.resources(plan, rule, NAMES, attempt).get(name) for rule in RULES}
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "asks"),
+    [("cuda", False, 1), ("auto", True, 1), ("auto", False, 0), ("cpu", True, 0)],
+)
+def test_on_a_cluster_each_job_that_opens_a_gpu_asks_for_one_and_others_for_none(
+    device, gpus, asks
+):
+    found = asked(plan(gpus=gpus, device=device), "gpu")
+    assert found == {rule: asks * (rule in OPENS_A_GPU) for rule in RULES}
+
+
+def test_a_training_in_several_processes_asks_for_their_gpus_on_one_machine_as_one_task():
+    wanted = requests.resources(plan(device="cuda", processes=4), "train_sae", NAMES, 1)
+    assert wanted["gpu"] == 4
+    assert wanted["nodes"] == 1
+    assert wanted["tasks_per_gpu"] == 0
+    assert wanted["mem_mb"] == 4 * 16_000
+
+
+def test_this_machine_is_asked_for_gpus_only_if_the_settings_say_cuda():
+    assert asked(plan(cluster=False, device="auto"), "gpu")["train_sae"] == 0
+    assert asked(plan(cluster=False, device="cuda"), "gpu")["train_sae"] == 1
+
+
+def test_only_jobs_that_do_not_resume_ask_for_more_time_when_tried_again():
+    first, third = (asked(plan(), "runtime", attempt) for attempt in (1, 3))
+    longer = {rule for rule in RULES if third[rule] > first[rule]}
+    assert longer == RULES.keys() - {"record_shard", "train_sae"}
+
+
+def test_memory_grows_with_the_tower_and_with_the_dictionary():
+    small = asked(plan(), "mem_mb")
+    assert small == {rule: RULES[rule][1].cost.mem_mb for rule in RULES}
+    huge = asked(plan(model="ViT-H-14"), "mem_mb")["record_shard"]
+    giant = asked(plan(model="ViT-bigG-14"), "mem_mb")["record_shard"]
+    # In float32 the towers alone have 2.5 and 7.4 GB, and as much is read from their files.
+    assert 8_000 < huge < 14_000
+    assert 18_000 < giant < 32_000
+    n = 1 << 20
+    wide = asked(plan(model="ViT-bigG-14", n=n), "mem_mb")
+    one = 2 * n * 1664 * 4 / 1e6
+    assert 4 * one < wide["train_sae"] < 8 * one
+    assert one < wide["analyze_shards"] < wide["train_sae"]
+    unknown = asked(plan(model="hf-hub:some/tower"), "mem_mb")["record_shard"]
+    assert unknown == RULES["record_shard"][1].cost.mem_mb
+
+
+def test_short_jobs_of_small_data_sets_run_where_the_others_are_submitted():
+    short = {"list_images", "seal_activations", "label_images", "compare_curves", "build_gallery"}
+    for made, local in (
+        (plan(), short),
+        (plan(n_images=20_000), set()),
+        (plan(local_images=0), set()),
+        (plan(n_images=20_000, local_images=20_000), short),
+        (plan(cluster=False), set()),
+    ):
+        assert {rule for rule in RULES if requests.here(made, rule)} == local
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "lines"), [("auto", False, 1), ("auto", True, 0), ("cpu", False, 0)]
+)
+def test_that_no_job_asks_for_a_gpu_is_said_unless_somebody_decided_it(device, gpus, lines, said):
+    plan(device=device, gpus=gpus)
+    assert said().count("jobs ask for none") == lines

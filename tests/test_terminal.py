@@ -212,3 +212,16 @@ def test_of_jobs_that_run_together_only_the_one_that_failed_is_called_failed(tmp
         "  not tried again: it needs you",
     ]
     assert given_up == [1]
+
+
+def test_what_slurm_wrote_of_a_killed_job_is_said(tmp_path):
+    other = tmp_path / "node.out"
+    killed = "slurmstepd-vm: error: Exceeded job memory limit"
+    other.write_text(f"rule record_shard\n{killed}\n{killed}\nError in rule\n")
+    said, given_up = failed(tmp_path, "10:00:01 listing\n", others=[str(other)])
+    assert said == [
+        "listing the images of pets: failed; its log: /a.log",
+        f"  {killed}",
+        "  trying it again (at most 2 more)",
+    ]
+    assert given_up == []

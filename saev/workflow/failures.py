@@ -10,6 +10,8 @@ LINES = 20
 """Most lines of an error that are shown."""
 ENTRY = re.compile(r"^\d\d:\d\d:\d\d (?P<error>(?:internal )?error: )?")
 
+SLURM = re.compile(r"(slurmstepd\S*|srun): error: ")
+
 
 class Failure(NamedTuple):
     """What the log of a failed job says."""
@@ -48,9 +50,10 @@ def of_log(log: Path) -> Failure:
 
 
 def last_lines(log: Path, n: int = 3) -> list[str]:
-    """The last lines of any file that aren't empty."""
+    """The last lines of any file that aren't empty; if Slurm wrote errors there, the last ones."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    return [line for line in lines if line.strip()][-n:]
+    by_slurm = dict.fromkeys(line for line in lines if SLURM.match(line))
+    return list(by_slurm or [line for line in lines if line.strip()])[-n:]

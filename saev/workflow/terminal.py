@@ -156,7 +156,7 @@ class Terminal(logging.Filter):
         if elsewhere:
             lines = failure.error or [
                 *str(given.get("rule_msg") or "").splitlines(),
-                *(line for log in shown[:1] for line in failures.last_lines(log)),
+                *(line for log in shown[-1:] for line in failures.last_lines(log)),
             ]
             for line in lines:
                 self.say(f"  {line}")

@@ -145,12 +145,13 @@ def test_a_users_mistake_reaches_the_terminal_in_one_try(project):
 
 
 def test_a_job_that_slurm_kills_for_memory_is_tried_again_with_more(project):
-    # PyTorch alone takes more than 150 MB, but not more than three times 300.
+    # Two Snakemakes and PyTorch take more than 900 MB, but not 1,800.
     ok, said = submitted(
-        project, "slurm", "activations", "--set-resources", "record_shard:mem_mb=attempt * 300"
+        project, "slurm", "activations", "--set-resources", "record_shard:mem_mb=attempt * 600"
     )
     assert ok, said
     assert "  trying it again (at most 2 more)" in said
+    assert "Exceeded job memory limit" in said
     killed = [job for job in jobs(project) if job["JobState"] != "COMPLETED"]
     assert killed
 

@@ -265,8 +265,8 @@ def threads_of(rule):
 def resources_of(rule):
     """Memory, time and GPUs of a job."""
     first = requests.resources(PLAN, rule, {}, attempt=1)
-    cluster = "cluster" in PLAN.data["compute"]
-    if rule != "train_sae" and not cluster and not tried_again():
+    differ = "cluster" in PLAN.data["compute"] or "train_sae" == rule
+    if not differ and not tried_again():
         # Snakemake takes long over a function for each job.
         return first
 

@@ -228,10 +228,10 @@ def test_a_missing_or_cut_or_foreign_checkpoint_is_refused(tmp_path):
         saes.load(path)
     data = store(make("topk"), path).read_bytes()
     path.write_bytes(data[:-9])
-    with pytest.raises(UserError, match="no checkpoint of saev"):
+    with pytest.raises(UserError, match="isn't a checkpoint of saev"):
         saes.load(path)
     safetensors.torch.save_file({"a": torch.zeros(2)}, path)
-    with pytest.raises(UserError, match="no checkpoint of saev"):
+    with pytest.raises(UserError, match="isn't a checkpoint of saev"):
         saes.load(path)
 
 

@@ -111,7 +111,7 @@ def test_a_list_outside_of_a_sweep_stays_a_list():
             ["sae.small.sweep.a: is a mapping, but other keys"],
         ),
         ({"k": [2, 99]}, {"k": None}, ["sae.small.k-99", "k: 99 is larger than n_latents: 8"]),
-        ({"k": [2, "x"]}, {"k": None}, ["sae.small.k-x.k: 'x'", "integer"]),
+        ({"k": [2, "x"]}, {"k": None}, ["sae.small.k-x.k: 'x'", "must be a whole number"]),
         ({"l1": [2]}, {}, ["sae.small.l1-2.l1: unknown key", "architecture topk"]),
         ({"a": {"seed": 0}, "b": {}}, {}, ["'small.a' and 'small.b' have equal settings"]),
         ({"k": [2, 2]}, {"k": None}, ["two entries called 'small.k-2'"]),

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from snakemake.api import DAGApi
 from snakemake.common.configfile import load_configfile
-from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
@@ -201,7 +200,8 @@ def lock_results():
     try:
         lock.acquire(on_wait=logs.say)
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        logs.say(f"error: {error}")
+        sys.exit(1)
     atexit.register(lock.release)
 
 

@@ -43,6 +43,9 @@ from PIL import Image, ImageFile
 
 OPTIONAL = ("triton",)
 
+OF_DATASETS = "HF_DATASETS_STACK_MULTIPROCESSING_DOWNLOAD_PROGRESS_BARS"
+"""A variable that the library `datasets` sets for as long as it prepares files."""
+
 
 def seen_by_all() -> dict[str, object]:
     """What other threads of the program would notice at once."""
@@ -54,7 +57,7 @@ def seen_by_all() -> dict[str, object]:
         "numpy's errors": np.geterr(),
         "handlers of the root logger": [str(h) for h in logging.root.handlers],
         "handlers of signals": [str(signal.getsignal(n)) for n in signal.valid_signals()],
-        "environment": dict(os.environ),
+        "environment": {k: v for k, v in os.environ.items() if k != OF_DATASETS},
         "folder": str(Path.cwd()),
         "path": list(sys.path),
     }
@@ -122,7 +125,7 @@ class Watch:
         self._thread = threading.Thread(target=self._look)
 
     def _look(self) -> None:
-        while not self._end.is_set():
+        while not self._end.wait(0.0005):  # never keep the program itself from running
             self.wrong |= changed(self._before, seen_by_all())
             self.looks += 1
 

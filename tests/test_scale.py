@@ -34,6 +34,7 @@ def runs_of(monkeypatch, tmp_path, n: int) -> dict:
     settings["vit"]["tiny"] |= {"model": "ViT-B-32", "layers": [0, 1], "weights": "random"}
     settings["sae"]["cls"] |= {
         "batch_size": 1,
+        "held_out": 0.5,
         "sweep": {"lr": [i / 1000 for i in range(1, n + 1)]},
     }
     del settings["sae"]["cls"]["lr"], settings["sae"]["patches"]

@@ -9,9 +9,8 @@ import pytest
 import torch
 from trained import EVERY, EVERYTHING, LONG, RELU, RESULTS, TOPK, lines, run, start
 
-from saev.core import frame
+from saev.core import stop
 from saev.core.errors import UserError
-from saev.core.frame import Stopped
 from saev.train import fit
 
 
@@ -180,17 +179,8 @@ def test_a_stop_in_the_middle_of_a_step_is_noticed_after_it(
 
     monkeypatch.setattr(fit.Trainer, "train", stop_at_five)
     before = signal.getsignal(number)
-    with pytest.raises(Stopped):
+    with pytest.raises(stop.Stopped):
         run(TOPK, activations, tmp_path / "s")
     assert signal.getsignal(number) is before
     (state,) = (tmp_path / "s" / ".state").glob("*/state.safetensors")
     assert b'\\"step\\":5' in state.read_bytes()
-
-
-def test_under_nohup_a_closed_terminal_stops_nothing():
-    assert signal.SIGHUP in frame.ends()
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        assert signal.SIGHUP not in frame.ends()
-    finally:
-        signal.signal(signal.SIGHUP, before)

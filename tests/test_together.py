@@ -12,7 +12,7 @@ from synthetic import planted, write_activations
 from test_settings import GOOD
 from trained import ROOT, write_plan
 
-from saev.core import frame, plan_file
+from saev.core import plan_file, stop
 from saev.core.errors import UserError
 from saev.settings.config import parse
 from saev.train import __main__ as train
@@ -230,7 +230,7 @@ def test_asked_to_stop_all_states_are_saved_at_the_step(sweep, alone, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(fit.Trainer, "train", stop_at_five)
-        with pytest.raises(frame.Stopped):
+        with pytest.raises(stop.Stopped):
             sweep.run("a")
     for name in "abcd":
         sweep.run(name)

@@ -2,14 +2,12 @@
 
 import argparse
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from saev.core import logs
+from saev.core import logs, stop
 from saev.core.errors import FINAL, UserError
 from saev.core.machine import ask_for_reproducible_products
 from saev.core.system_errors import explained
@@ -83,32 +81,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="number of threads")
 
 
-class Stopped(SystemExit):
-    """Raised in the main thread on SIGTERM, on Ctrl-C and when the terminal is closed.
-
-    ``finally`` blocks still run, so the job saves its state.
-    """
-
-
-def _stop(number: int, frame: Any) -> None:
-    raise Stopped(128 + number)
-
-
-def ends() -> list[signal.Signals]:
-    """The signals that end this process: SIGTERM, Ctrl-C, and a terminal that is closed.
-
-    The last one doesn't under `nohup`, which has it ignored.
-    """
-    closed = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
-    return [signal.SIGTERM, signal.SIGINT, *closed]
-
-
-def listen() -> None:
-    """Raise `Stopped` on the signals that end this process from now on."""
-    for number in ends():
-        signal.signal(number, _stop)
-
-
 def run(main: Callable[[list[str]], None]) -> None:
     """Run a stage's ``main(arguments)`` as a program.
 
@@ -121,7 +93,7 @@ def run(main: Callable[[list[str]], None]) -> None:
     arguments = sys.argv[1:]
     log = arguments[arguments.index("--log") + 1] if "--log" in arguments[:-1] else None
     logs.start(log)
-    listen()
+    stop.listen(log)
     try:
         main(arguments)
     except UserError as error:

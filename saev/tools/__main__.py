@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from saev.core import frame, logs
+from saev.core import logs, stop
 from saev.core.errors import UserError
 from saev.workflow.digests import FILES
 
@@ -93,7 +93,7 @@ def main() -> None:
     arguments = _parser().parse_args(own)
     arguments.passed = passed
     logs.start()
-    frame.listen()
+    stop.listen()
     try:
         sys.exit(arguments.run(arguments))
     except UserError as error:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from saev import sae as saes
-from saev.core import frame, logs
+from saev.core import logs, stop
 from saev.core.errors import UserError
 from saev.core.machine import set_threads
 from saev.core.progress import Progress
@@ -21,7 +21,6 @@ from saev.train import loader
 from saev.train.initial import initialise
 from saev.train.parallel import ALONE, Processes
 from saev.train.resample import resample_if_due
-from saev.train.signals import sigterm
 from saev.train.sink import Sink
 from saev.train.stopping import is_spent
 from saev.train.task import Task, even_widths
@@ -149,7 +148,7 @@ def fit(learners: list[Learner], state_seconds: float) -> tuple[list[Learner], f
 
     Raises:
         UserError: the first one's loss isn't finite. The states of the others are saved.
-        Stopped: SIGTERM came. The states are saved.
+        Stopped: this process was asked to end. The states are saved.
     """
     first, task, going = learners[0], learners[0].task, list(learners)
     size, start = task.settings.batch_size, min(learner.trainer.step for learner in learners)
@@ -173,7 +172,7 @@ def fit(learners: list[Learner], state_seconds: float) -> tuple[list[Learner], f
             logs.say(f"leaving {learner.name} out of this pass: {error}")
 
     saved = time.monotonic()
-    with sigterm() as stopping:
+    with stop.between_steps() as stopping:
         progress = Progress(task.n_steps * size, "vectors", title, done=start * size)
         pinned = first.trainer.device.type == "cuda"
         share = first.processes.share(size)
@@ -183,14 +182,14 @@ def fit(learners: list[Learner], state_seconds: float) -> tuple[list[Learner], f
         for step, batch in enumerate(batches, start):
             wait = state_seconds * max(1.0, sum(learner.save_seconds for learner in going))
             due = time.monotonic() - saved >= wait
-            save = stopping if not due else lambda: True
+            save = (lambda: True) if due else (lambda: bool(stopping()))
             for learner in [p for p in going if p.trainer.step == step and not p.done]:
                 attempt(learner, learner.step, batch, save)
             saved = time.monotonic() if due else saved
-            if stop_now(first, step, stopping()):
+            if stop_now(first, step, bool(stopping())):
                 for learner in list(going):
                     attempt(learner, learner.save)
-                raise frame.Stopped(128 + signal.SIGTERM)
+                raise stop.Stopped(128 + (stopping() or signal.SIGTERM))
             progress.update(size, first.note)
             if all(learner.done for learner in going):
                 break

@@ -56,9 +56,17 @@ class AtTerminal:
         os.write(self._terminal, b"\x03")
 
     def end(self) -> int:
-        """Wait until it has ended; its exit status."""
+        """Wait until it has ended; its exit status.
+
+        Raises:
+            AssertionError: it doesn't end. It has been killed, and its jobs too.
+        """
         if self._status is None:
+            ends = time.monotonic() + 180
             self.until(lambda _: False)
+            if time.monotonic() > ends:
+                os.killpg(self.pid, signal.SIGKILL)
+                raise AssertionError(f"it doesn't end: {self.text}")
             self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
             os.close(self._terminal)
         return self._status

@@ -42,6 +42,7 @@ EXEMPT = {
     "saev.core.progress": "what is said meanwhile",
     "saev.core.shown": "how objects look in a notebook",
     "saev.core.provenance": "run.json, which is no result",
+    "saev.core.stop": "how a program ends that is asked to",
     "saev.core.system_errors": "what is said when the machine refuses",
     "saev.core.typed": "checks of shapes",
     "saev.compare.comparison_plot": "how a comparison looks",
@@ -49,7 +50,6 @@ EXEMPT = {
     "saev.settings": "names, neutral values that never change, and checks that refuse",
     "saev.train.learning_plot": "how curves look",
     "saev.train.memory": "whether vectors are held or streamed",
-    "saev.train.signals": "how a stop is noticed",
     "saev.train.sink": "the mirror in W&B",
 }
 """Modules, or packages, that can't change a byte of a result, and why."""

@@ -12,9 +12,17 @@ from trained import TOPK, run
 from saev.core import stop
 from saev.train import fit
 
-PROGRAM = """
-import contextlib, os, signal, sys, threading, time
+PROGRAM = '''
+import ctypes, threading, time
 from saev.core import frame, stop
+
+def wait():
+    print("began", flush=True)
+    time.sleep(100)
+
+def call(function):
+    """As Numba's compiler calls back."""
+    ctypes.CFUNCTYPE(None)(function)()
 
 def main(arguments):
     what = arguments[-1]
@@ -30,19 +38,16 @@ def main(arguments):
             print("saved", flush=True)
         time.sleep(100)
     if what == "drops the exit, then takes its time":
-        with contextlib.suppress(stop.Stopped):
-            print("began", flush=True)
-            time.sleep(100)
+        call(wait)
         with stop.between_steps() as asked:
             time.sleep(2)
             print("saved", asked(), flush=True)
-    print("began", flush=True)
-    while True:
-        with contextlib.suppress(stop.Stopped if what == "drops the exit" else ()):
-            time.sleep(100)
+    if what == "drops the exit":
+        call(wait)
+    wait()
 
 frame.run(main)
-"""
+'''
 
 
 def asked_to_end(what, log, number=signal.SIGTERM):
@@ -51,16 +56,17 @@ def asked_to_end(what, log, number=signal.SIGTERM):
         [sys.executable, "-c", PROGRAM, "--log", str(log), what],
         cwd=ROOT,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stdout.readline() == "began\n"
     process.send_signal(number)
     began = time.monotonic()
     try:
-        said, _ = process.communicate(timeout=30)
+        said, complaints = process.communicate(timeout=30)
     finally:
         process.kill()
+    assert complaints == ""
     return process.returncode, time.monotonic() - began, said
 
 

@@ -9,6 +9,7 @@ it makes is whole or absent at every instant.
 import faulthandler
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,6 +65,7 @@ def listen(log: str | Path | None = None) -> None:
 def _stop(number: int, where: FrameType | None) -> None:
     _Asked.number = number
     _end_soon()
+    sys.unraisablehook = lambda _: None  # a library that drops the exit isn't worth a traceback
     raise Stopped(128 + number)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from saev.activations.artifact import Activations
 from saev.analyze.artifact import Analysis
-from saev.core import frame
+from saev.core import frame, logs
+from saev.core.errors import listed
 from saev.core.files import file_entry, write_json
 from saev.core.machine import set_threads, torch_device
 from saev.core.once import Once
@@ -18,7 +19,7 @@ from saev.core.provenance import Provenance
 from saev.core.spec import read_spec
 from saev.core.state import state
 from saev.dashboard import artifact as names
-from saev.dashboard.gallery import build_gallery
+from saev.dashboard.gallery import all_runs, build_gallery
 from saev.images.artifact import Images
 from saev.images.decode import take_over_pillow
 from saev.settings import from_plan
@@ -49,12 +50,16 @@ def _gallery(args: argparse.Namespace) -> None:
     spec = read_spec(args.spec)
     settings: GallerySettings = spec.parsed(GallerySettings)
     sweeps = {entry: list(points) for entry, points in settings.sweeps.items()}
-    runs = args.runs or from_plan.analyses(args.out)
-    build_gallery(args.out, runs, sweeps)
-    # This takes a second, so it is made again each time.
-    Once(args.done, args.out, spec, [str(run) for run in runs]).finish(
-        [file_entry(args.out / names.PAGE)]
-    )
+    runs = all_runs(args.out, args.runs or from_plan.analyses(args.out))
+    made = [(str(run.folder), run.current, run.made()) for run in runs]
+    once = Once(args.done, args.out, spec, made)
+    if once.there():
+        return once.take_up()
+    left_out = build_gallery(args.out, runs, sweeps)
+    if left_out:
+        logs.say(listed(left_out, f"{len(left_out):,} runs of other settings aren't on the page:"))
+        once = Once(args.done, args.out, spec, made, left_out)  # they may be whole the next time
+    once.finish([file_entry(args.out / names.PAGE)])
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -3,9 +3,8 @@
 import itertools
 import json
 import os
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,7 @@ from saev.analyze.artifact import LATENTS, TABLE, Analysis
 from saev.analyze.columns import NAMED_BELOW
 from saev.core.errors import UserError
 from saev.core.files import read_json, write_bytes
-from saev.core.made import require_as_made
+from saev.core.made import recorded, require_as_made
 from saev.core.meta import read_meta
 from saev.core.spec import parsed
 from saev.dashboard import artifact as names
@@ -34,29 +33,54 @@ MIN_IMAGES = 16
 CURVE_POINTS = 200
 
 
-def build_gallery(out: Path, runs: list[Path], sweeps: dict[str, list[str]]) -> None:
-    """Write `index.html` into ``out``.
+class Listed(NamedTuple):
+    """A run that the page lists."""
 
-    It lists the analyses ``runs``, then all others under ``out``.
+    folder: Path
+    """Directory of its analysis."""
+    current: bool
+    """Whether the settings name it."""
+
+    def made(self) -> list[dict[str, str]]:
+        """What its jobs made of the files that the page reads: SHA-256 by name."""
+        return [
+            recorded(folder)
+            for folder in (self.folder.parent, self.folder, self.folder / names.FOLDER_NAME)
+        ]
+
+
+def all_runs(out: Path, runs: list[Path]) -> list[Listed]:
+    """The analyses ``runs``, then all others under ``out`` that have a page."""
+    known = {run.resolve() for run in runs}
+    pages = sorted(out.glob(f"*/*/*/*/{names.FOLDER_NAME}/{names.SUMMARY}"))
+    others = [path.parent.parent for path in pages if path.parent.parent.resolve() not in known]
+    return [*(Listed(run, True) for run in runs), *(Listed(run, False) for run in others)]
+
+
+def build_gallery(out: Path, runs: list[Listed], sweeps: dict[str, list[str]]) -> list[str]:
+    """Write `index.html` into ``out``. Return what it leaves out, and why.
 
     Args:
         out: the folder of results.
-        runs: directories of analyses.
+        runs: what to list.
         sweeps: for each swept entry, the directory names of its points. The top of the page
             compares them.
 
     Raises:
-        UserError: one of ``runs`` isn't complete.
+        UserError: a run that the settings name isn't complete. Others are left out.
     """
-    listed = [_run(out, run, current=True) for run in runs]
-    known = {run.resolve() for run in runs}
-    for path in sorted(out.glob(f"*/*/*/*/dashboard/{names.SUMMARY}")):
-        other = path.parent.parent
-        if other.resolve() not in known:
-            with suppress(UserError):  # made by another version, or being made again right now
-                listed.append(_run(out, other, current=False))
+    listed, left_out = [], []
+    for run in runs:
+        try:
+            listed.append(_run(out, run.folder, run.current))
+        except UserError as error:
+            if run.current:
+                raise
+            # Made by another version, damaged, or being made again right now.
+            left_out.append(f"{run.folder}: {error}")
     content: Gallery = {"runs": listed, "frontiers": frontiers(listed, sweeps)}
     write_bytes(out / names.PAGE, page("gallery", content))
+    return left_out
 
 
 def _run(out: Path, run: Path, current: bool) -> GalleryRun:

@@ -15,8 +15,6 @@ from .template import Template, counted
 SURVIVED, DETECTED, LOST = "survived", "detected", "lost"
 NOT_TRIED = "not tried"
 VERDICTS = (SURVIVED, DETECTED, LOST, NOT_TRIED)
-AGAIN = "build_gallery"
-"""It takes a second and never takes up an earlier page, so making it twice isn't paying twice."""
 
 
 class Outcome(NamedTuple):
@@ -58,7 +56,7 @@ class Scene:
         self._finished = {
             job.stamp: _identity(job)
             for job in self.template.jobs
-            if Path(job.stamp).exists() and Path(job.made).exists() and job.rule != AGAIN
+            if Path(job.stamp).exists() and Path(job.made).exists()
         }
 
     def paid_twice(self, but: Iterable[str] = ()) -> list[str]:

@@ -55,8 +55,9 @@ def require_readable():
 
 require_readable()
 
+if workflow.is_main_process:
 
-configfile: "config.yaml"
+    configfile: "config.yaml"
 
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*-[0-9a-f]{8}"
@@ -67,7 +68,9 @@ def make_plan():
     try:
         require_package()
         if not workflow.is_main_process:
-            return Plan.load(os.environ[PLAN_VARIABLE])
+            plan = Plan.load(os.environ[PLAN_VARIABLE])
+            config.update(plan.data["config"])
+            return plan
         plan = resolve(config)
         say_unused()
         force(plan)
@@ -79,6 +82,8 @@ def make_plan():
             workflow.global_resources["_cores"] = None
         jobs.settle(jobs.jobs(plan))
         os.environ[PLAN_VARIABLE] = str(plan.save())
+        # Somebody may be editing these files when a job starts.
+        workflow.config_settings.configfiles = []
         return plan
     except UserError as error:
         # An exception would show where this file raised it.

@@ -98,3 +98,29 @@ def test_a_job_that_was_killed_is_tried_again_and_its_last_words_are_said(projec
     assert said.count("listing the images of pets: failed") == 2
     assert said.count("  trying it again (at most 1 more)") == 1
     assert "  the stub's job ended with 1" in said
+
+
+@pytest.mark.parametrize("arguments", [(), ("--configfile", "mine.yaml")])
+def test_settings_that_are_being_saved_disturb_no_job(project, monkeypatch, arguments):
+    (project.folder / "mine.yaml").write_text((project.folder / "config.yaml").read_text())
+    monkeypatch.setenv("BEFORE_JOBS", 'for i in config mine; do echo "images: {" > $i.yaml; done')
+    # It loads the settings in each job that runs elsewhere.
+    with (project.folder / "Snakefile").open("a") as file:
+        file.write(
+            "\n\nrule own:\n    output: 'own'\n"
+            "    shell: 'echo ' + config['images']['pets']['folder'] + ' > {output}'\n"
+        )
+    project.snakemake("images", "own", *QUICK, *arguments)
+    assert (project.folder / "own").read_text() == "pictures\n"
+
+
+def test_a_job_refuses_code_that_changed_while_it_waited_and_only_that(project, monkeypatch):
+    monkeypatch.setenv("BEFORE_JOBS", "echo 'NEW = 1' >> saev/train/trainer.py")
+    done = project.snakemake("train", *QUICK, check=False)
+    said = done.stdout + done.stderr
+    assert "the code of saev.train changed after this run was planned" in said
+    assert [job["rules"][0] for job in asked(project)][-1] == "train_sae"
+    assert not list((project.folder / "results").rglob("checkpoint.safetensors"))
+    monkeypatch.delenv("BEFORE_JOBS")
+    project.snakemake("train", *QUICK)
+    assert [job["rules"][0] for job in asked(project)].count("record_shard") == 1

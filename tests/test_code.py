@@ -12,8 +12,9 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from saev.core.planned import sources_digest
 from saev.workflow import hashes
-from saev.workflow.digests import EXEMPT, ROOT, closure, module_digest, sources_digest
+from saev.workflow.digests import EXEMPT, ROOT, closure, module_digest
 from saev.workflow.remembered import remembered
 
 STAGES = ("images", "activations", "train", "compare", "analyze", "dashboard")

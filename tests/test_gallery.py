@@ -54,7 +54,9 @@ def test_a_damaged_run_of_other_settings_is_named_until_it_is_whole(results, sai
     whole = curve.read_bytes()
     curve.write_bytes(whole.replace(b"1", b"2", 1))
     made(results, named)
-    assert f"1 runs of other settings aren't on the page:\n  - {other}: {curve} was altered" in said()
+    assert (
+        f"1 runs of other settings aren't on the page:\n  - {other}: {curve} was altered" in said()
+    )
     curve.write_bytes(whole)
     made(results, named)
     page = (results / "index.html").read_text()

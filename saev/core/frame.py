@@ -10,6 +10,7 @@ from pathlib import Path
 from saev.core import logs, stop
 from saev.core.errors import FINAL, UserError
 from saev.core.machine import ask_for_reproducible_products
+from saev.core.planned import require_planned_code
 from saev.core.system_errors import explained
 
 RAW = argparse.RawDescriptionHelpFormatter
@@ -61,7 +62,17 @@ def parser(description: str) -> argparse.ArgumentParser:
 def _program() -> str | None:
     """What a usage calls this program: `python -m saev.train`, not `__main__.py`."""
     spec = sys.modules["__main__"].__spec__
-    return f"python -m {spec.parent}" if spec and spec.name.endswith(".__main__") else None
+    return f"python -m {_module()}" if spec and spec.name.endswith(".__main__") else None
+
+
+def _module() -> str:
+    """The module that runs as this program: ``saev.train``."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name.removesuffix(".__main__") if spec else ""
+
+
+def _after(option: str, arguments: list[str]) -> str | None:
+    return arguments[arguments.index(option) + 1] if option in arguments[:-1] else None
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,10 +102,12 @@ def run(main: Callable[[list[str]], None]) -> None:
     """
     ask_for_reproducible_products()
     arguments = sys.argv[1:]
-    log = arguments[arguments.index("--log") + 1] if "--log" in arguments[:-1] else None
+    log, spec = (_after(option, arguments) for option in ("--log", "--spec"))
     logs.start(log)
     stop.listen(log)
     try:
+        if spec:
+            require_planned_code(_module(), spec)
         main(arguments)
     except UserError as error:
         logs.say(f"error: {error}")

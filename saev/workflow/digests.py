@@ -13,15 +13,16 @@ look (`__repr__`).
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
+from saev.core.planned import ROOT
 from saev.workflow.stage import Stage
+from saev.workflow.stages import STAGES
 
-ROOT = Path(__file__).resolve().parents[2]
-"""The folder that holds the package."""
 _IN_WHEEL = Path(__file__).resolve().with_name("files")
 FILES = _IN_WHEEL if _IN_WHEEL.is_dir() else ROOT
 """The folder of the Snakefile, the rules and the demo: the clone, or a part of the package that a
@@ -39,6 +40,7 @@ EXEMPT = {
     "saev.core.made": "what was made before, and a check that refuses",
     "saev.core.once": "which work was done before",
     "saev.core.plan_file": "where the plan lies",
+    "saev.core.planned": "a check that refuses",
     "saev.core.progress": "what is said meanwhile",
     "saev.core.shown": "how objects look in a notebook",
     "saev.core.provenance": "run.json, which is no result",
@@ -56,9 +58,6 @@ EXEMPT = {
 
 DATA_FILES = {"dashboard": ("*.html", "*.css", "*.js")}
 """Files under a package's `assets/` that end up in results, which imports don't reveal."""
-
-SOURCES = ("saev/**/*", "demo/*.py")
-"""Files that digests can depend on, this one among them."""
 
 MESSAGE_ONLY = ("UserError", "ValueError", "TypeError", "RuntimeError", "IndexError", "OSError")
 """Errors whose text is only for people. The text of `BadImage` isn't: it is recorded."""
@@ -98,16 +97,6 @@ def module_digest(module: str, root: Path = ROOT, files: tuple[Path, ...] = ()) 
         total.update(f"{path.name}\0".encode())
         total.update(path.read_bytes())
     return total.hexdigest()[:16]
-
-
-def sources_digest(root: Path = ROOT) -> str:
-    """SHA-256 of all files that digests of code can depend on, 64 hex digits."""
-    paths = [p for pattern in SOURCES for p in root.glob(pattern) if p.is_file()]
-    total = hashlib.sha256()
-    for path in sorted(path for path in paths if path.suffix != ".pyc"):
-        data = path.read_bytes()
-        total.update(f"{path.relative_to(root)}\0{len(data)}\0".encode() + data)
-    return total.hexdigest()
 
 
 def closure(module: str, root: Path = ROOT) -> dict[str, Path]:
@@ -263,3 +252,14 @@ def _is_text(node: ast.stmt) -> bool:
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
     )
+
+
+def main(arguments: list[str]) -> None:
+    """Print the digest of a module, for a job that compares it with its plan's."""
+    (module,) = arguments
+    stage = next((stage for stage in STAGES if stage.module == module), None)
+    print(code_digest(stage) if stage else module_digest(module))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from saev.core.errors import UserError
 from saev.core.files import sha256_file
-from saev.workflow.digests import code_digest, module_digest, sources_digest
+from saev.core.planned import sources_digest
+from saev.workflow.digests import code_digest, module_digest
 from saev.workflow.remembered import remember, remembered
 from saev.workflow.stage import Stage
 
@@ -56,13 +57,13 @@ class Hashes:
         self.known = {
             key: value
             for key, value in self.known.items()
-            if not key.startswith(CODE) or key.endswith(self._sources)
+            if not key.startswith(CODE) or key.endswith(self.sources)
         }
         if self.known != self.before:
             remember(self.path, self.known)
 
     def _of_code(self, what: str, find: Callable[[], str]) -> str:
-        return self._remembered(f"{CODE}{what}\0{self._sources}", find)
+        return self._remembered(f"{CODE}{what}\0{self.sources}", find)
 
     def _remembered(self, key: str, find: Callable[[], str]) -> str:
         if key not in self.known:
@@ -70,5 +71,6 @@ class Hashes:
         return self.known[key]
 
     @cached_property
-    def _sources(self) -> str:
+    def sources(self) -> str:
+        """SHA-256 of all files of code."""
         return sources_digest()

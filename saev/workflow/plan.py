@@ -6,6 +6,7 @@ So you can add an image or edit a setting during a run without disturbing it.
 """
 
 import hashlib
+import json
 import math
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +31,8 @@ class Plan:
 
     Attributes:
         data: the content of the plan's file: ``components`` (by kind and directory name), ``runs``,
-            ``specs`` (the rules' parameters) and ``compute``.
+            ``specs`` (the rules' parameters), ``compute``, ``sources`` (digest of all code), and
+            ``config`` (the settings as read, which rules of users may look at).
     """
 
     def __init__(self, data: dict[str, Any], results: str = "results") -> None:
@@ -117,6 +119,8 @@ def resolve(raw: dict[str, Any], results: str = "results") -> Plan:
         "runs": unique,
         "specs": _specs(config, components, resolver.hashes),
         "compute": compute,
+        "sources": resolver.hashes.sources,
+        "config": json.loads(json.dumps(raw, default=str)),
     }
     resolver.hashes.save()
     return Plan(data, results)

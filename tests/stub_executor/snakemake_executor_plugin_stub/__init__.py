@@ -1,9 +1,11 @@
 """An executor for tests: it runs jobs as a cluster's would, in Snakemakes of their own, but here.
 
-It writes what each job asked for to the file `asked.jsonl`.
+It writes what each job asked for to the file `asked.jsonl`. Before it starts a job, it runs the
+command `$BEFORE_JOBS`, if there is one.
 """
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -35,6 +37,7 @@ class Executor(RemoteExecutor):
         line = {"rules": rules, "threads": job.threads, "attempt": job.attempt, **asked}
         with Path("asked.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
+        subprocess.run(os.environ.get("BEFORE_JOBS", ""), shell=True, check=True)
         # Its output goes to a file on the node, which no user sees.
         with Path(f"stub-{job.jobid}.out").open("w") as output:
             self.running[info.external_jobid] = subprocess.Popen(

@@ -22,5 +22,6 @@ rule train_sae:
     params:
         spec=spec("train"),
     shell:
-        "python -m saev.train --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
+        "python -m saev.train --spec {params.spec:q} --threads {threads} --mem-mb {resources.mem_mb} "
+        "--log {log:q} --done {output.done:q} "
         "--activations $(dirname {input.activations:q}) --out $(dirname {output.done:q})"

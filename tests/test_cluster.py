@@ -124,3 +124,11 @@ def test_a_job_refuses_code_that_changed_while_it_waited_and_only_that(project, 
     monkeypatch.delenv("BEFORE_JOBS")
     project.snakemake("train", *QUICK)
     assert [job["rules"][0] for job in asked(project)].count("record_shard") == 1
+
+
+def test_a_training_takes_no_more_memory_than_it_asked_for(project):
+    change(project, lambda settings: settings["compute"].update(data_in_memory="always"))
+    little = "--set-resources", "train_sae:mem_mb=20"
+    done = project.snakemake("train", *QUICK, *little, check=False)
+    assert "only 0.0 GiB of memory are free" in done.stdout + done.stderr
+    project.snakemake("train", *QUICK)

@@ -24,10 +24,9 @@ def made(results, *runs, code="1"):
     spec = json.dumps({"settings": {"sweeps": {}}, "code": code})
     stamp = results / ".build_gallery.done"
     stamp.unlink(missing_ok=True)
-    dashboard.main(
-        ["gallery", "--spec", spec, "--runs", *map(str, runs)]
-        + ["--out", str(results), "--done", str(stamp)]
-    )
+    named = map(str, runs)
+    where = "--out", str(results), "--done", str(stamp)
+    dashboard.main(["gallery", "--spec", spec, "--runs", *named, *where])
     assert stamp.is_file()
     return (results / "index.html").stat().st_ino
 

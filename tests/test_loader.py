@@ -261,14 +261,14 @@ def test_data_is_in_memory_if_the_setting_says_so_or_it_has_room(folder, small, 
     arguments = reader, reader.stream(0, "patches"), reader.rows(0, 600)
     size = 594 * 3 * 4 * 4
     for free, expected in ((2 * size, loader.InMemory), (2 * size - 2, loader.Streamed)):
-        monkeypatch.setattr(loader, "free_memory", lambda free=free: free)
+        monkeypatch.setattr(loader, "free_memory", lambda mem_mb, free=free: free)
         assert isinstance(loader.load(*arguments), expected)
         assert isinstance(loader.load(*arguments, processes=2), loader.Streamed)
         assert isinstance(loader.load(*arguments, "always"), loader.InMemory)
         assert isinstance(loader.load(*arguments, "never"), loader.Streamed)
     # Two windows take as much as all of it.
     monkeypatch.setattr(order, "WINDOW_VECTORS", 2000)
-    monkeypatch.setattr(loader, "free_memory", lambda: 0)
+    monkeypatch.setattr(loader, "free_memory", lambda mem_mb: 0)
     assert isinstance(loader.load(*arguments), loader.InMemory)
 
 
@@ -292,9 +292,33 @@ def test_limits_of_control_groups_count_as_the_memory_of_the_machine(tmp_path):
     assert memory.free_memory() > 0
 
 
+def test_limits_of_the_first_version_of_control_groups_count_too(tmp_path):
+    def group(name, limit, used, inactive):
+        folder = tmp_path / "groups/memory" / name
+        folder.mkdir(parents=True)
+        (folder / "memory.limit_in_bytes").write_text(f"{limit}\n")
+        (folder / "memory.usage_in_bytes").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text(f"inactive_file 7\ntotal_inactive_file {inactive}\n")
+
+    group("", 2**63 - 4096, 10_000, 0)
+    group("slurm/job_5", 5000, 3000, 1000)
+    memberships = tmp_path / "cgroup"
+    memberships.write_text("12:cpu:/x\n9:hugetlb,memory:/slurm/job_5\n1:name=systemd:/\n0::/\n")
+    left = memory._left_of_groups(memberships, tmp_path / "groups")
+    assert list(left) == [5000 - 3000 + 1000, 2**63 - 4096 - 10_000]
+
+
+def test_a_job_knows_the_memory_that_a_scheduler_gave_it():
+    taken = memory._taken()
+    assert 10_000_000 < taken < 100_000_000_000
+    given = taken // 1_000_000 + 300
+    assert 200_000_000 < memory.free_memory(given) < 310_000_000
+    assert memory.free_memory(10) == 0
+
+
 def test_too_little_memory_for_always_is_said_with_sizes(folder, monkeypatch):
     reader = Activations(folder)
-    monkeypatch.setattr(loader, "free_memory", lambda: 1000)
+    monkeypatch.setattr(loader, "free_memory", lambda mem_mb: 1000)
     with pytest.raises(UserError, match=r"data_in_memory is always, but 1,782 vectors .* GiB"):
         loader.load(reader, reader.stream(0, "patches"), reader.rows(0, 600), "always")
 

@@ -15,6 +15,11 @@ def compute() -> ComputeSettings:
     return ComputeSettings(**known)
 
 
+def on_cluster() -> bool:
+    """Whether a scheduler runs the jobs of this run, with limits of its own."""
+    return "cluster" in read_plan().get("compute", {})
+
+
 def together() -> dict[str, Any]:
     """Groups of dictionaries to train in one pass, by ``images/vit``."""
     return read_plan().get("compute", {}).get("together", {})

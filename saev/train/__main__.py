@@ -42,10 +42,16 @@ def main(arguments: list[str]) -> None:
     parser = frame.parser(__doc__ or "")
     parser.add_argument("--activations", required=True, help="directory of the activations")
     parser.add_argument("--out", required=True, help="directory of the dictionary")
+    parser.add_argument(
+        "--mem-mb",
+        type=int,
+        help="memory in MB that the job asked for; a cluster's jobs get no more",
+    )
     args = parser.parse_args(arguments)
     spec, out = read_spec(args.spec), Path(args.out)
     settings: AnySaeSettings = spec.parsed(AnySaeSettings, **from_plan.loose("sae", out.name))
     device = torch_device(from_plan.compute().device)
+    mem_mb = args.mem_mb if from_plan.on_cluster() else None
     provenance = Provenance(STAGE, spec.code, args.threads)
     activations = Activations(args.activations, verify="sha256")
     inputs = {"activations": activations.digest}
@@ -58,7 +64,7 @@ def main(arguments: list[str]) -> None:
         parallel.launch(settings.processes, "saev.train", arguments, device)
     processes = parallel.join(settings.processes, device)
     if not processes.first:
-        return follow(settings, resolved, activations, device, args.threads, processes)
+        return follow(settings, resolved, activations, device, args.threads, processes, mem_mb)
     group = together.group_of(out)
     with (
         together.turn(out, group),
@@ -75,7 +81,7 @@ def main(arguments: list[str]) -> None:
         if needed:
             try:
                 in_memory = from_plan.compute().data_in_memory
-                task = prepare(settings, activations, in_memory, resolved.groups)
+                task = prepare(settings, activations, in_memory, resolved.groups, mem_mb)
             except UserError:
                 with suppress(OSError):  # a folder with the state of an earlier try stays
                     held.folder.rmdir()
@@ -128,6 +134,7 @@ def follow(
     device: torch.device,
     threads: int,
     processes: Processes,
+    mem_mb: int | None,
 ) -> None:
     """Take the steps of a training whose results the first process writes."""
     logs.mute()
@@ -135,7 +142,7 @@ def follow(
         # The first process verifies the files before any process takes a step.
         activations = Activations(activations.path, verify="size")
         in_memory = from_plan.compute().data_in_memory
-        task = prepare(settings, activations, in_memory, resolved.groups)
+        task = prepare(settings, activations, in_memory, resolved.groups, mem_mb)
         own = Learner(task, None, device, threads, processes=processes)
         fit([own], from_plan.compute().state_seconds)
 

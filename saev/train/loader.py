@@ -44,19 +44,20 @@ def load(
     rows: np.ndarray,
     in_memory: str = "auto",
     processes: int = 1,
+    mem_mb: int | None = None,
 ) -> Vectors:
     """Open the vectors of the images ``rows`` (m,), ascending: in memory, or read when needed.
 
     Args:
         activations, stream, rows: what to train on.
         in_memory: ``always``, ``never``, or ``auto``, which uses memory if there is enough.
-        processes: how many processes on this machine do the same.
+        processes: how many processes on this machine do the same; mem_mb: see `free_memory`.
 
     Raises:
         UserError: there isn't enough memory for ``always``.
     """
     vector = stream.d * (4 if activations.dtype == "float32" else 2)
-    n, free = len(rows) * stream.n_patches, free_memory() // processes
+    n, free = len(rows) * stream.n_patches, free_memory(mem_mb) // processes
     if in_memory == "always" and n * vector > free:
         each = f" for each of {processes} processes" if processes > 1 else ""
         raise UserError(

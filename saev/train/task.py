@@ -38,12 +38,13 @@ def prepare(
     activations: Activations,
     data_in_memory: str = "auto",
     groups: str | None = None,
+    mem_mb: int | None = None,
 ) -> Task:
     """Split the images and open the vectors.
 
     Args:
         settings, activations: what to train, and on what.
-        data_in_memory: see `loader.load`; groups: see `split_images`.
+        data_in_memory, mem_mb: see `loader.load`; groups: see `split_images`.
 
     Raises:
         UserError: the stream wasn't recorded, no image is left for training, a batch is larger than
@@ -56,7 +57,9 @@ def prepare(
             f"held_out: {settings.held_out} leaves none of the {activations.n_rows} images of "
             f"{activations.path} for training: lower it, or add images"
         )
-    vectors = loader.load(activations, stream, split.training, data_in_memory, settings.processes)
+    vectors = loader.load(
+        activations, stream, split.training, data_in_memory, settings.processes, mem_mb
+    )
     if settings.batch_size > vectors.n:
         raise UserError(
             f"batch_size: {settings.batch_size:,} is more than the {vectors.n:,} training vectors "

@@ -38,6 +38,7 @@ include: "demo/demo.smk"
 
 onstart:
     lock_results()
+    watch_pending()
 
 
 onsuccess:

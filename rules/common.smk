@@ -2,6 +2,7 @@
 import atexit
 import inspect
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -26,7 +27,7 @@ from saev.core.locks import Lock
 from saev.core.plan_file import PLAN_VARIABLE
 from saev.settings import config as schema
 from saev.settings.yaml_file import require_yaml
-from saev.workflow import jobs, requests
+from saev.workflow import jobs, pending, requests
 from saev.workflow.plan import Plan, resolve
 from saev.workflow.terminal import Terminal
 from saev.workflow.stages import BY_NAME, LEVELS, RULES, STAGES, stamp
@@ -208,6 +209,12 @@ def lock_results():
         logs.say(f"error: {error}")
         sys.exit(1)
     atexit.register(lock.release)
+
+
+def watch_pending():
+    """Say which jobs Slurm will never start."""
+    if workflow.is_main_process and on_cluster() and shutil.which("squeue"):
+        pending.Watch(logs.say).start()
 
 
 PLAN = make_plan()

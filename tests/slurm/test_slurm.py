@@ -91,13 +91,16 @@ def made(folder, n_images):
     return project
 
 
+def command(project, profile, *arguments):
+    python, module, snakemake, *_ = project.command()
+    own = "--workflow-profile", f"profiles/{profile}", *QUICK[profile]
+    return [python, module, snakemake, *arguments, *own]
+
+
 def submitted(project, profile, *arguments):
     """Run the workflow; return whether it succeeded and what it said."""
-    python, module, snakemake, *_ = project.command()
-    command = [python, module, snakemake, *arguments]
-    command += ["--workflow-profile", f"profiles/{profile}", *QUICK[profile]]
     done = subprocess.run(
-        command,
+        command(project, profile, *arguments),
         cwd=project.folder,
         env=project.environment(),
         capture_output=True,
@@ -184,3 +187,30 @@ def test_a_training_in_two_processes_is_one_task_with_two_gpus(project):
     assert ok, said
     (job,) = [job for job in jobs(project) if "gpu:2" in job.get("TresPerJob", "")]
     assert job["NumTasks"] == job["NumNodes"] == "1"
+
+
+def test_a_job_that_slurm_will_never_start_is_said(project):
+    asked = command(
+        project, "slurm", "activations", "--set-resources", "record_shard:slurm_partition=short"
+    )
+    process = subprocess.Popen(
+        asked,
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said = ""
+    for line in process.stdout:
+        said += line
+        if "will never start" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    said += process.stdout.read()
+    assert process.wait() != 0
+    (job,) = jobs(project)
+    assert f"Slurm's job {job['JobId']} (rule_record_shard" in said, said
+    assert "will never start: PartitionTimeLimit. It asks for 4:00:00 of time" in said
+    assert said.rstrip().endswith("stopped: the same command resumes")
+    assert job["JobState"] == "CANCELLED"

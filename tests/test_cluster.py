@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import time
 
 import pytest
 from project import ROOT, Project
@@ -41,6 +43,19 @@ def asked(project):
     """What jobs asked for."""
     lines = (project.folder / "asked.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
+
+
+def asked_rules(project):
+    """Rules of the jobs that were submitted, each alone in its job."""
+    path = project.folder / "asked.jsonl"
+    return [job["rules"][0] for job in asked(project)] if path.exists() else []
+
+
+def wait_for(found, seconds=120):
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_cluster_is_asked_for_a_stated_number_of_cores(project):
@@ -119,11 +134,11 @@ def test_a_job_refuses_code_that_changed_while_it_waited_and_only_that(project, 
     done = project.snakemake("train", *QUICK, check=False)
     said = done.stdout + done.stderr
     assert "the code of saev.train changed after this run was planned" in said
-    assert [job["rules"][0] for job in asked(project)][-1] == "train_sae"
+    assert asked_rules(project)[-1] == "train_sae"
     assert not list((project.folder / "results").rglob("checkpoint.safetensors"))
     monkeypatch.delenv("BEFORE_JOBS")
     project.snakemake("train", *QUICK)
-    assert [job["rules"][0] for job in asked(project)].count("record_shard") == 1
+    assert asked_rules(project).count("record_shard") == 1
 
 
 def test_a_training_takes_no_more_memory_than_it_asked_for(project):
@@ -132,3 +147,22 @@ def test_a_training_takes_no_more_memory_than_it_asked_for(project):
     done = project.snakemake("train", *QUICK, *little, check=False)
     assert "only 0.0 GiB of memory are free" in done.stdout + done.stderr
     project.snakemake("train", *QUICK)
+
+
+def test_what_an_orphan_of_a_killed_submitter_finishes_is_not_made_again(project):
+    process = subprocess.Popen(
+        project.command("activations", *QUICK),
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    results = project.folder / "results"
+    wait_for(lambda: "record_shard" in asked_rules(project))
+    process.kill()
+    process.wait()
+    assert not list(results.rglob(".record_shard*.made"))
+    project.snakemake("activations", *QUICK)
+    assert asked_rules(project).count("record_shard") == 2
+    logs = list((project.folder / "logs").rglob("record_shard*.log"))
+    assert ["is complete: nothing to do" in log.read_text() for log in logs] == [True]

@@ -36,9 +36,7 @@ for stage in STAGES:
 include: "demo/demo.smk"
 
 
-onstart:
-    lock_results()
-    watch_pending()
+before_jobs(lock_results, watch_pending)
 
 
 onsuccess:

@@ -123,10 +123,8 @@ def force(plan):
     given = dag_settings()
     if given is None:
         return
-    rules = {name for name in given.forcerun if name in RULES}
-    for name in set(given.forcerun) & set(BY_NAME):
-        rules |= {rule.name for rule in BY_NAME[name].rules}
-    given.forcerun = {*given.forcerun, *rules}
+    given.forcerun = {*given.forcerun, *jobs.rules_of(given.forcerun)}
+    rules = jobs.rules_in(given.forcerun)
     if given.forceall:
         rules = set(RULES)
     if rules:
@@ -209,6 +207,26 @@ def lock_results():
         logs.say(f"error: {error}")
         sys.exit(1)
     atexit.register(lock.release)
+
+
+def before_jobs(*actions):
+    """Call ``actions`` before the first job, also if this is a module of another Snakefile.
+
+    Snakemake only calls the last `onstart` of the main Snakefile.
+    """
+    register = workflow.onstart
+
+    def after_them(function):
+        def start(log):
+            for action in actions:
+                action()
+            function(log)
+
+        return start
+
+    # The main Snakefile may have had its `onstart` before, or have it later.
+    workflow._onstart = after_them(workflow._onstart)
+    workflow.onstart = lambda function: register(after_them(function))
 
 
 def watch_pending():

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,16 @@ class Job(NamedTuple):
     """A file that a rule of the user must make first; None if there is no such rule."""
     number: int = 0
     """Number of the shard or part."""
+
+
+def rules_of(stages: Iterable[str]) -> set[str]:
+    """Rules of those ``stages`` that are names of stages."""
+    return {rule.name for name in stages if name in BY_NAME for rule in BY_NAME[name].rules}
+
+
+def rules_in(names: Iterable[str]) -> set[str]:
+    """Rules among ``names``; a module of another Snakefile may have put a prefix before them."""
+    return {rule for name in names for rule in RULES if f"_{name}".endswith(f"_{rule}")}
 
 
 def import_from(folder: str) -> None:

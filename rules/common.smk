@@ -21,7 +21,7 @@ from saev.core import interrupts
 if workflow.is_main_process:
     interrupts.answer()
 
-from saev.core import logs
+from saev.core import gpus, logs
 from saev.core.errors import UserError
 from saev.core.locks import Lock
 from saev.core.plan_file import PLAN_VARIABLE
@@ -81,6 +81,12 @@ def make_plan():
             # Otherwise the cores of this machine, or the one core of a dry run, would be a limit
             # there too.
             workflow.global_resources["_cores"] = None
+        else:
+            here = len(gpus.usable())
+            requests.settle_here(plan, here)
+            # Jobs that ask for GPUs wait for each other, unless the command line says how many.
+            if "gpu" not in workflow.global_resources:
+                workflow.register_resource("gpu", max(1, here))
         jobs.settle(jobs.jobs(plan))
         os.environ[PLAN_VARIABLE] = str(plan.save())
         # Somebody may be editing these files when a job starts.

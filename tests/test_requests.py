@@ -56,9 +56,26 @@ def test_a_training_in_several_processes_asks_for_their_gpus_on_one_machine_as_o
     assert wanted["mem_mb"] == 4 * 16_000
 
 
-def test_this_machine_is_asked_for_gpus_only_if_the_settings_say_cuda():
-    assert asked(plan(cluster=False, device="auto"), "gpu")["train_sae"] == 0
-    assert asked(plan(cluster=False, device="cuda"), "gpu")["train_sae"] == 1
+@pytest.mark.parametrize(
+    ("device", "gpus", "asks"),
+    [("auto", 0, 0), ("auto", 2, 1), ("cuda", 0, 1), ("cuda", 2, 1), ("cpu", 2, 0)],
+)
+def test_this_machine_is_asked_for_a_gpu_if_it_has_some_or_must(device, gpus, asks):
+    made = plan(cluster=False, device=device)
+    requests.settle_here(made, gpus)
+    assert asked(made, "gpu")["train_sae"] == asks
+    assert asked(made, "gpu")["list_images"] is None
+
+
+def test_jobs_on_gpus_share_the_cores_and_others_have_them_all():
+    made = plan(cluster=False, device="auto", threads=0)
+    for gpus, found in ((0, 16), (1, 16), (4, 4), (40, 1)):
+        requests.settle_here(made, gpus)
+        assert requests.threads(made, "train_sae", 16) == found
+    assert requests.threads(made, "list_images", 16) == 1
+    made = plan(cluster=False, device="auto", threads=3)
+    requests.settle_here(made, 4)
+    assert requests.threads(made, "train_sae", 16) == 3
 
 
 def test_only_jobs_that_do_not_resume_ask_for_more_time_when_tried_again():

@@ -18,7 +18,7 @@ from saev.core import logs
 from saev.core.blocks import BLOCK
 from saev.core.errors import UserError, listed, printable
 from saev.core.files import write_json
-from saev.core.machine import torch_device
+from saev.core.machine import job_device
 from saev.core.progress import Progress
 from saev.core.spec import Spec
 from saev.core.state import STATE, state
@@ -56,7 +56,7 @@ def record(
     stop = min(start + settings.shard_images, images.n_images)
     if not 0 <= start < stop:
         raise UserError(f"there is no shard {shard}: {images.path} has {images.n_images:,} images")
-    place = torch_device(device)
+    place = job_device(device)
     tower = load_tower(settings, place)
     (logs.say if shard == 0 else logs.note)(tower.describe())
     require_disk(out, images.n_images, settings, tower.streams)

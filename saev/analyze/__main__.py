@@ -20,7 +20,7 @@ from saev.analyze.labels import write_labels
 from saev.core import frame, logs
 from saev.core.errors import UserError
 from saev.core.files import file_entry, place, read_json, sha256_file
-from saev.core.machine import set_threads, torch_device
+from saev.core.machine import job_device, set_threads
 from saev.core.meta import META, RUN, read_meta
 from saev.core.once import Once
 from saev.core.progress import quantity
@@ -83,7 +83,7 @@ def _open(given: argparse.Namespace, settings: AnalysisSettings) -> "Inputs":
     from saev.analyze.inputs import open_inputs  # PyTorch takes seconds to import
 
     set_threads(given.threads)
-    device = torch_device(from_plan.compute().device)
+    device = job_device(from_plan.compute().device)
     return open_inputs(settings, given.sae, given.activations, Path(given.out) / LABELS, device)
 
 

@@ -1,8 +1,10 @@
 """Where a job runs: device and threads."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from saev.core import gpus, logs
 from saev.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +22,40 @@ def torch_device(name: str = "auto") -> "torch.device":
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("compute.device is cuda, but PyTorch sees no GPU here: use auto or cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def job_device(name: str, n: int = 1) -> "torch.device":
+    """The device called ``name`` for a job. GPUs are this job's alone.
+
+    Args:
+        name: as for `torch_device`.
+        n: how many GPUs it takes; 0 if the process that started it has taken them.
+
+    Raises:
+        UserError: as `torch_device`, or there are fewer GPUs.
+    """
+    if name != "cpu":
+        gpus.take(n)
+    device = torch_device(name)
+    if name == "auto" and device.type == "cpu" and Path("/dev/nvidiactl").exists():
+        logs.say(
+            f"warning: this machine has GPUs, but {_why_no_cuda()}: computing on the processor"
+        )
+    return device
+
+
+def _why_no_cuda() -> str:
+    import torch
+
+    if torch.version.cuda is None:
+        return f"PyTorch {torch.__version__} was built without CUDA"
+    if os.environ.get(gpus.VISIBLE) in ("", "-1"):
+        return f"{gpus.VISIBLE} hides them"
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return f"PyTorch can't use them ({str(error).splitlines()[0]})"
+    return "PyTorch sees none"
 
 
 def set_threads(n: int) -> None:

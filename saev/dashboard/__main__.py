@@ -13,7 +13,7 @@ from saev.analyze.artifact import Analysis
 from saev.core import frame, logs
 from saev.core.errors import listed
 from saev.core.files import file_entry, write_json
-from saev.core.machine import set_threads, torch_device
+from saev.core.machine import job_device, set_threads
 from saev.core.once import Once
 from saev.core.provenance import Provenance
 from saev.core.spec import read_spec
@@ -88,7 +88,7 @@ def _run(args: argparse.Namespace) -> None:
             images=images,
             credit=settings.credit,
             threads=args.threads,
-            device=torch_device(from_plan.compute().device),
+            device=job_device(from_plan.compute().device),
         )
         provenance.write(args.out)
         write_json(args.out / names.SUMMARY, summary)

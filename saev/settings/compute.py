@@ -12,7 +12,8 @@ class ComputeSettings(Settings):
 
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
-        description="Where towers and dictionaries run. `auto` uses a GPU if there is one. Jobs of "
+        description="Where towers and dictionaries run. `auto` uses a GPU if there is one. Each "
+        "job takes a GPU of its own, and more jobs than GPUs wait. Jobs of "
         "a cluster ask for GPUs if this is `cuda`, or if it is `auto` and the profile's default "
         "resources name one (`gpu: 1`).",
     )
@@ -20,8 +21,8 @@ class ComputeSettings(Settings):
         0,
         ge=0,
         le=1024,
-        description="Threads per job. 0 means all the cores that you gave Snakemake; on a cluster, "
-        "`cluster_threads`.",
+        description="Threads per job. 0 means all the cores that you gave Snakemake, divided by "
+        "the number of GPUs for jobs that use one; on a cluster, `cluster_threads`.",
     )
     cluster_threads: int = Field(
         8,

@@ -17,7 +17,7 @@ from saev.activations.artifact import Activations
 from saev.core import frame, logs
 from saev.core.errors import UserError
 from saev.core.files import canonical_json, sha256_bytes
-from saev.core.machine import torch_device
+from saev.core.machine import job_device
 from saev.core.meta import RUN, write_meta
 from saev.core.once import Once
 from saev.core.provenance import Provenance
@@ -50,7 +50,8 @@ def main(arguments: list[str]) -> None:
     args = parser.parse_args(arguments)
     spec, out = read_spec(args.spec), Path(args.out)
     settings: AnySaeSettings = spec.parsed(AnySaeSettings, **from_plan.loose("sae", out.name))
-    device = torch_device(from_plan.compute().device)
+    taken = 0 if parallel.started() else settings.processes
+    device = job_device(from_plan.compute().device, taken)
     mem_mb = args.mem_mb if from_plan.on_cluster() else None
     provenance = Provenance(STAGE, spec.code, args.threads)
     activations = Activations(args.activations, verify="sha256")

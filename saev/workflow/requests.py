@@ -26,16 +26,32 @@ def settle(plan: Plan, gpus: bool) -> None:
     }
 
 
+def settle_here(plan: Plan, gpus: int) -> None:
+    """Note in the plan how many GPUs this machine has for its jobs."""
+    compute = plan.data["compute"]
+    compute["gpus"] = gpus if compute["device"] != "cpu" else 0
+
+
+def _on_gpus(plan: Plan) -> bool:
+    """Whether jobs that can use a GPU ask for one."""
+    compute = plan.data["compute"]
+    if "cluster" in compute:
+        return compute["cluster"]["gpus"]
+    return compute["device"] == "cuda" or bool(compute.get("gpus"))
+
+
 def threads(plan: Plan, rule: str, cores: int) -> int:
     """Threads of a rule's jobs. Only heavy ones have several.
 
     Args:
         cores: those that Snakemake was given.
     """
-    if not RULES[rule][1].cost.heavy:
+    cost, compute = RULES[rule][1].cost, plan.data["compute"]
+    if not cost.heavy:
         return 1
-    compute = plan.data["compute"]
-    return compute.get("cluster", compute)["threads"] or cores
+    # As many jobs run at once as there are GPUs.
+    at_once = compute.get("gpus") or 1 if cost.gpu else 1
+    return compute.get("cluster", compute)["threads"] or max(1, cores // at_once)
 
 
 def here(plan: Plan, rule: str) -> bool:
@@ -63,7 +79,7 @@ def resources(plan: Plan, rule: str, names: Mapping[str, str], attempt: int) -> 
         "mem_mb": max(cost.mem_mb, _memory(plan, rule, names)) * attempt * processes,
         "runtime": cost.minutes * (1 if cost.resumes else attempt),
     }
-    gpus = processes if (cluster["gpus"] if cluster else compute["device"] == "cuda") else 0
+    gpus = processes if _on_gpus(plan) else 0
     if cost.gpu:
         wanted["gpu"] = gpus
     elif cluster:

@@ -1,0 +1,160 @@
+"""Jobs of a workstation share its GPUs out. No GPU is needed: a program says which there are."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from project import ROOT, Project
+
+from saev.core import gpus
+from saev.core.errors import UserError
+
+LISTED = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb)
+GPU 2: NVIDIA A100-SXM4-40GB (UUID: GPU-cccc)
+"""
+SPLIT = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa)
+  MIG 3g.20gb     Device  0: (UUID: MIG-1111)
+  MIG 3g.20gb     Device  1: (UUID: MIG-2222)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb)
+"""
+JOB = """
+import os, sys, time
+from pathlib import Path
+from saev.core import gpus, logs
+logs.start()
+gpus.take(int(sys.argv[1]), Path(sys.argv[2]))
+print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Returns what sets which GPUs the driver names."""
+
+    def has(listed):
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{listed}END\n")
+        program.chmod(0o755)
+
+    for name in (gpus.VISIBLE, gpus.SHARED_BY_MPS, "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(gpus, "_taken", [])
+    return has
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Returns what starts a job that takes GPUs and holds them until it is killed."""
+    started = []
+
+    def start(n=1):
+        process = subprocess.Popen(
+            [sys.executable, "-c", JOB, str(n), str(tmp_path)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def got(process):
+    return process.stdout.readline().strip()
+
+
+def test_each_job_takes_another_gpu_and_one_too_many_waits_until_one_is_killed(machine, job):
+    machine(LISTED)
+    jobs = [job() for _ in range(3)]
+    taken = [got(process) for process in jobs]
+    assert sorted(taken) == ["GPU-aaaa", "GPU-bbbb", "GPU-cccc"]
+    fourth = job()
+    assert fourth.stderr.readline() == "waiting for a GPU: other jobs have them\n"
+    jobs[1].kill()
+    assert got(fourth) == taken[1]
+
+
+def test_a_shared_training_takes_all_or_waits(machine, job):
+    machine(LISTED)
+    first, second = job(2), None
+    assert got(first) == "GPU-aaaa,GPU-bbbb"
+    second = job(2)
+    assert second.stderr.readline() == "waiting for 2 GPUs: other jobs have them\n"
+    third = job()
+    assert got(third) == "GPU-cccc"
+    first.kill()
+    assert got(second) == "GPU-aaaa,GPU-bbbb"
+
+
+def test_parts_of_a_split_gpu_count_and_the_split_one_does_not(machine):
+    machine(SPLIT)
+    assert gpus.present() == ["MIG-1111", "MIG-2222", "GPU-bbbb"]
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [("2,3", ["2", "3"]), ("", []), ("-1", []), ("1,-1,0", ["1"]), ("GPU-x", ["GPU-x"])],
+)
+def test_a_variable_that_is_set_says_which_gpus_there_are(machine, monkeypatch, given, names):
+    machine(LISTED)
+    monkeypatch.setenv(gpus.VISIBLE, given)
+    assert gpus.present() == names
+
+
+def test_what_a_scheduler_or_mps_gave_is_left_as_it_is(machine, monkeypatch, tmp_path):
+    machine(LISTED)
+    monkeypatch.setenv(gpus.SHARED_BY_MPS, "/tmp/mps")
+    gpus.take(1, tmp_path)
+    assert gpus.VISIBLE not in os.environ
+    monkeypatch.delenv(gpus.SHARED_BY_MPS)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv(gpus.VISIBLE, "0,1")
+    gpus.take(1, tmp_path)
+    assert os.environ[gpus.VISIBLE] == "0,1"
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def test_too_few_gpus_are_said_and_no_gpu_is_no_error(machine, monkeypatch, tmp_path):
+    machine("")
+    gpus.take(1, tmp_path)
+    assert gpus.VISIBLE not in os.environ
+    machine(LISTED)
+    with pytest.raises(UserError, match="processes: 4 need 4 GPUs, but there are 3 here"):
+        gpus.take(4, tmp_path)
+
+
+def test_a_driver_that_does_not_answer_is_no_gpu(machine, monkeypatch):
+    machine("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n")
+    assert gpus.present() == []
+
+
+@pytest.mark.slow
+def test_trainings_ask_for_a_gpu_and_take_one_without_any_setting(machine, built, tmp_path):
+    folder = tmp_path / "project"
+    subprocess.run(["cp", "-a", built.folder, folder], check=True)
+    project = Project(folder)
+    machine("".join(LISTED.splitlines(keepends=True)[:2]))
+    settings = project.settings()
+    for name in ("cls", "patches"):
+        settings["sae"][name]["seed"] = 7
+    project.configure(settings)
+    shown = project.snakemake("train", "--dry-run", "--cores", "8", "--quiet", "host").stdout
+    assert shown.count("gpu=1") == 2
+    project.snakemake("train")
+    logs = [path.read_text() for path in (folder / "logs").rglob("train_sae.log")]
+    taken = [re.search(r"taking (\S+) of 2 GPUs", log) for log in logs if "taking" in log]
+    assert len(taken) == 2
+    assert {found[1] for found in taken} <= {"GPU-aaaa", "GPU-bbbb"}

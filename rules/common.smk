@@ -10,7 +10,7 @@ from pathlib import Path
 from snakemake.api import DAGApi
 from snakemake.common.configfile import load_configfile
 from snakemake.logging import logger
-from snakemake.settings.types import DeploymentMethod
+from snakemake.settings.types import DeploymentMethod, SharedFSUsage
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 HERE = str(Path(workflow.basedir))
@@ -67,7 +67,7 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*-[0-9a-f]{8}"
 def make_plan():
     """The plan of this run. The main process makes it; jobs read its file."""
     try:
-        require_package()
+        require_reachable()
         if not workflow.is_main_process:
             plan = Plan.load(os.environ[PLAN_VARIABLE])
             config.update(plan.data["config"])
@@ -98,8 +98,15 @@ def make_plan():
         sys.exit(1)
 
 
-def require_package():
-    """Refuse environments of Conda if the package isn't beside the rules: they don't hold it."""
+def require_reachable():
+    """Refuse what would keep jobs from the package, or Snakemake from the results."""
+    kept = workflow.storage_settings
+    if kept.default_storage_provider or kept.shared_fs_usage != SharedFSUsage.all():
+        raise UserError(
+            "results/ must lie on a disk that all jobs see: Snakemake would store the stamps of jobs "
+            "alone, and lose the results beside them. Leave out --default-storage-provider and "
+            "--shared-fs-usage"
+        )
     methods = workflow.deployment_settings.deployment_method
     if DeploymentMethod.CONDA in methods and not Path(HERE, "saev").is_dir():
         raise UserError(

@@ -166,3 +166,10 @@ def test_what_an_orphan_of_a_killed_submitter_finishes_is_not_made_again(project
     assert asked_rules(project).count("record_shard") == 2
     logs = list((project.folder / "logs").rglob("record_shard*.log"))
     assert ["is complete: nothing to do" in log.read_text() for log in logs] == [True]
+
+
+def test_storage_that_would_lose_results_is_refused(project):
+    done = project.snakemake("--shared-fs-usage", "none", *QUICK, check=False)
+    assert done.returncode == 1
+    assert "error: results/ must lie on a disk that all jobs see" in done.stdout + done.stderr
+    assert not (project.folder / "asked.jsonl").exists()

@@ -1,6 +1,7 @@
 """The k largest, found without sorting, are those of a sort."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saev.sae import kernels
 from saev.sae.kernels import cpu, plain, selection
 
 
@@ -158,3 +160,40 @@ def test_moments_that_lie_otherwise_than_their_weight_are_refused():
     weight, other = torch.zeros(3, 5), torch.zeros(5, 3).T
     with pytest.raises(ValueError, match="same layout in memory"):
         cpu.adam(weight, weight, other, other, rate=0.1, step=1, scale=1.0, unit_rows=False)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A tensor on a GPU, as far as the choice of kernels looks; returns what describes that GPU."""
+    tensor = SimpleNamespace(device=torch.device("cuda:0"), dtype=torch.float32)
+    kernels._has_kernels.cache_clear()
+
+    def described(capability=(8, 0), compiler=True, triton=True):
+        which = (lambda name: f"/usr/bin/{name}" if name == "gcc" else None) if compiler else None
+        monkeypatch.setattr(kernels.shutil, "which", which or (lambda name: None))
+        monkeypatch.setattr(kernels, "find_spec", lambda name: triton or None)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Tesla T4")
+        return tensor
+
+    yield described
+    kernels._has_kernels.cache_clear()
+
+
+def test_a_gpu_has_kernels_of_its_own(gpu, said):
+    assert kernels.of(gpu()).__name__ == "saev.sae.kernels.gpu"
+    assert said() == ""
+
+
+@pytest.mark.parametrize(
+    ("lacking", "why"),
+    [
+        ({"capability": (7, 5)}, "Tesla T4 has no bfloat16 products of its own"),
+        ({"compiler": False}, "Triton needs a C compiler, and there is none: install gcc"),
+        ({"triton": False}, "Triton isn't installed"),
+    ],
+)
+def test_where_they_can_not_run_plain_pytorch_does_and_says_why_once(gpu, said, lacking, why):
+    for _ in range(2):
+        assert kernels.of(gpu(**lacking)) is plain
+    assert said() == f"warning: dictionaries run on plain PyTorch, which is slower: {why}"

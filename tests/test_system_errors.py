@@ -43,12 +43,16 @@ def test_a_full_disk_says_how_much_is_free_and_the_name_that_a_temporary_file_st
         RuntimeError(
             "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
         ),
-        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         np._core._exceptions._ArrayMemoryError((2, 3), np.dtype("float32")),
     ],
 )
 def test_too_little_memory_is_known_in_every_library(error):
     assert explained(error) == REMEDIES[errno.ENOMEM]
+
+
+def test_a_full_gpu_has_remedies_of_its_own():
+    text = explained(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …"))
+    assert text.startswith("the GPU is out of memory: close other programs on it, use a smaller")
 
 
 def test_an_error_in_the_code_is_not_explained_away():
@@ -158,7 +162,7 @@ def test_the_log_of_a_job_says_whether_trying_again_can_help(error, again, tmp_p
 
     log = tmp_path / "job.log"
     monkeypatch.setattr("sys.argv", ["stage", "--log", str(log)])
-    monkeypatch.setattr(frame, "listen", lambda: None)
+    monkeypatch.setattr(frame.stop, "listen", lambda log: None)
     with pytest.raises(SystemExit):
         frame.run(main)
     assert failures.of_log(log).error

@@ -30,6 +30,10 @@ REMEDIES = {
 }
 """What to do, by error number."""
 GONE = "its folder is gone: check that its disk is mounted, then run the same command again"
+ON_GPU = (
+    "the GPU is out of memory: close other programs on it, use a smaller batch_size or fewer "
+    "latents, or a GPU with more memory"
+)
 NUMBER = re.compile(r"(?:os error|\[?errno)[ :]*(\d+)", re.IGNORECASE)
 MEMORY = re.compile(
     r"can't allocate memory|out of memory|Unable to allocate|std::bad_alloc|realloc"
@@ -43,6 +47,8 @@ def explained(error: BaseException) -> str | None:
     text. These are recognised too.
     """
     text = str(error)
+    if "CUDA out of memory" in text:
+        return ON_GPU
     if isinstance(error, MemoryError) or MEMORY.search(text):
         return REMEDIES[errno.ENOMEM]
     number, where = getattr(error, "errno", None), getattr(error, "filename", None)

@@ -7,23 +7,50 @@ than ``starts[-1]``, so that the host needn't wait to learn that number. The res
 value 0.
 """
 
+import os
+import shutil
+from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from saev.core import logs
 from saev.sae.kernels import cpu, plain
 
 FAST_DTYPES = (torch.float32, torch.float64)
+OLDEST = (8, 0)
+"""The first GPUs that multiply bfloat16 numbers themselves: Ampere, such as A100."""
 
 
 def of(tensor: Tensor) -> ModuleType:
     """The implementation for tensors like this one."""
     if tensor.device.type == "cpu" and tensor.dtype in FAST_DTYPES:
         return cpu
-    if tensor.device.type == "cuda" and tensor.dtype == torch.float32 and find_spec("triton"):
+    if (
+        tensor.device.type == "cuda"
+        and tensor.dtype == torch.float32
+        and _has_kernels(tensor.device.index or 0)
+    ):
         from saev.sae.kernels import gpu
 
         return gpu
     return plain
+
+
+@cache
+def _has_kernels(index: int) -> bool:
+    """Whether our kernels run on this GPU. If they don't, say why, once."""
+    if find_spec("triton") is None:
+        why = "Triton isn't installed"
+    elif torch.cuda.get_device_capability(index) < OLDEST:
+        why = f"{torch.cuda.get_device_name(index)} has no bfloat16 products of its own"
+    elif not any(
+        shutil.which(name) for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name
+    ):
+        why = "Triton needs a C compiler, and there is none: install gcc"
+    else:
+        return True
+    logs.say(f"warning: dictionaries run on plain PyTorch, which is slower: {why}")
+    return False

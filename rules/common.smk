@@ -4,12 +4,16 @@ import inspect
 import os
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from snakemake.api import DAGApi
+from snakemake.common import overwrite_function_params
 from snakemake.common.configfile import load_configfile
+from snakemake.jobs import Job
 from snakemake.logging import logger
+from snakemake.settings.enums import Quietness
 from snakemake.settings.types import DeploymentMethod, SharedFSUsage
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
@@ -27,7 +31,7 @@ from saev.core.locks import Lock
 from saev.core.plan_file import PLAN_VARIABLE
 from saev.settings import config as schema
 from saev.settings.yaml_file import require_yaml
-from saev.workflow import jobs, pending, requests
+from saev.workflow import dry_run, jobs, pending, requests
 from saev.workflow.plan import Plan, resolve
 from saev.workflow.terminal import Terminal
 from saev.workflow.stages import BY_NAME, LEVELS, RULES, STAGES, stamp
@@ -41,6 +45,7 @@ TERMINAL = Terminal(
     lambda job: give_up(job),
 )
 logger.addFilter(TERMINAL)
+dry_run.shorten(Job, Quietness.RULES, logs.say)
 
 
 def require_readable():
@@ -307,11 +312,12 @@ def threads_of(rule):
 
 def resources_of(rule):
     """Memory, time and GPUs of a job."""
-    first = requests.resources(PLAN, rule, {}, attempt=1)
-    differ = "cluster" in PLAN.data["compute"] or "train_sae" == rule
-    if not differ and not tried_again():
+    first, *others = requests.first_tries(PLAN, rule)
+    here = "cluster" not in PLAN.data["compute"]
+    fixed = temporary_folder() if here else {}
+    if here and not others and not tried_again():
         # Snakemake takes long over a function for each job.
-        return first
+        return first | fixed
 
     def asked(name):
         def value(wildcards, attempt):
@@ -320,7 +326,17 @@ def resources_of(rule):
 
         return signed(value)
 
-    return {name: asked(name) for name in first}
+    return {name: asked(name) for name in first} | fixed
+
+
+def temporary_folder():
+    """The folder for temporary files of jobs on this machine, unless the user names another.
+
+    Snakemake's own default is an expression, over which it takes long for each job.
+    """
+    defaults = workflow.resource_settings.default_resources or {"tmpdir": None}
+    raw = getattr(defaults.get("tmpdir"), "raw", "system_tmpdir")
+    return {"tmpdir": tempfile.gettempdir()} if raw == "system_tmpdir" else {}
 
 
 def runs_here(rule):
@@ -329,8 +345,8 @@ def runs_here(rule):
 
 
 def signed(function):
-    """The same, with its signature at hand. Snakemake asks for it several times for each job."""
-    function.__signature__ = inspect.signature(function)
+    """The same, with its parameters at hand. Snakemake asks for them several times for each job."""
+    overwrite_function_params(function, inspect.signature(function).parameters)
     return function
 
 

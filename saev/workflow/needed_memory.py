@@ -42,9 +42,16 @@ def dictionary(plan: Plan, vit: str, sae: str, copies: int) -> int:
     Args:
         copies: a training holds values, gradients, two moments and what it saves of them.
     """
-    tower, settings = plan.settings("vit", vit), plan.settings("sae", sae)
-    config = vision_config(tower.model)
-    width = config.get("embed_dim" if settings.tokens == "pooled" else "width")
-    if not isinstance(width, int) or "timm_model_name" in config:
+    settings = plan.settings("sae", sae)
+    width = _width(plan, vit, settings.tokens == "pooled")
+    if width is None:
         return 0
     return round(2 * PROGRAM + copies * 2 * settings.n_latents * width * FLOAT / MB)
+
+
+@cache
+def _width(plan: Plan, vit: str, pooled: bool) -> int | None:
+    """Width of a tower's vectors; None if it isn't known before the tower is loaded."""
+    config = vision_config(plan.settings("vit", vit).model)
+    width = config.get("embed_dim" if pooled else "width")
+    return width if isinstance(width, int) and "timm_model_name" not in config else None

@@ -90,6 +90,19 @@ def resources(plan: Plan, rule: str, names: Mapping[str, str], attempt: int) -> 
     return wanted
 
 
+def first_tries(plan: Plan, rule: str) -> list[dict[str, int]]:
+    """What a rule's jobs ask for at their first attempt on this machine, each answer once.
+
+    Memory isn't scarce here, so that only a training asks for what its sizes need.
+    """
+    runs = plan.runs if rule == "train_sae" else [{}]
+    answers: list[dict[str, int]] = []
+    for run in runs:
+        if (asked := resources(plan, rule, run, attempt=1)) not in answers:
+            answers.append(asked)
+    return answers
+
+
 def _memory(plan: Plan, rule: str, names: Mapping[str, str]) -> int:
     """MB that the sizes of the tower or the dictionary need; 0 if they don't matter or aren't
     known."""

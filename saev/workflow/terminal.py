@@ -52,6 +52,11 @@ def described(rule: str, wildcards: Mapping[str, str]) -> str:
     return RULES[rule][1].doing.format(name=name, number=number) + place
 
 
+def starting(rule: str, wildcards: Mapping[str, str]) -> str:
+    """The line that says that a job starts."""
+    return f"{described(rule, wildcards)} …"
+
+
 class Started(NamedTuple):
     """A job that runs."""
 
@@ -103,11 +108,12 @@ class Terminal(logging.Filter):
         given: dict[str, Any] = record.__dict__
         if event == "job_info":
             known, there = given["rule_name"] in RULES, self.elsewhere and not given.get("local")
-            words = described(given["rule_name"], given.get("wildcards") or {})
+            told = given["rule_name"], given.get("wildcards") or {}
+            words = described(*told)
             logs = {Path(log): failures.changed(Path(log)) for log in given.get("log") or ()}
             self._started[given["jobid"]] = Started(words, time.monotonic(), logs, known, there)
             if known:
-                self.say(f"{words} …")
+                self.say(starting(*told))
         elif (
             event == "job_finished"
             and (jobid := given.get("job_id", given.get("jobid"))) is not None

@@ -51,6 +51,7 @@ def write_manifest(path: str | Path, fingerprint: str, source: Source[Any]) -> N
     Raises:
         UserError: there are no images, or something in the source can't be used.
     """
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -59,7 +60,7 @@ def write_manifest(path: str | Path, fingerprint: str, source: Source[Any]) -> N
     with atomic_path(path) as temporary:
         try:
             for table in _regrouped(source.tables()):
-                rows = pa.array(range(n, n + len(table)), pa.int64())
+                rows = pa.array(np.arange(n, n + len(table), dtype=np.int64))
                 table = table.add_column(0, "row", rows)
                 n += len(table)
                 if writer is None:
@@ -94,21 +95,31 @@ def manifest_summary(path: str | Path) -> ManifestSummary:
         UserError: it is missing or unreadable.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
             metadata = file.schema_arrow.metadata or {}
-            sizes = file.read(columns=["bytes"]).column("bytes")
             n = file.metadata.num_rows
+            total = _sum(batch.column(0) for batch in file.iter_batches(columns=["bytes"]))
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(
             f"can't read the listing {path} ({error}): start the workflow, which "
             f"lists the images again"
         ) from error
-    total = None if sizes.null_count else pc.sum(sizes).as_py()
     return ManifestSummary(n, total, metadata.get(FINGERPRINT.encode(), b"").decode())
+
+
+def _sum(pieces: Iterator["pyarrow.Array"]) -> int | None:
+    """The sum of whole numbers; None if one is missing."""
+    import pyarrow.compute as pc
+
+    total = 0
+    for piece in pieces:
+        if piece.null_count:
+            return None
+        total += pc.sum(piece, min_count=0).as_py()
+    return total
 
 
 def settings_of(path: Path, told: dict[str, Any]) -> dict[str, Any]:

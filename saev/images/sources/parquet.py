@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 class Parquet(TableInFiles[ParquetSettings]):
     """Parquet files."""
 
+    _ahead: Iterator[tuple[int, str]]
+    """Images outside of the files that weren't asked for yet."""
+
     @property
     def where(self) -> str:
         return self.settings.parquet
@@ -34,11 +38,11 @@ class Parquet(TableInFiles[ParquetSettings]):
 
     def files(self) -> SourceFiles:
         """The parquet files. Of one that names images, time and inode stand for these too."""
-        found = stated(*self._files())
+        found, images = stated(*self._files()), self._opened.images
         for i, name in enumerate(found.name):
             total = hashlib.sha256()
             newest = 0
-            for path in self._opened.paths(name):
+            for path in images.paths(name):
                 try:
                     about = self._place(path).stat()
                 except (OSError, ValueError):
@@ -82,3 +86,16 @@ class Parquet(TableInFiles[ParquetSettings]):
     def _values(self) -> Iterator[tuple[str | None, dict[str, Any], int]]:
         self._require_key(self._opened.columns())
         yield from self._opened.batches(GROUP_ROWS)
+
+    def _outside(self, start: int, stop: int) -> Iterator[tuple[int, str]]:
+        if not self._opened.images.can_look():
+            yield from super()._outside(start, stop)
+            return
+        # `datasets` would first write all images into its cache.
+        if start == 0:
+            self._ahead = self._opened.images.outside()
+        for row, path in self._ahead:
+            if row >= stop:
+                self._ahead = chain([(row, path)], self._ahead)
+                return
+            yield row, path

@@ -10,9 +10,9 @@ from urllib.parse import unquote
 
 import pyarrow
 import pyarrow.compute as pc
-import pyarrow.parquet
 
 from saev.core.errors import UserError
+from saev.images.sources.parquet_images import ParquetImages, is_bytes, reading
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """What Hive and Spark call a folder for rows without a value."""
@@ -118,7 +118,7 @@ class ParquetFiles(NamedTuple):
         for name, schema, classes in zip(self.names, self.schemas, self.classes, strict=True):
             scalars = _scalars(schema, classes)
             stated = self.folders(name)
-            with pyarrow.parquet.ParquetFile(self.base / name) as file:
+            with reading(self.base / name) as file:
                 # Without a column to read, the batches have the right number of rows all the same.
                 for batch in file.iter_batches(size, columns=[c for c in scalars if c in types]):
                     found = {}
@@ -134,41 +134,17 @@ class ParquetFiles(NamedTuple):
                             )
                     yield name, found, batch.num_rows
 
-    def paths(self, name: str) -> Iterator[str]:
-        """Paths of the images of a file that lie outside of it."""
-        kind = self.schemas[self.names.index(name)].field(self.image).type
-        column = f"{self.image}.path" if pyarrow.types.is_struct(kind) else self.image
-        with pyarrow.parquet.ParquetFile(self.base / name) as file:
-            leaves = [file.schema.column(i).path for i in range(len(file.schema))]
-            if column not in leaves or _all_there(file.metadata, leaves, f"{self.image}.bytes"):
-                return
-            if kind in (pyarrow.binary(), pyarrow.large_binary()):
-                return
-            for batch in file.iter_batches(columns=[column]):
-                texts = batch.column(0)
-                if pyarrow.types.is_struct(texts.type):
-                    texts = texts.field(0)
-                yield from (text for text in texts.to_pylist() if text is not None)
-
-
-def _all_there(metadata: Any, leaves: list[str], column: str) -> bool:
-    """Whether a column has a value in each row, by the statistics of the file."""
-    if column not in leaves:
-        return False
-    at = leaves.index(column)
-    groups = (metadata.row_group(i).column(at).statistics for i in range(metadata.num_row_groups))
-    return all(about is not None and about.null_count == 0 for about in groups)
+    @property
+    def images(self) -> ParquetImages:
+        """The column of images."""
+        kinds = [schema.field(self.image).type for schema in self.schemas]
+        return ParquetImages(self.base, self.names, kinds, self.image)
 
 
 def _opened(path: Path) -> tuple[pyarrow.Schema, int]:
     """Schema and number of rows of a file."""
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            return file.schema_arrow, file.metadata.num_rows
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(
-            f"parquet: {path} can't be read: {error}. It is damaged or isn't a parquet file"
-        ) from error
+    with reading(path) as file:
+        return file.schema_arrow, file.metadata.num_rows
 
 
 def _kind(where: str, image: str, schema: pyarrow.Schema) -> str:
@@ -178,7 +154,7 @@ def _kind(where: str, image: str, schema: pyarrow.Schema) -> str:
     kind, types = schema.field(image).type, pyarrow.types
     if isinstance(kind, pyarrow.BaseExtensionType):
         kind = kind.storage_type
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
+    if is_bytes(kind):
         return "bytes"
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         return "paths"
@@ -212,10 +188,10 @@ def _scalars(schema: pyarrow.Schema, classes: dict[str, list[str]]) -> dict[str,
 
 def _classes(schema: pyarrow.Schema) -> dict[str, list[str]]:
     """Names of the classes of those columns that hold their numbers, as `datasets` writes them."""
-    import datasets
-
     if b"huggingface" not in (schema.metadata or {}):
         return {}
+    import datasets
+
     try:
         features = datasets.Features.from_arrow_schema(schema)
     except (TypeError, ValueError, KeyError, NotImplementedError):

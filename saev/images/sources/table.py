@@ -25,7 +25,6 @@ from saev.images.sources.source import (
     read_regular,
     stated,
 )
-from saev.images.sources.unique import Unique
 from saev.settings.images import TableSettings
 
 if TYPE_CHECKING:
@@ -112,24 +111,27 @@ class Table(Source[T]):
     def tables(self) -> Iterator["pyarrow.Table"]:
         import pyarrow as pa
 
+        from saev.images.sources.unique import Unique
+
         key, start = self.settings.key, 0
         unique = Unique(f"{self.where}: the column {key!r}")
         problems: list[str] = []
         for held, values, n_rows in self._values():
             stop = start + n_rows
-            sizes = self._sizes(self._images[start:stop].column(0), start, problems)
-            keys = pa.array([f"{row:08}" for row in range(start, stop)])
-            if key is not None:
+            sizes = self._sizes(start, stop, problems)
+            if key is None:
+                keys = pa.array([f"{row:08}" for row in range(start, stop)])
+            else:
                 keys = values[key].cast(pa.string())
                 unique.add(keys)
             yield pa.table(
-                {"key": keys, "bytes": pa.array(sizes, pa.int64())}
-                | ({"file": pa.array([held] * n_rows, pa.string())} if held else {})
+                {"key": keys, "bytes": sizes}
+                | ({"file": pa.repeat(held, n_rows)} if held else {})
                 | {SOURCE + name: column for name, column in values.items()}
             )
             start = stop
         if key is not None:
-            unique.require(values[key].cast(pa.string()) for _, values, _ in self._values())
+            unique.require(lambda: (v[key].cast(pa.string()) for _, v, _ in self._values()))
         if problems:
             raise UserError(
                 listed(
@@ -171,21 +173,33 @@ class Table(Source[T]):
         if key is not None and key not in columns:
             raise UserError(f"{self.where}: the column {key!r} holds no text or numbers")
 
-    def _sizes(self, images: Any, start: int, problems: list[str]) -> list[int | None]:
-        """Sizes of the images that are files; None for those inside the table."""
+    def _sizes(self, start: int, stop: int, problems: list[str]) -> "pyarrow.Array":
+        """Sizes of the images that are files; null for those inside the table."""
+        import pyarrow as pa
+
+        sizes: dict[int, int] = {}
+        for row, path in self._outside(start, stop):
+            try:
+                sizes[row] = self._place(path).stat().st_size
+            except (OSError, ValueError) as error:
+                problems.append(f"row {row}: {_shown(path, error)}")
+        if not sizes:
+            return pa.nulls(stop - start, pa.int64())
+        return pa.array([sizes.get(row) for row in range(start, stop)], pa.int64())
+
+    def _outside(self, start: int, stop: int) -> Iterator[tuple[int, str]]:
+        """Rows of images that lie outside of the table, and their paths. Asked in order.
+
+        A row without any image isn't among them: it counts as bad when it is read.
+        """
         import pyarrow.compute as pc
 
-        sizes: list[int | None] = [None] * len(images)
+        images = self._images[start:stop].column(0)
         outside = pc.is_null(pc.struct_field(images, "bytes")).to_numpy(zero_copy_only=False)
         for i in outside.nonzero()[0].tolist():
             path = images[i]["path"].as_py()
-            if path is None:
-                continue  # no image at all: counts as bad when it is read
-            try:
-                sizes[i] = self._place(path).stat().st_size
-            except (OSError, ValueError) as error:
-                problems.append(f"row {start + i}: {_shown(path, error)}")
-        return sizes
+            if path is not None:
+                yield start + i, path
 
     def read(self, entry: Entry) -> bytes:
         image = self._images[entry.row].column(0)[0].as_py()

@@ -119,3 +119,17 @@ def test_short_jobs_of_small_data_sets_run_where_the_others_are_submitted():
 def test_that_no_job_asks_for_a_gpu_is_said_unless_somebody_decided_it(device, gpus, lines, said):
     plan(device=device, gpus=gpus)
     assert said().count("jobs ask for none") == lines
+
+
+def test_trainings_of_equal_size_have_one_answer_here_and_others_their_own():
+    made = plan(cluster=False, model="ViT-B-16")
+    given = made.data["components"]["sae"]
+    for name, n_latents in (("same-1", 64), ("large-1", 1_000_000)):
+        settings = given["dictionary-1"]["settings"] | {"n_latents": n_latents, "lr": 0.5}
+        given[name] = {**given["dictionary-1"], "settings": settings}
+    made.data["runs"] = [{**NAMES, "sae": sae} for sae in ("dictionary-1", "same-1")]
+    for rule in RULES:
+        assert len(requests.first_tries(made, rule)) == 1
+    made.data["runs"].append({**NAMES, "sae": "large-1"})
+    assert [one["mem_mb"] for one in requests.first_tries(made, "train_sae")] == [16_000, 39_864]
+    assert len(requests.first_tries(made, "merge_analysis")) == 1

@@ -102,6 +102,13 @@ def test_a_dry_run_on_imagenet_sized_settings_needs_no_data(project):
     assert planned["train_sae"] == 1
 
 
+def test_a_dry_run_names_every_job(project):
+    said = project.snakemake("--dry-run").stderr
+    for dictionary in ("cls", "patches"):
+        for line in ("training {} (pets/tiny) …", "merging named (pets/tiny/{}) …"):
+            assert said.count(line.format(dictionary)) == 1
+
+
 def test_a_training_asks_for_a_gpu_and_for_memory_for_each_of_its_processes(project):
     def change(settings):
         settings["compute"]["device"] = "cuda"

@@ -41,15 +41,16 @@ class Plan:
 
     def save(self) -> Path:
         """Write the plan into the results, if it isn't there yet. Return its path."""
-        path = Path(self.results, ".plans", self.file_name)
+        written = to_json(self.data)
+        path = Path(self.results, ".plans", _file_name(written))
         if not path.exists():
-            write_bytes(path, to_json(self.data))
+            write_bytes(path, written)
         return path
 
     @property
     def file_name(self) -> str:
         """Name of its file, from its content."""
-        return f"{hashlib.sha256(to_json(self.data)).hexdigest()[:16]}.json"
+        return _file_name(to_json(self.data))
 
     @staticmethod
     def load(path: str, results: str = "results") -> "Plan":
@@ -96,6 +97,11 @@ class Plan:
     def n_parts(self, images: str) -> int:
         """How many parts (jobs) an analysis of these images has."""
         return math.ceil(self.component("images", images)["n_images"] / PART)
+
+
+def _file_name(written: bytes) -> str:
+    """Name of the file of a plan, from what is written to it."""
+    return f"{hashlib.sha256(written).hexdigest()[:16]}.json"
 
 
 def resolve(raw: dict[str, Any], results: str = "results") -> Plan:

@@ -17,6 +17,7 @@ wildcard_constraints:
     sae=NAME,
     analysis=NAME,
     reference=NAME,
+    labels="[0-9a-f]{8}",
     number=r"\d{5}",
 
 

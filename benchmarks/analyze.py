@@ -27,6 +27,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from analysed import TOPK, Case
 
 from saev.analyze.accumulate import BATCH_VECTORS
+from saev.labels.artifact import labels_folder
+from saev.settings.analysis import AnalysisSettings
+from saev.settings.labels import LabelSettings
 
 D, PATCHES = 768, 49
 
@@ -100,8 +103,8 @@ def one_step(step: str, folder: Path, n_images: int, n_latents: int, k: int) -> 
     case = Case.__new__(Case)
     case.activations, case.sae = folder / "vit", folder / "vit/sae"
     case.out = case.sae / "analysis"
-    case.table = case.out / "labels.parquet"
-    case.settings = {"labels": {"kind": {}}, "top_images": 16}
+    case.settings = AnalysisSettings(labels={"kind": LabelSettings(folder=True)}, top_images=16)
+    case.table = labels_folder(folder, case.settings.essential()["labels"])
     case.part(0, 1 << 16)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak {peak:,.0f} MiB")

@@ -4,29 +4,6 @@ rule analyze:
     localrule: True
 
 
-rule label_images:
-    input:
-        unpack(inputs("label_images")),
-    output:
-        done=stamp("label_images"),
-    log:
-        log_of("label_images"),
-    benchmark:
-        log_of("label_images", "tsv")
-    localrule: runs_here("label_images")
-    conda:
-        "../envs/saev.yaml"
-    threads: threads_of("label_images")
-    resources:
-        **resources_of("label_images"),
-    params:
-        spec=spec("analyze"),
-    shell:
-        "python -m saev.analyze labels --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
-        "--images $(dirname {input.images:q}) --activations $(dirname {input.activations:q}) "
-        "--out $(dirname {output.done:q})"
-
-
 # A part is a fixed range of the listing, so that sums don't depend on how jobs run.
 rule analyze_shards:
     input:
@@ -47,6 +24,7 @@ rule analyze_shards:
     shell:
         "python -m saev.analyze part --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
         "--sae $(dirname {input.checkpoint:q}) --activations $(dirname {input.activations:q}) "
+        "$(for done in {input.labels:q}; do echo --labels $(dirname $done); done) "
         "--part {wildcards.number} "
         "--out results/{wildcards.images}/{wildcards.vit}/{wildcards.sae}/{wildcards.analysis}"
 
@@ -70,5 +48,6 @@ rule merge_analysis:
     shell:
         "python -m saev.analyze merge --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
         "--sae $(dirname {input.checkpoint:q}) --activations $(dirname {input.activations:q}) "
+        "$(for done in {input.labels:q}; do echo --labels $(dirname $done); done) "
         "--n-parts $(echo {input.parts:q} | wc -w) "
         "--out $(dirname {output.done:q})"

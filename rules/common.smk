@@ -286,10 +286,11 @@ def inputs(rule):
 
 
 def run_of(wildcards):
-    """The names of the components in the wildcards, and of the analysed images (``on``)."""
+    """The names of the components in the wildcards, of the analysed images (``on``) and of labels."""
     run = dict(wildcards.items())
     known = run.get("analysis") and PLAN.component("analysis", run["analysis"])
-    return {"on": (known and known["on"]) or run["images"], **run}
+    found = {"on": (known and known["on"]) or run["images"], **run}
+    return {**found, "labels": known["labels"]} if known and known["labels"] else found
 
 
 def gallery_inputs():

@@ -11,14 +11,16 @@ from synthetic import write_activations
 
 from saev import sae as saes
 from saev.activations.artifact import Activations
-from saev.analyze.artifact import LABELS, n_parts
+from saev.analyze.artifact import n_parts
 from saev.analyze.inputs import Inputs, open_inputs
 from saev.analyze.merge import write_merged
 from saev.analyze.parts import write_part
 from saev.core.blocks import BLOCK
 from saev.core.meta import write_meta
 from saev.core.spec import parsed
-from saev.settings.analysis import AnalysisResolved, AnalysisSettings, LabelSettings
+from saev.labels.artifact import TABLE, labels_folder
+from saev.settings.analysis import AnalysisResolved, AnalysisSettings
+from saev.settings.labels import LabelSettings
 from saev.settings.sae import AnySaeSettings
 from saev.train.artifact import CHECKPOINT
 
@@ -84,13 +86,22 @@ def write_sae(
     return folder
 
 
-def write_label_table(folder: Path, n: int, labels: dict[str, list[str | None]]) -> Path:
-    """Write `labels.parquet` as the stage does."""
+def write_labels(folder: Path, n: int, labels: dict[str, list[str | None]]) -> Path:
+    """Write a directory of labels as the stage does."""
     columns = {"row": pa.array(range(n), pa.int64())}
     columns |= {f"label.{name}": pa.array(v, pa.string()) for name, v in sorted(labels.items())}
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns), folder / LABELS, row_group_size=BLOCK)
-    return folder / LABELS
+    pq.write_table(pa.table(columns), folder / TABLE, row_group_size=BLOCK)
+    write_meta(
+        folder,
+        stage="labels",
+        name=folder.name,
+        settings={"labels": {name: {"folder": True} for name in labels}},
+        inputs={},
+        summary={},
+        files=[TABLE],
+    )
+    return folder
 
 
 class Case:
@@ -122,9 +133,12 @@ class Case:
             self.activations / "sae", self.activations, self.stream, sae, always=always
         )
         self.out = self.sae / "analysis"
-        self.table = write_label_table(self.out, len(values), labels)
         sources = {name: LabelSettings(folder=True) for name in labels}
         self.settings = AnalysisSettings(labels=sources, top_images=top_images)
+        self.table = None
+        if labels:
+            self.table = labels_folder(folder, self.settings.essential()["labels"])
+            write_labels(self.table, len(values), labels)
 
     def open(self, **changes: Any) -> Inputs:
         """Open the inputs."""

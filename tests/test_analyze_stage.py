@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from analysed import TOPK, Case, cycling, some_labels, vectors, write_label_table
+from analysed import TOPK, Case, cycling, some_labels, vectors, write_labels
 from safetensors.numpy import load_file
 from synthetic import write_activations
 
@@ -153,7 +153,7 @@ def run_cli(case, *arguments, threads=1):
 @pytest.mark.slow
 def test_the_command_line_makes_the_same_files_and_says_errors_in_a_line(tmp_path):
     case = Case(tmp_path, vectors(600, patches=3), some_labels(600))
-    common = ("--sae", case.sae, "--activations", case.activations)
+    common = ("--sae", case.sae, "--activations", case.activations, "--labels", case.table)
     assert run_cli(case, "part", *common, "--part", 0).returncode == 0
     done = run_cli(case, "merge", *common, "--n-parts", 1)
     assert done.returncode == 0, done.stderr
@@ -228,7 +228,7 @@ def test_an_altered_part_is_refused_by_the_merge(tmp_path):
 def test_a_part_of_other_labels_isnt_merged(tmp_path):
     case = Case(tmp_path, vectors(300), {"kind": cycling(300, "a", "b")})
     case.part(0)
-    write_label_table(case.out, 300, {"kind": cycling(300, "a", "c")})
+    write_labels(case.table, 300, {"kind": cycling(300, "a", "c")})
     case.part(1)
     with pytest.raises(UserError, match="made from other labels_sha256"):
         write_merged(case.open(), case.settings, AnalysisResolved(), 2, case.out, case.out, BLOCK)
@@ -269,9 +269,9 @@ def test_activations_of_another_width_stream_or_tower_are_refused(tmp_path):
 def test_a_table_of_other_labels_or_images_is_refused(tmp_path):
     case = Case(tmp_path, vectors(300), {"kind": cycling(300, "a")})
     with pytest.raises(UserError, match="280"):
-        case.open(labels=write_label_table(tmp_path / "few", 280, {"kind": cycling(280, "a")}))
+        case.open(labels=write_labels(tmp_path / "few", 280, {"kind": cycling(280, "a")}))
     with pytest.raises(UserError, match="type"):
-        case.open(labels=write_label_table(tmp_path / "type", 300, {"type": cycling(300, "a")}))
+        case.open(labels=write_labels(tmp_path / "type", 300, {"type": cycling(300, "a")}))
 
 
 def test_a_part_that_isnt_there_is_refused(tmp_path):

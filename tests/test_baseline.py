@@ -46,7 +46,6 @@ def point(case: Case, name: str, sae: dict) -> Case:
     made.sae = write_sae(case.activations / name, case.activations, case.stream, sae)
     made.out = made.sae / "analysis"
     made.out.mkdir()
-    made.table = shutil.copy(case.table, made.out)
     return made
 
 
@@ -185,7 +184,6 @@ def test_check_finds_an_altered_baseline(tmp_path):
     case = Case(tmp_path, vectors(300), {})
     shutil.move(case.activations, vit)
     case.activations, case.sae = vit, vit / "sae"
-    case.table = vit / "sae/analysis/labels.parquet"
     baseline.shared(case.open(), "train", 200, "")
     (path,) = kept(case)
     assert not [f for f in check(tmp_path / "results")[0] if "baselines" in f.text]

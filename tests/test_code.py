@@ -17,7 +17,7 @@ from saev.workflow import hashes
 from saev.workflow.digests import EXEMPT, ROOT, closure, module_digest
 from saev.workflow.remembered import remembered
 
-STAGES = ("images", "activations", "train", "compare", "analyze", "dashboard")
+STAGES = ("images", "activations", "train", "compare", "labels", "analyze", "dashboard")
 # What must never be in a stage's closure: a change there would rerun the stage for nothing.
 TOWERS = "saev.activations.towers"
 FORBIDDEN = {
@@ -25,7 +25,8 @@ FORBIDDEN = {
     "activations": ["saev.sae", "saev.train", "saev.analyze", "saev.dashboard"],
     "train": [TOWERS, "saev.analyze", "saev.dashboard", "saev.images.decode"],
     "compare": [TOWERS, "saev.analyze", "saev.dashboard"],
-    "analyze": [TOWERS, "saev.dashboard"],
+    "labels": ["saev.activations", "saev.sae", "saev.train", "saev.analyze"],
+    "analyze": [TOWERS, "saev.dashboard", "saev.labels.join"],
     "dashboard": [TOWERS],
 }
 EVERYWHERE = {"saev.settings.config", "saev.workflow", "saev.tools", "saev.api"}

@@ -9,10 +9,10 @@ import pytest
 from project import draw_pictures
 from recording import list_images
 
-from saev.analyze.labels import write_labels
-from saev.analyze.table_files import require_columns
 from saev.core.errors import UserError
 from saev.images.artifact import Images
+from saev.labels.join import write_labels
+from saev.labels.table_files import require_columns
 from saev.settings.analysis import AnalysisResolved, AnalysisSettings
 from saev.workflow.plan import resolve
 
@@ -162,7 +162,7 @@ def test_a_table_of_rows_fits_images_that_are_named_by_their_row(tmp_path, keys)
 def test_a_table_that_fitted_is_not_read_again(tmp_path, keys, monkeypatch):
     (tmp_path / "l.csv").write_text(f"path,kind\n{keys[0]},a\n")
     resolve(settings(table="l.csv"))
-    monkeypatch.setattr("saev.analyze.labels._load", None)
+    monkeypatch.setattr("saev.labels.join._load", None)
     resolve(settings(table="l.csv"))
 
 

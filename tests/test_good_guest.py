@@ -11,7 +11,7 @@ from subprocess import run
 import datasets
 import numpy as np
 import torch
-from analysed import TOPK, cycling, write_label_table, write_sae
+from analysed import TOPK, cycling, write_labels, write_sae
 from PIL import Image
 from project import ROOT
 from recording import list_images, record, settings, write_pictures
@@ -25,7 +25,9 @@ from saev.analyze.parts import write_part
 from saev.core.blocks import BLOCK
 from saev.core.files import sha256_file
 from saev.core.spec import parsed
-from saev.settings.analysis import AnalysisResolved, AnalysisSettings, LabelSettings
+from saev.labels.artifact import labels_folder
+from saev.settings.analysis import AnalysisResolved, AnalysisSettings
+from saev.settings.labels import LabelSettings
 from saev.settings.vit import VitSettings
 
 
@@ -46,10 +48,12 @@ def analysed(folder):
         settings=given,
         sae_folder=sae,
         activations_folder=reader.path,
-        labels=write_label_table(out, 70, {"kind": cycling(70, "a", "b")}),
+        labels=write_labels(
+            labels_folder(listed, given.essential()["labels"]), 70, {"kind": cycling(70, "a", "b")}
+        ),
         device=torch.device("cpu"),
     )
-    (out / "scratch").mkdir()
+    (out / "scratch").mkdir(parents=True)
     write_part(inputs, given, 0, out, out / "scratch", BLOCK)
     write_merged(inputs, given, AnalysisResolved(), 1, out, out, BLOCK)
     return out

@@ -172,7 +172,8 @@ def test_training_and_analysis_hold_out_the_same_sequences(project):
     held_out = np.load(train / "held_out.npy")
     assert len(held_out) == summary["n_held_out_images"]
     (analysis,) = train.glob("named-*")
-    table = pq.read_table(analysis / "labels.parquet").to_pylist()
+    (labels,) = train.parents[1].glob("labels/*/labels.parquet")
+    table = pq.read_table(labels).to_pylist()
     sequences = {row["label.sequence"] for row in table if row["row"] in held_out} - {None}
     others = {row["label.sequence"] for row in table if row["row"] not in held_out}
     assert sequences

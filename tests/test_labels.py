@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from analysed import write_images
 
-from saev.analyze.labels import write_labels
 from saev.core.errors import UserError
 from saev.core.spec import parsed
+from saev.labels.join import write_labels
 from saev.settings.analysis import AnalysisResolved, AnalysisSettings
 
 KEYS = ["cats/a.png", "cats/b.png", "dogs/small/c.png", "d.png"]

@@ -38,7 +38,7 @@ JOBS = {
     "record_shard": Job("saev.activations", "record", VIT, "activations"),
     "seal_activations": Job("saev.activations", "seal", VIT, "activations"),
     "train_sae": Job("saev.train", "", SAE, "train"),
-    "label_images": Job("saev.analyze", "labels", ANALYSIS, "analyze"),
+    "label_images": Job("saev.labels", "", f"{IMAGES}/labels", "labels"),
     "analyze_shards": Job("saev.analyze", "part", ANALYSIS, "analyze"),
     "merge_analysis": Job("saev.analyze", "merge", ANALYSIS, "analyze"),
     "build_dashboard": Job("saev.dashboard", "run", f"{ANALYSIS}/dashboard", "dashboard"),
@@ -46,7 +46,7 @@ JOBS = {
 }
 KILLED = ("record_shard", "seal_activations", "train_sae", "merge_analysis", "build_gallery")
 """`tests/faults` kills those of the other stages as well."""
-STAGES = ["images", "activations", "train", "analyze", "dashboard", "gallery"]
+STAGES = ["images", "activations", "train", "labels", "analyze", "dashboard", "gallery"]
 
 
 def stage_of(path: str) -> str:
@@ -54,8 +54,10 @@ def stage_of(path: str) -> str:
     parts = path.split("/")
     if "dashboard" in parts:
         return "dashboard"
+    if "labels" in parts:
+        return "labels"
     depth = sum(1 for part in parts[:-1] if re.search("-[0-9a-f]{8}$", part))
-    return ["gallery", *STAGES[:4]][depth]
+    return ["gallery", "images", "activations", "train", "analyze"][depth]
 
 
 def up_to(results: dict[str, bytes], stage: str) -> dict[str, bytes]:

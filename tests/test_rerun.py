@@ -12,15 +12,16 @@ pytestmark = pytest.mark.slow
 
 RECORD = {"record_shard": 2, "seal_activations": 1}
 TRAIN = {"train_sae": 2}
-LABEL = {"label_images": 2}
+LABEL = {"label_images": 1}
 ANALYZE = {"analyze_shards": 2, "merge_analysis": 2}
 PAGES = {"build_dashboard": 2}
 GALLERY = {"build_gallery": 1, "gallery": 1}
-AFTER_ANALYSIS = {**LABEL, **ANALYZE, **PAGES, **GALLERY}
-# Which image has which label doesn't depend on a dictionary.
-AFTER_TRAINING = {**TRAIN, **ANALYZE, **PAGES, **GALLERY}
-AFTER_RECORDING = {**RECORD, **LABEL, **AFTER_TRAINING}
-ALL = {"list_images": 1, **AFTER_RECORDING}
+AFTER_ANALYSIS = {**ANALYZE, **PAGES, **GALLERY}
+# Which image has which label depends on neither a tower nor a dictionary.
+AFTER_LABELS = {**LABEL, **AFTER_ANALYSIS}
+AFTER_TRAINING = {**TRAIN, **AFTER_ANALYSIS}
+AFTER_RECORDING = {**RECORD, **AFTER_TRAINING}
+ALL = {"list_images": 1, **LABEL, **AFTER_RECORDING}
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,6 @@ def test_the_learning_rate_reruns_training_and_after_in_a_new_directory(project,
     configure("sae/cls/lr", 0.001)
     one = {
         "train_sae": 1,
-        "label_images": 1,
         "analyze_shards": 1,
         "merge_analysis": 1,
         "build_dashboard": 1,
@@ -160,7 +160,6 @@ def test_a_point_added_to_a_sweep_plans_that_point_alone(project, configure):
     configure("sae/cls", {**swept, "sweep": {"k": [4, 6], "lr": [0.003]}})
     point = {
         "train_sae": 1,
-        "label_images": 1,
         "analyze_shards": 1,
         "merge_analysis": 1,
         "build_dashboard": 1,
@@ -186,6 +185,11 @@ def test_a_point_added_to_a_sweep_plans_that_point_alone(project, configure):
 def test_a_statement_of_the_analysis_reruns_analysis_and_after(project, edit):
     edit("saev/analyze/__main__.py", "def main(", "CHANGED = 1\n\n\ndef main(")
     assert project.planned() == AFTER_ANALYSIS
+
+
+def test_a_statement_that_reads_labels_reruns_labels_and_analysis(project, edit):
+    edit("saev/labels/join.py", "import csv\n", "import csv\n\nCHANGED = 1\n")
+    assert project.planned() == AFTER_LABELS
 
 
 def test_a_statement_of_the_trainer_reruns_training_and_after(project, edit):
@@ -226,7 +230,7 @@ def test_an_image_added_makes_a_new_directory_and_leaves_the_old(project):
 def test_a_corrected_label_analyzes_again_in_a_new_directory(project, edit):
     before = project.results()
     edit("sites.csv", "cat/0000.png,south", "cat/0000.png,north")
-    assert project.planned() == AFTER_ANALYSIS
+    assert project.planned() == AFTER_LABELS
     assert project.results() == before
 
 

@@ -76,11 +76,11 @@ def test_the_work_for_each_run_does_not_grow_with_their_number(tmp_path, monkeyp
         plan = resolve(runs_of(monkeypatch, tmp_path, n))
         counted.clear()
         planned = jobs.jobs(plan)
-        for stage in ("images", "activations", "train", "analyze", "dashboard"):
+        for stage in ("images", "activations", "train", "labels", "analyze", "dashboard"):
             jobs.through(plan, stage)
         places.append(counted["place"] / n)
-        # Per run: a training, labels, a part, a merge and a page; and four jobs that all share.
-        assert len(planned) == 5 * n + 4
+        # Per run: a training, a part, a merge and a page; and five jobs that all share.
+        assert len(planned) == 4 * n + 5
     assert places[1] <= places[0]
     assert places[1] < 15
 
@@ -166,7 +166,7 @@ def test_the_gallery_reads_of_a_run_only_what_it_shows(tmp_path, monkeypatch):
         "read_table",
         lambda path, columns: seen.append(columns) or read(path, columns=columns),
     )
-    analysis = SimpleNamespace(path=tmp_path, labels=SimpleNamespace(names=["kind"]))
+    analysis = SimpleNamespace(path=tmp_path, label_names=["kind"])
     examples = gallery.examples(analysis)
     assert seen == [["label_purity_top.kind", "top_label.kind", "label_chance.kind"]]
     assert all((e["label"] is None) == (e["latent"] % 7 == 0) for e in examples)
@@ -175,7 +175,7 @@ def test_the_gallery_reads_of_a_run_only_what_it_shows(tmp_path, monkeypatch):
         dict.fromkeys(e["label"] for e in examples[:5])
     )
     assert len({e["latent"] for e in examples}) == 8
-    analysis.labels.names = []
+    analysis.label_names = []
     assert len(gallery.examples(analysis)) == 8
 
 

@@ -190,8 +190,8 @@ def test_a_corrected_label_changes_the_analysis_alone_and_back(make, label):
 
 @pytest.mark.parametrize("make", LABELLED)
 def test_the_analysis_gets_the_corrected_labels(make):
-    from saev.analyze.labels import write_labels
     from saev.core.spec import parsed
+    from saev.labels.join import write_labels
     from saev.settings.analysis import AnalysisResolved
 
     record(made(make)[0])

@@ -14,13 +14,14 @@ from PIL import Image
 from project import Project
 from recording import record, settings
 
-from saev.analyze.labels import write_labels
 from saev.core.errors import UserError
 from saev.images.__main__ import main
 from saev.images.artifact import Images
 from saev.images.sources import SOURCES
-from saev.settings.analysis import AnalysisResolved, AnalysisSettings, LabelSettings
+from saev.labels.join import write_labels
+from saev.settings.analysis import AnalysisResolved, AnalysisSettings
 from saev.settings.images import SOURCE_SETTINGS
+from saev.settings.labels import LabelSettings
 
 N = 23
 NAMES = ["cat", "dog", "spider"]
@@ -335,7 +336,8 @@ def test_tars_go_through_the_whole_workflow_and_keep_their_labels(tmp_path):
     project.snakemake()
     assert project.planned() == {}
     (analysis,) = (project.folder / "results").glob("pets-*/tiny-*/cls-*/named-*")
-    labels = pq.read_table(analysis / "labels.parquet").column("label.animal").to_pylist()
+    (table,) = (project.folder / "results").glob("pets-*/labels/*/labels.parquet")
+    labels = pq.read_table(table).column("label.animal").to_pylist()
     expected = [path.parent.name for number in range(2) for path in pictures[number::2]]
     assert labels == expected
     assert (analysis / "dashboard/index.html").is_file()
@@ -355,8 +357,8 @@ def test_tars_go_through_the_whole_workflow_and_keep_their_labels(tmp_path):
     project.snakemake()
     (found,) = (
         pq.read_table(path).column("label.animal").to_pylist()
-        for path in (project.folder / "results").glob("*/*/*/named-*/labels.parquet")
-        if path.parent != analysis
+        for path in (project.folder / "results").glob("pets-*/labels/*/labels.parquet")
+        if path != table
     )
     assert found == [name.replace("cat", "wolf") for name in expected]
     assert project.planned() == {}

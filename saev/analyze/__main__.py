@@ -1,8 +1,9 @@
 """The `analyze` stage: what each latent of a dictionary sees in the images.
 
-    python -m saev.analyze labels --spec JSON --images DIR --activations DIR --out DIR
-    python -m saev.analyze part   --spec JSON --sae DIR --activations DIR --part N --out DIR
-    python -m saev.analyze merge  --spec JSON --sae DIR --activations DIR --n-parts N --out DIR
+    python -m saev.analyze part  --spec JSON --sae DIR --activations DIR --part N --out DIR
+    python -m saev.analyze merge --spec JSON --sae DIR --activations DIR --n-parts N --out DIR
+
+An analysis with labels also needs `--labels DIR`.
 
 If a part is killed, it starts again from its beginning. Parts are small
 (`saev.analyze.artifact.PART`).
@@ -14,12 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saev.activations.artifact import STAGE as ACTIVATIONS
-from saev.activations.artifact import Activations
-from saev.analyze.artifact import LABELS, LATENTS, STAGE, TABLE, part_folder, part_json
-from saev.analyze.labels import write_labels
+from saev.analyze.artifact import LATENTS, STAGE, TABLE, part_folder, part_json
 from saev.core import frame, logs
-from saev.core.errors import UserError
-from saev.core.files import file_entry, place, read_json, sha256_file
+from saev.core.files import file_entry, place, read_json
 from saev.core.machine import job_device, set_threads
 from saev.core.meta import META, RUN, read_meta
 from saev.core.once import Once
@@ -27,7 +25,7 @@ from saev.core.progress import quantity
 from saev.core.provenance import Provenance
 from saev.core.spec import read_spec
 from saev.core.state import scratch
-from saev.images.artifact import Images
+from saev.labels.artifact import STAGE as LABELS
 from saev.settings import from_plan
 from saev.settings.analysis import AnalysisResolved, AnalysisSettings
 from saev.settings.component import identity
@@ -38,45 +36,26 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str]) -> None:
-    """Run one of the three steps."""
+    """Run one of the two steps."""
     commands = frame.Commands(str(__doc__))
-    labels = commands.add("labels", _labels, "read the labels of all images")
-    labels.add_argument("--images", required=True, metavar="DIR", help="directory results/{images}")
     part = commands.add("part", _part, "look at the images of one part")
     part.add_argument(
         "--part", required=True, type=int, metavar="N", help="number of the part, from 0"
     )
     merge = commands.add("merge", _merge, "add up all parts")
     merge.add_argument("--n-parts", required=True, type=int, metavar="N", help="number of parts")
-    for command in (labels, part, merge):
+    for command in (part, merge):
+        command.add_argument("--labels", metavar="DIR", help="directory of the labels, if any")
         command.add_argument(
             "--activations", required=True, metavar="DIR", help="directory of the activations"
         )
         command.add_argument(
             "--out", required=True, metavar="DIR", help="directory of the analysis"
         )
-    for command in (part, merge):
         command.add_argument(
             "--sae", required=True, metavar="DIR", help="directory of the dictionary"
         )
     commands.run(arguments)
-
-
-def _labels(given: argparse.Namespace) -> None:
-    spec = read_spec(given.spec)
-    settings: AnalysisSettings = spec.parsed(AnalysisSettings)
-    images, activations = Images(given.images), Activations(given.activations)
-    if images.n_images != activations.n_images:
-        raise UserError(
-            f"{given.images} lists {images.n_images:,} images, but {given.activations} was "
-            f"recorded from {activations.n_images:,}: record them again"
-        )
-    out, found = Path(given.out), spec.found(AnalysisResolved)
-    once = Once(given.done, out, identity(settings, found), spec.code, images.digest)
-    if once.there():
-        return once.take_up()
-    write_labels(settings, found, given.images, out)
-    once.finish([file_entry(out / LABELS)])
 
 
 def _open(given: argparse.Namespace, settings: AnalysisSettings) -> "Inputs":
@@ -84,7 +63,7 @@ def _open(given: argparse.Namespace, settings: AnalysisSettings) -> "Inputs":
 
     set_threads(given.threads)
     device = job_device(from_plan.compute().device)
-    return open_inputs(settings, given.sae, given.activations, Path(given.out) / LABELS, device)
+    return open_inputs(settings, given.sae, given.activations, given.labels, device)
 
 
 def _part(given: argparse.Namespace) -> None:
@@ -111,12 +90,11 @@ def _part(given: argparse.Namespace) -> None:
 
 
 def _digests(given: argparse.Namespace) -> dict[str, str]:
-    """What an analysis is made from: SHA-256 of earlier results and of the labels."""
-    return {
-        TRAIN: read_meta(given.sae, TRAIN)[1],
-        ACTIVATIONS: read_meta(given.activations, ACTIVATIONS)[1],
-        "labels": sha256_file(Path(given.out) / LABELS),
-    }
+    """What an analysis is made from: SHA-256 of the `meta.json` of earlier results."""
+    folders = {TRAIN: given.sae, ACTIVATIONS: given.activations}
+    if given.labels is not None:
+        folders[LABELS] = given.labels
+    return {stage: read_meta(folder, stage)[1] for stage, folder in folders.items()}
 
 
 def _merge(given: argparse.Namespace) -> None:

@@ -5,30 +5,30 @@ shards.
 """
 
 import math
-from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saev.core.blocks import BLOCK
 from saev.core.errors import UserError, listed
 from saev.core.made import require_as_made
 from saev.core.meta import altered_files, read_meta
+from saev.labels.artifact import PIECE, LabelTable, NoLabels, labels_folder, read_labels
+from saev.labels.artifact import STAGE as LABELS
+from saev.labels.artifact import TABLE as LABEL_TABLE
 
 if TYPE_CHECKING:
     import pyarrow
 
 STAGE = "analyze"
-LABELS, LATENTS, TABLE = "labels.parquet", "latents.safetensors", "latents.parquet"
+LATENTS, TABLE = "latents.safetensors", "latents.parquet"
 PARTS = "parts"
 PART_JSON = f"{PARTS}/{{number}}.json"
 BASELINES = "baselines"
 """Folder in the activations' directory. It holds the PCAs that analyses share."""
-PREFIX = "label."
-"""The columns of `labels.parquet` have names like ``label.<name>``."""
 
-PART = 256 * BLOCK
+PART = PIECE
 """Number of listed images in one part (65,536). With it, a job's imports take little of its time, a
 part of patches takes minutes, and ImageNet has 20 parts. Constant, as float64 sums depend on it."""
 
@@ -58,65 +58,16 @@ def baseline_tensors(key: str) -> str:
     return f"{BASELINES}/{key}.safetensors"
 
 
-class LabelTable:
-    """Reads `labels.parquet` by row id, in pieces of bounded size.
+def labels_of(path: Path, settings: dict[str, Any]) -> Path:
+    """Directory of the labels of an analysis.
 
     Args:
-        path: the file.
-
-    Raises:
-        UserError: it is missing or isn't such a table.
+        path: directory of the analysis.
+        settings: the settings in its `meta.json`.
     """
-
-    def __init__(self, path: str | Path) -> None:
-        import pyarrow
-        import pyarrow.parquet
-
-        self.path = Path(path)
-        require_as_made(self.path.parent, self.path.name)
-        try:
-            with pyarrow.parquet.ParquetFile(self.path) as file:
-                metadata, columns = file.metadata, file.schema_arrow.names
-        except FileNotFoundError as error:
-            raise UserError(f"{path} is missing: run the stage analyze again") from error
-        except pyarrow.ArrowInvalid as error:
-            raise UserError(
-                f"{path} isn't a parquet file ({error}): remove it and run again"
-            ) from error
-        self.names = sorted(c.removeprefix(PREFIX) for c in columns if c.startswith(PREFIX))
-        self.n_images: int = metadata.num_rows
-        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-        self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-
-    def read(self, start: int, stop: int) -> "pyarrow.Table":
-        """Rows ``[start, stop)`` of the listing. Loads only the row groups that hold them."""
-        import pyarrow.parquet
-
-        start, stop = max(0, start), min(stop, self.n_images)
-        first = int(np.searchsorted(self._starts, start, side="right")) - 1
-        last = int(np.searchsorted(self._starts, stop, side="left"))
-        with pyarrow.parquet.ParquetFile(self.path) as file:
-            groups = list(range(first, last)) if start < stop else []
-            return file.read_row_groups(groups).slice(
-                start - int(self._starts[first]) if groups else 0, max(0, stop - start)
-            )
-
-    def pieces(self) -> Iterator[tuple[int, "pyarrow.Table"]]:
-        """Yield ``(first row, table)`` of each row group, in row order."""
-        for first, last in zip(self._starts[:-1], self._starts[1:], strict=True):
-            yield int(first), self.read(int(first), int(last))
-
-    def take(self, rows: np.ndarray) -> list[dict[str, str | None]]:
-        """Labels of single rows, in the order of ``rows``: for each row, its labels by name."""
-        rows = np.asarray(rows, dtype=np.int64)
-        found: dict[int, dict[str, str | None]] = {}
-        groups = np.searchsorted(self._starts, rows, side="right") - 1
-        for group in np.unique(groups):
-            first, last = int(self._starts[group]), int(self._starts[group + 1])
-            wanted = np.unique(rows[groups == group])
-            for record in self.read(first, last).take(wanted - first).to_pylist():
-                found[record["row"]] = {name: record[PREFIX + name] for name in self.names}
-        return [found[int(row)] for row in rows]
+    images = path.parents[2]
+    on = settings.get("on")
+    return labels_folder(images.parent / on if on else images, settings["labels"])
 
 
 class Analysis:
@@ -139,7 +90,33 @@ class Analysis:
                 listed(problems, f"{path} was changed after it was written:")
                 + "\nRemove it and run again."
             )
-        self.labels = LabelTable(self.path / LABELS)
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of its labels, sorted. Reads no file."""
+        return sorted(self.meta["settings"].get("labels", {}))
+
+    @cached_property
+    def labels(self) -> LabelTable:
+        """Labels of all listed images.
+
+        Raises:
+            UserError: they are missing, altered, or not those that were analysed.
+        """
+        if any(entry["name"] == LABEL_TABLE for entry in self.meta["files"]):
+            # Made by a version whose analyses had labels of their own.
+            require_as_made(self.path, LABEL_TABLE)
+            return LabelTable(self.path / LABEL_TABLE)
+        if not self.label_names:
+            return NoLabels(self.summary["all"]["n_images"] + self.summary["n_skipped"])
+        folder = labels_of(self.path.absolute(), self.meta["settings"])
+        table, digest = read_labels(folder)
+        if self.meta["inputs"].get(LABELS) != digest:
+            raise UserError(
+                f"{self.path} wasn't made from the labels that {folder} holds now: run the "
+                f"workflow again"
+            )
+        return table
 
     def latents(self) -> dict[str, np.ndarray]:
         """Arrays with an entry for each latent: top_values, top_rows, top_patches, fire_count,

@@ -9,11 +9,12 @@ import torch
 from saev import sae
 from saev.activations.artifact import STAGE as ACTIVATIONS
 from saev.activations.artifact import Activations, Stream
-from saev.analyze.artifact import LabelTable
 from saev.core import logs
 from saev.core.errors import UserError
 from saev.core.files import sha256_file
 from saev.core.meta import META, read_meta
+from saev.labels.artifact import STAGE as LABELS
+from saev.labels.artifact import LabelTable, NoLabels, read_labels
 from saev.settings.analysis import AnalysisSettings
 from saev.train.artifact import HELD_OUT, load
 from saev.train.artifact import STAGE as TRAIN
@@ -41,8 +42,9 @@ class Inputs(NamedTuple):
     other: bool
     """Whether the dictionary was trained on other activations."""
     digests: dict[str, str]
-    """SHA-256 of ``meta.json`` of the stages `train` and `activations`."""
-    labels_sha256: str
+    """SHA-256 of ``meta.json`` of the stages `train`, `activations`, and `labels` if it has any."""
+    labels_sha256: str | None
+    """Of the table of labels; None without labels."""
     held_out: HeldOut | None = None
     """The images that were held out, where the training says which."""
 
@@ -73,10 +75,15 @@ def open_inputs(
     settings: AnalysisSettings,
     sae_folder: str | Path,
     activations_folder: str | Path,
-    labels: str | Path,
+    labels: str | Path | None,
     device: torch.device,
 ) -> Inputs:
     """Open everything and check that it fits together.
+
+    Args:
+        settings: the analysis' settings.
+        sae_folder, activations_folder, labels: directories; None for an analysis without labels.
+        device: where the dictionary runs.
 
     Raises:
         UserError: something is missing or altered, or the dictionary doesn't fit the activations.
@@ -94,13 +101,15 @@ def open_inputs(
     stream = _stream(dictionary, activations)
     if other:
         _require_same_tower(Path(sae_folder), meta["inputs"].get(ACTIVATIONS), activations)
-    table = LabelTable(labels)
-    _require_labels(table, settings, activations)
     digests = {TRAIN: train_digest, ACTIVATIONS: activations.digest}
+    table: LabelTable = NoLabels(activations.n_images)
+    labels_sha256 = None
+    if labels is not None:
+        table, digests[LABELS] = read_labels(labels)
+        labels_sha256 = sha256_file(table.path)
+    _require_labels(table, settings, activations, labels)
     held_out = _held_out(Path(sae_folder), meta)
-    return Inputs(
-        dictionary, activations, stream, table, other, digests, sha256_file(labels), held_out
-    )
+    return Inputs(dictionary, activations, stream, table, other, digests, labels_sha256, held_out)
 
 
 def _held_out(sae_folder: Path, meta: dict[str, Any]) -> HeldOut | None:
@@ -157,15 +166,18 @@ def _require_same_tower(sae_folder: Path, digest: str | None, activations: Activ
 
 
 def _require_labels(
-    table: LabelTable, settings: AnalysisSettings, activations: Activations
+    table: LabelTable,
+    settings: AnalysisSettings,
+    activations: Activations,
+    folder: str | Path | None,
 ) -> None:
     if table.n_images != activations.n_images:
         raise UserError(
-            f"{table.path} has {table.n_images:,} rows, but {activations.path} has "
-            f"{activations.n_images:,} images: remove it and run again"
+            f"{folder} has labels of {table.n_images:,} images, but {activations.path} has "
+            f"{activations.n_images:,}: record the images of these labels, or read the labels of "
+            f"these images"
         )
     wanted = sorted(settings.labels)
     if table.names != wanted:
-        raise UserError(
-            f"{table.path} holds the labels {table.names}, not {wanted}: remove it and run again"
-        )
+        holds = f"{folder} holds the labels {table.names}" if folder else "no labels are given"
+        raise UserError(f"{holds}, but the settings name {wanted}: give --labels their directory")

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from saev.analyze.artifact import PREFIX
 from saev.analyze.inputs import Inputs
+from saev.labels.artifact import PREFIX
 
 
 class LabelCodes(NamedTuple):

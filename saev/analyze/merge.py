@@ -10,14 +10,15 @@ from safetensors.numpy import save
 
 from saev.analyze import figures
 from saev.analyze.accumulate import Totals
-from saev.analyze.artifact import LABELS, LATENTS, PART, PREFIX, STAGE, TABLE
+from saev.analyze.artifact import LATENTS, PART, STAGE, TABLE
 from saev.analyze.baseline import pca_figures
 from saev.analyze.histogram import EDGES
 from saev.analyze.inputs import Inputs
 from saev.analyze.parts import check_parts, read_labels, read_totals
 from saev.core.errors import UserError
-from saev.core.files import atomic_path, file_entry, write_bytes
+from saev.core.files import atomic_path, write_bytes
 from saev.core.meta import write_meta
+from saev.labels.artifact import PREFIX
 from saev.settings.analysis import AnalysisResolved, AnalysisSettings
 from saev.settings.component import identity
 
@@ -99,7 +100,6 @@ def write_merged(
         "splits": split_figures(inputs, totals, code),
         "all": everything,
     }
-    files: list[str | dict[str, Any]] = [file_entry(out / LABELS), LATENTS, TABLE]
     entries = write_meta(
         made,
         stage=STAGE,
@@ -107,7 +107,7 @@ def write_merged(
         settings=identity(settings, resolved),
         inputs=inputs.digests,
         summary=summary,
-        files=files,
+        files=[LATENTS, TABLE],
     )
     return entries, summary
 

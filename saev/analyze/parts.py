@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors.numpy import load_file, save
 
+from saev.activations.artifact import STAGE as ACTIVATIONS
 from saev.analyze.accumulate import Totals, accumulate
 from saev.analyze.artifact import PART, n_parts, part_folder, part_json
 from saev.analyze.counts import Counter, PairCounts, open_counts
@@ -24,6 +25,7 @@ from saev.core.made import MADE, recorded
 from saev.core.meta import require_unaltered
 from saev.core.progress import Progress
 from saev.settings.analysis import AnalysisSettings
+from saev.train.artifact import STAGE as TRAIN
 
 TOTALS = "totals.safetensors"
 
@@ -36,7 +38,7 @@ def label_prefix(index: int) -> str:
 def identity(inputs: Inputs, settings: AnalysisSettings) -> dict[str, Any]:
     """What a part depends on besides its number. Parts with another identity aren't merged."""
     return {
-        "inputs": inputs.digests,
+        "inputs": {stage: inputs.digests[stage] for stage in (TRAIN, ACTIVATIONS)},
         "labels_sha256": inputs.labels_sha256,
         "top_images": settings.top_images,
     }

@@ -12,7 +12,7 @@ import numpy as np
 
 from saev.activations import artifact as recorded
 from saev.activations.artifact import Activations
-from saev.analyze.artifact import LABELS, LATENTS, STAGE, Analysis
+from saev.analyze.artifact import LATENTS, STAGE, Analysis
 from saev.api.places import (
     RUN,
     dictionary_of,
@@ -119,7 +119,7 @@ class Run:
             "l0": train.get("l0"),
             "nmse": train.get("nmse"),
             "nmse held out": held_out.get("nmse"),
-            "labels": ", ".join(self._analysis.labels.names),
+            "labels": ", ".join(self._analysis.label_names),
         }
 
     def _tiles(self) -> list[shown.Tile]:
@@ -156,9 +156,8 @@ class Run:
     @cached_property
     def labels(self) -> "pd.DataFrame":
         """Labels of all listed images (`labels.parquet`), indexed by ``row``: ``label.<name>``."""
-        import pyarrow.parquet
-
-        return pyarrow.parquet.read_table(self.path / LABELS).to_pandas().set_index("row")
+        table = self._analysis.labels
+        return table.read(0, table.n_images).to_pandas().set_index("row")
 
     @cached_property
     def sae(self) -> "Sae":

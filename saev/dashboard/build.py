@@ -20,6 +20,7 @@ from saev.dashboard.scripts import column, packed, rounded, script
 from saev.dashboard.structures import About, Figures, Heat, PageBlock, Summary
 from saev.dashboard.thumbnails import make_thumbnails
 from saev.images.artifact import Images
+from saev.labels.artifact import LabelTable
 from saev.sae import Sae
 from saev.train import artifact as trained
 
@@ -63,6 +64,7 @@ def build(
     require_unaltered(analysis.path, analysis.meta["files"])
     train, train_digest = read_meta(sae_folder, trained.STAGE)
     _require_inputs(analysis, {"train": train_digest, "activations": activations.digest})
+    labels = analysis.labels
     latents, table = analysis.latents(), analysis.table()
     sae = trained.load(sae_folder, device)
     stream = activations.streams[str(sae.stream)]
@@ -76,7 +78,7 @@ def build(
         peak = np.maximum(latents["top_values"][:, 0], np.finfo(np.float32).tiny)
         heat = make_heatmaps(state / "heat.npy", sae, activations, stream, top_rows, peak)
         _write_heat(made, heat)
-    _write_blocks(made, analysis, (rows, keys), latents, _neighbours(sae, latents["image_count"]))
+    _write_blocks(made, labels, (rows, keys), latents, _neighbours(sae, latents["image_count"]))
     figures: Figures = {name: column(table.column(name).to_pylist()) for name in table.column_names}
     write_bytes(made / names.FIGURES, script("latents", figures))
     about = _about(analysis, activations, sae, latents, credit, sae_folder, train["summary"])
@@ -145,7 +147,7 @@ def _write_heat(out: Path, heat: np.ndarray) -> None:
 
 def _write_blocks(
     out: Path,
-    analysis: Analysis,
+    labels: LabelTable,
     images: tuple[np.ndarray, list[str]],
     latents: dict[str, np.ndarray],
     neighbours: tuple[list[list[int]], list[list[float]]],
@@ -157,9 +159,9 @@ def _write_blocks(
         top_rows = latents["top_rows"][part]
         rows = np.unique(top_rows[top_rows >= 0])
         keys = [images[1][at] for at in np.searchsorted(images[0], rows)]
-        described = zip(rows.tolist(), keys, analysis.labels.take(rows), strict=True)
+        described = zip(rows.tolist(), keys, labels.take(rows), strict=True)
         block: PageBlock = {
-            "images": {str(row): [key, *labels.values()] for row, key, labels in described},
+            "images": {str(row): [key, *texts.values()] for row, key, texts in described},
             "rows": top_rows.tolist(),
             "values": [
                 [rounded(float(v)) if r >= 0 else None for v, r in zip(values, row, strict=True)]
@@ -195,7 +197,7 @@ def _about(
     summary = activations.meta["summary"]
     stream = activations.streams[str(sae.stream)]
     k = int(latents["top_rows"].shape[1])
-    labelled, n_images = bool(analysis.labels.names), analysis.summary["all"]["n_images"]
+    labelled, n_images = bool(analysis.label_names), analysis.summary["all"]["n_images"]
     return {
         "run": {
             "images": activations.path.parent.name,
@@ -217,7 +219,7 @@ def _about(
         "top_images": k,
         "grid": summary["geometry"]["grid"] if stream.kind == "patches" else None,
         "bin_edges": [rounded(float(edge)) for edge in latents["bin_edges"]],
-        "labels": analysis.labels.names,
+        "labels": analysis.label_names,
         "columns": list(columns.COLUMNS),
         "orders": list(columns.ORDERS),
         "named_below": columns.NAMED_BELOW,

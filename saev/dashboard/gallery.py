@@ -128,7 +128,7 @@ def examples(analysis: Analysis) -> list[Example]:
 
     Reads a few columns, and of the top images those of the chosen latents alone.
     """
-    label = next(iter(analysis.labels.names), None)
+    label = next(iter(analysis.label_names), None)
     with safe_open(analysis.path / LATENTS, "np") as tensors:
         image_count = tensors.get_tensor("image_count")
         live = np.flatnonzero(image_count >= MIN_IMAGES)

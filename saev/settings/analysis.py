@@ -1,57 +1,13 @@
 """Settings of the `analyze` stage: labels, and how much to keep for each latent."""
 
-from typing import Self
+from pydantic import Field
 
-from pydantic import Field, model_validator
-
-from saev.settings.component import Resolved, Settings
-from saev.settings.paths import AtHome
+from saev.settings.labels import LabelsResolved, LabelsSettings
 
 
-class LabelSettings(Settings):
-    """Where a label of the images comes from: exactly one of `folder`, `table`, `source`."""
-
-    folder: bool = Field(False, description="Use the top-level folder of each image as its label.")
-    table: AtHome | None = Field(
-        None, description="A .csv or .parquet table with one row per image."
-    )
-    key: str = Field(
-        "path",
-        description="Column of the table that holds the image keys (for a folder: paths within "
-        "it).",
-    )
-    column: str | None = Field(
-        None,
-        description="Column of the table that holds the label. Default: the name of the label.",
-    )
-    sha256: str | None = Field(
-        None,
-        pattern="^[0-9a-f]{64}$",
-        description="SHA-256 of the table. Needed if a rule makes the table, or if it isn't here "
-        "yet.",
-    )
-    source: str | None = Field(
-        None, description="A column that comes with the images (see `images`)."
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        given = [self.folder, self.table is not None, self.source is not None]
-        if sum(given) != 1:
-            raise ValueError(
-                "a label needs exactly one of folder: true, table: FILE, source: COLUMN"
-            )
-        if self.table is None and (self.column or self.sha256 or self.key != "path"):
-            raise ValueError("key, column and sha256 belong to table")
-        if self.table is not None and not self.table.endswith((".csv", ".parquet")):
-            raise ValueError(f"table: {self.table} must end in .csv or .parquet")
-        return self
-
-
-class AnalysisSettings(Settings):
+class AnalysisSettings(LabelsSettings):
     """How to analyse a dictionary."""
 
-    labels: dict[str, LabelSettings] = Field({}, description="Labels by name: none, one or many.")
     top_images: int = Field(
         16, gt=0, le=65_536, description="Number of top images to keep for each latent."
     )
@@ -61,18 +17,7 @@ class AnalysisSettings(Settings):
     )
 
 
-class TableResolved(Resolved):
-    """The table, or the column of the source, that a label came from."""
-
-    sha256: str | None = Field(
-        None,
-        description="SHA-256 of the table, unless the settings give it; or of the source's labels, "
-        "if they were corrected after the images were listed.",
-    )
-
-
-class AnalysisResolved(Resolved):
+class AnalysisResolved(LabelsResolved):
     """What an analysis refers to."""
 
     on: str | None = Field(None, description="Directory of the analysed images, with its digest.")
-    labels: dict[str, TableResolved] = Field({}, description="What labels came from, by name.")

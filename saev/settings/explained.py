@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from saev.settings.analysis import LabelSettings
 from saev.settings.component import Settings
 from saev.settings.images import SOURCE_SETTINGS
+from saev.settings.labels import LabelSettings
 from saev.settings.near import did_you_mean, nearest
 from saev.settings.sae import SAE_SETTINGS
 from saev.settings.yaml_surprises import quote

@@ -11,6 +11,7 @@ from typing import Any
 from saev.activations.artifact import ALL_SHARDS, shard_json
 from saev.activations.artifact import STAGE as ACTIVATIONS
 from saev.analyze.artifact import STAGE as ANALYZE
+from saev.analyze.artifact import labels_of
 from saev.core.errors import UserError
 from saev.core.files import read_json, sha256_bytes
 from saev.core.locks import Lock
@@ -18,6 +19,7 @@ from saev.core.made import MADE, read_made
 from saev.core.meta import META, RUN, altered_files
 from saev.core.state import STATE
 from saev.images.artifact import STAGE as IMAGES
+from saev.labels.artifact import STAGE as LABELS
 from saev.tools.check_inputs import Finding, images_as_recorded, labels_as_analysed
 from saev.workflow.digests import code_digest
 from saev.workflow.stages import BY_NAME, LEVELS, STAGES, upstream
@@ -160,6 +162,8 @@ def _upstream(
     if made is None:
         return None
     parts = dict(zip(LEVELS, folder.relative_to(results).parts, strict=False))
+    if made.name == LABELS:
+        return labels_of(folder, meta["settings"]) / META
     if BY_NAME[stage].levels == LEVELS and made.of_images:
         parts["images"] = meta["settings"].get("on") or parts["images"]
     return made.place(results, parts) / META

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import pyarrow.parquet
 
 from saev.activations.artifact import Activations
-from saev.analyze.source_labels import labels_digest
 from saev.core.errors import UserError, listed
 from saev.core.files import read_json, sha256_bytes, sha256_file
 from saev.core.meta import META
 from saev.images.artifact import MANIFEST, Images, write_manifest
+from saev.labels.source_labels import labels_digest
 from saev.settings.images import source_of
 
 UNSEEN = "not seen"

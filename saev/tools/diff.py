@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from saev.analyze.artifact import labels_of
 from saev.core.errors import UserError
 from saev.core.files import read_json
 from saev.core.meta import RUN
+from saev.labels.artifact import STAGE as LABELS
 from saev.tools import texts, tree
 
 NEUTRAL = "neutral"
@@ -53,9 +55,12 @@ def compare(a: Path, b: Path) -> tuple[list[str], bool]:
         raise UserError(f"{a.name} is a result of the stage {stages[0]}, {b.name} of {stages[1]}")
     lines, found = [f"A  {a}", f"B  {b}", ""], {}
     for name in [*pair[0], *(name for name in pair[1] if name not in pair[0])]:
-        folders = [lineage.get(name) or lineage[_usual(name)] for lineage in pair]
-        found[name] = differences(*folders)
-        lines += [*_described(name, folders, found[name]), ""]
+        folders = [lineage.get(name) or lineage.get(_usual(name)) for lineage in pair]
+        a_has, b_has = folders
+        if a_has is None or b_has is None:  # it has no labels, as its settings show
+            continue
+        found[name] = differences(a_has, b_has)
+        lines += [*_described(name, [a_has, b_has], found[name]), ""]
     lines += _figures(metas)
     return [*lines, "", verdict(found)], any(found.values())
 
@@ -114,15 +119,21 @@ def _lineage(folder: Path) -> dict[str, Path]:
         raise UserError(
             f"{folder} is a result of the stage {stage!r}, which saev diff can't compare"
         )
+    if stage == LABELS:
+        return {tree.STAGES[0]: folder.parents[1], stage: folder}
     depth = tree.STAGES.index(stage)
     found = {stage: folder}
     for name, parent in zip(reversed(tree.STAGES[:depth]), folder.parents, strict=False):
         found = {name: parent, **found}
-    on = tree.read(folder)["settings"].get("on")
+    meta = tree.read(folder)
+    on = meta["settings"].get("on")
     if stage == "analyze" and on:
         images = folder.parents[3] / on
         looked = {ON["images"]: images, ON["vit"]: images / folder.parents[1].name}
         found = {**found, **looked, stage: found.pop(stage)}
+    if LABELS in meta["inputs"]:
+        read = {LABELS: labels_of(folder, meta["settings"])}
+        found = {**found, **read, stage: found.pop(stage)}
     return found
 
 

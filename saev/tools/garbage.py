@@ -4,38 +4,21 @@ It removes only what saev made, never follows a symbolic link, and removes nothi
 workflow, or a job left by a killed run, is still using.
 """
 
-import re
-import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
-from saev.analyze.source_labels import labels_name
 from saev.core import logs
 from saev.core.errors import UserError
-from saev.core.locks import ABANDONED_SECONDS, Lock, alive
-from saev.core.plan_file import PLANS, groups_name
+from saev.core.locks import Lock
 from saev.core.state import STATE
 from saev.dashboard.artifact import FOLDER_NAME
-from saev.images.seen import memory_name
+from saev.labels.artifact import STAGE as LABELS
 from saev.tools import present, texts, tree
+from saev.tools.leftovers import Garbage, former_labels, plans, states, temporary_files
 from saev.workflow import jobs
 from saev.workflow.plan import Plan
-
-KEPT = re.compile(r"((?:seen|labels|groups)\.[0-9a-f]+)(\.[0-9a-f]+)*\.(?:parquet|npy)")
-PLAN_FILE = re.compile(r"[0-9a-f]{16}\.json")
-
-
-class Garbage(NamedTuple):
-    """Something that can be removed."""
-
-    path: Path
-    why: str
-    level: int | None
-    """Level of a directory of results; None for other things, which are removed entirely."""
-    bytes: int
+from saev.workflow.stages import BY_NAME
 
 
 def run(
@@ -131,9 +114,10 @@ def _report(
 def garbage(results: Path, plan: Plan) -> list[Garbage]:
     """Find what ``plan`` doesn't use. Changes nothing."""
     planned = jobs.jobs(plan)
-    found = list(_directories(results, results, 0, _reached(plan), planned))
-    found += _temporary_files(results)
-    return [*found, *_plans(results, plan)]
+    reached = _reached(plan).union(tree.users_of_labels(results))
+    found = list(_directories(results, results, 0, reached, planned))
+    found += temporary_files(results)
+    return [*found, *plans(results, plan)]
 
 
 def remove(found: list[Garbage]) -> list[Path]:
@@ -149,8 +133,8 @@ def remove(found: list[Garbage]) -> list[Path]:
         level = item.level
         inside = tree.everything(item.path) if level is None else tree.contents(item.path, level)
         kept += [path for path in list(inside) if not _removed(path)]
-        if item.path.parent.name == STATE:
-            with suppress(OSError):  # another state may still be there
+        if item.path.parent.name in (STATE, LABELS):
+            with suppress(OSError):  # another one may still be there
                 item.path.parent.rmdir()
     return kept
 
@@ -178,6 +162,8 @@ def _reached(plan: Plan) -> set[Path]:
             reached.add(path)
         on = Path(plan.results, run["on"])
         reached |= {on, on / run["vit"]}
+        if LABELS in run:
+            reached.add(BY_NAME[LABELS].place(Path(plan.results), {**run, "images": run["on"]}))
     return reached
 
 
@@ -193,10 +179,23 @@ def _directories(
             continue
         for place in (child, child / FOLDER_NAME):
             if jobs.complete(planned, place):
-                yield from _states(place)
-        yield from _temporary_files(child, deep=level)
+                yield from states(place)
+        yield from temporary_files(child, deep=level)
+        if level == 0:
+            yield from _labels(child, reached, planned)
+        if level == len(tree.LEVELS) - 1:
+            yield from former_labels(child)
         if level + 1 < len(tree.LEVELS):
             yield from _directories(results, child, level + 1, reached, planned)
+
+
+def _labels(images: Path, reached: set[Path], planned: list[jobs.Job]) -> Iterator[Garbage]:
+    for folder in tree.labels_in(images):
+        if folder in reached:
+            if jobs.complete(planned, folder):
+                yield from states(folder)
+        elif tree.recognised(folder, tree.LABELS) and not _in_use(folder, tree.LABELS):
+            yield _directory(folder, tree.LABELS)
 
 
 def _directory(folder: Path, level: int) -> Garbage:
@@ -208,74 +207,6 @@ def _in_use(folder: Path, level: int) -> bool:
     """Whether a job, such as an orphan of a killed run, still writes into ``folder``."""
     locks = (p for p in tree.contents(folder, level) if p.parent.name == STATE)
     return any(p.suffix == ".lock" and Lock(p, "").held() for p in locks)
-
-
-def _states(folder: Path) -> Iterator[Garbage]:
-    """Unused states and locks in ``folder``, whose result is complete."""
-    base = folder / STATE
-    if base.is_symlink() or not base.is_dir():
-        return
-    for path in sorted(base.iterdir()):
-        lock = base / f"{path.name.partition('.')[0]}.lock"
-        if path.is_symlink() or Lock(lock, "").held():
-            continue
-        size = tree.bytes_of(tree.everything(path))
-        yield Garbage(path, "state of a stopped run; the result is complete", None, size)
-
-
-def _temporary_files(folder: Path, deep: int | None = None) -> Iterator[Garbage]:
-    """Temporary files that killed processes left in ``folder`` and in the folders of its stage."""
-    for path in sorted(folder.iterdir()):
-        if path.is_symlink():
-            continue
-        if path.is_file() and _left_over(path):
-            why = "temporary file of a process that is gone"
-            yield Garbage(path, why, None, path.stat().st_size)
-        elif path.is_dir() and (
-            path.name == PLANS if deep is None else path.name != STATE and tree.own(path.name, deep)
-        ):
-            for inner in tree.everything(path):
-                if inner.is_file() and _left_over(inner) and STATE not in inner.parts:
-                    why = "temporary file of a process that is gone"
-                    yield Garbage(inner, why, None, inner.stat().st_size)
-
-
-def _left_over(path: Path) -> bool:
-    found = tree.TEMPORARY.fullmatch(path.name)
-    if not found:
-        return False
-    if found["name"].endswith(f".{socket.gethostname()}"):
-        return not alive(int(found["pid"]))
-    return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
-
-
-def _plans(results: Path, plan: Plan) -> Iterator[Garbage]:
-    """Plans of other settings or code, and listings of images that no run uses."""
-    folder = results / PLANS
-    if folder.is_symlink() or not folder.is_dir():
-        return
-    listings = set(plan.names("images"))
-    used = {
-        memory_name(name.rpartition("-")[0], plan.component("images", name).get("settings", {}))
-        for name in plan.names("images")
-    }
-    for analysis in plan.names("analysis"):
-        resolved = plan.component("analysis", analysis).get("resolved", {}).get("labels", {})
-        used |= {labels_name(label["sha256"]) for label in resolved.values()}
-    groups = {plan.component("sae", n).get("resolved", {}).get("groups") for n in plan.names("sae")}
-    used |= {groups_name(sha256).removesuffix(".npy") for sha256 in groups if sha256}
-    present = plan.file_name
-    for path in sorted(folder.iterdir()):
-        if path.is_symlink() or not path.is_file():
-            continue
-        if PLAN_FILE.fullmatch(path.name) and path.name != present:
-            yield Garbage(path, "plan of other settings or code", None, path.stat().st_size)
-        named = path.suffix in (".parquet", ".json") and tree.NAME.fullmatch(path.stem)
-        if named and path.stem not in listings:
-            yield Garbage(path, "listing of images that no run uses", None, path.stat().st_size)
-        kept = KEPT.fullmatch(path.name)
-        if kept and kept[1] not in used:
-            yield Garbage(path, "what an earlier run saw of images", None, path.stat().st_size)
 
 
 def lines(found: list[Garbage]) -> list[str]:

@@ -22,6 +22,8 @@ def listing(results: Path) -> list[dict[str, Any]]:
 def _below(results: Path, folder: Path, level: int) -> Iterator[dict[str, Any]]:
     for child in tree.children(folder):
         yield _entry(results, child, level)
+        for labels in tree.labels_in(child) if level == 0 else ():
+            yield _entry(results, labels, tree.LABELS)
         if level + 1 < len(tree.LEVELS):
             yield from _below(results, child, level + 1)
 
@@ -29,7 +31,10 @@ def _below(results: Path, folder: Path, level: int) -> Iterator[dict[str, Any]]:
 def _entry(results: Path, folder: Path, level: int) -> dict[str, Any]:
     lineage = folder.relative_to(results).parts
     names = dict(zip(tree.LEVELS, (*lineage, *[None] * len(tree.LEVELS)), strict=False))
-    entry = {**names, "level": tree.LEVELS[level], "bytes": tree.own_bytes(folder, level)}
+    names[tree.KINDS[tree.LABELS]] = None
+    if level == tree.LABELS:
+        names |= {"vit": None, "sae": None, tree.KINDS[level]: folder.name}
+    entry = {**names, "level": tree.KINDS[level], "bytes": tree.own_bytes(folder, level)}
     try:
         meta = tree.read(folder, tree.STAGES[level])
         reached = tree.STAGES[level]
@@ -97,10 +102,12 @@ def lines(results: Path, entries: list[dict[str, Any]]) -> list[str]:
 
 
 def _row(entry: dict[str, Any]) -> list[str]:
-    depth = tree.LEVELS.index(entry["level"])
+    depth, name = tree.KINDS.index(entry["level"]), entry[entry["level"]]
+    if depth == tree.LABELS:
+        depth, name = 1, f"{entry['level']}/{name}"
     made = entry["made"]
     return [
-        "  " * depth + entry[entry["level"]],
+        "  " * depth + name,
         entry["reached"],
         *(_figure(entry[name], ".3f") for name in ("nmse_train", "nmse_held_out")),
         _figure(entry["l0"], ".1f"),

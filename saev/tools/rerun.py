@@ -10,6 +10,7 @@ from saev.core.errors import UserError
 from saev.core.files import read_json
 from saev.core.meta import RUN
 from saev.core.progress import duration
+from saev.tools import tree
 from saev.tools.check_inputs import Finding
 from saev.workflow.stages import RULES, STAGES
 
@@ -56,10 +57,16 @@ def _run(path: Path) -> dict[str, Any]:
 def advice(results: Path, findings: Iterable[Finding]) -> list[str]:
     """What making stale results again cost before, and the commands for it; empty if none is stale.
 
-    A result lies in the directory of what it was made from, so all below a stale one come again.
+    A result lies in the directory of what it was made from, so all below a stale one come again. So
+    do analyses of stale labels.
     """
-    stale = sorted({finding.folder for finding in findings if finding.kind == "stale"})
-    roots = [folder for folder in stale if not any(other in folder.parents for other in stale)]
+    stale = {finding.folder for finding in findings if finding.kind == "stale"}
+    if stale:
+        users = tree.users_of_labels(results)
+        stale = stale.union(*(users.get(folder, ()) for folder in stale))
+    roots = [
+        folder for folder in sorted(stale) if not any(other in folder.parents for other in stale)
+    ]
     if not roots:
         return []
     runs = [_run(path) for folder in roots for path in sorted(folder.rglob(RUN))]

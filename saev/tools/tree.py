@@ -3,37 +3,67 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from saev.analyze.artifact import labels_of
 from saev.core.errors import UserError
 from saev.core.files import read_json
 from saev.core.meta import META, RUN
 from saev.core.state import STATE
-from saev.workflow.stages import LEVELS, maker_of, of_level
+from saev.labels import artifact as labels
+from saev.workflow.stages import BY_NAME, LEVELS, maker_of, of_level
 
+LABELS = len(LEVELS)
+"""Stands for the level of labels, which lie in a folder of their images."""
+KINDS = (*LEVELS, labels.STAGE)
+"""Kinds of directories, by level."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*-[0-9a-f]{8}")
+LABELS_NAME = re.compile(r"[0-9a-f]{8}")
 SHARED = (META, RUN, STATE)
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.[0-9a-f]{8}\.tmp")
 
 
 def written(level: int) -> tuple[str, ...]:
     """Patterns of what stages write directly into a directory of a level."""
+    if level == LABELS:
+        return BY_NAME[labels.STAGE].own
     patterns: list[str] = []
     for stage in of_level(level):
         patterns += [stage.inside.split("/")[0]] if stage.inside else stage.own
     return tuple(patterns)
 
 
-OWN = tuple(written(level) for level in range(len(LEVELS)))
-STAGES = tuple(maker_of(level).name for level in range(len(LEVELS)))
+OWN = tuple(written(level) for level in range(len(KINDS)))
+STAGES = (*(maker_of(level).name for level in range(len(LEVELS))), labels.STAGE)
 """The stage of the directories of each level."""
 
 
 def children(folder: Path) -> list[Path]:
     """Folders in ``folder`` whose names have saev's form, sorted; includes symbolic links."""
     return sorted(p for p in folder.iterdir() if NAME.fullmatch(p.name) and p.is_dir())
+
+
+def labels_in(images: Path) -> list[Path]:
+    """Directories of the labels of images, sorted; includes symbolic links."""
+    folder = images / labels.FOLDER
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if LABELS_NAME.fullmatch(p.name) and p.is_dir())
+
+
+def users_of_labels(results: Path) -> dict[Path, list[Path]]:
+    """The analyses that were made from each directory of labels, whether it is there or not."""
+    found: dict[Path, list[Path]] = {}
+    for path in sorted(results.glob(f"{'*/' * len(LEVELS)}{META}")):
+        with suppress(UserError):
+            meta = read(path.parent, STAGES[-2])
+            if labels.STAGE in meta["inputs"]:
+                used = labels_of(path.parent, meta["settings"])
+                found.setdefault(used, []).append(path.parent)
+    return found
 
 
 def own(name: str, level: int) -> bool:
@@ -50,14 +80,15 @@ def recognised(folder: Path, level: int) -> bool:
 
     A folder that a person renamed or added doesn't count, even if its name has saev's form.
     """
-    if folder.is_symlink() or not folder.is_dir() or not NAME.fullmatch(folder.name):
+    name = LABELS_NAME if level == LABELS else NAME
+    if folder.is_symlink() or not folder.is_dir() or not name.fullmatch(folder.name):
         return False
     try:
         meta = json.loads((folder / META).read_bytes())
     except (OSError, ValueError):
         meta = None
     if isinstance(meta, dict) and "stage" in meta:
-        return (meta["stage"], meta.get("name")) == (maker_of(level).name, folder.name)
+        return (meta["stage"], meta.get("name")) == (STAGES[level], folder.name)
     if any(_written(p.name, level) for p in folder.iterdir()) or (folder / STATE).is_dir():
         return True
     return level + 1 < len(LEVELS) and any(recognised(p, level + 1) for p in children(folder))
@@ -72,7 +103,12 @@ def contents(folder: Path, level: int) -> Iterator[Path]:
     for path in sorted(folder.iterdir(), key=lambda p: (p.name != META, p.name)):
         if path.is_symlink():
             continue
-        if own(path.name, level):
+        if level == 0 and path.name == labels.FOLDER:
+            for inner in labels_in(folder):
+                if recognised(inner, LABELS):
+                    yield from contents(inner, LABELS)
+            yield path
+        elif own(path.name, level):
             yield from everything(path)
         elif level + 1 < len(LEVELS) and recognised(path, level + 1):
             yield from contents(path, level + 1)
@@ -97,7 +133,9 @@ def bytes_of(paths: Iterator[Path] | list[Path]) -> int:
 def own_bytes(folder: Path, level: int) -> int:
     """Size of a directory without the directories of later stages in it."""
     inner = set(children(folder)) if level + 1 < len(LEVELS) else set()
-    return sum(bytes_of(everything(p)) for p in folder.iterdir() if p not in inner)
+    size = sum(bytes_of(everything(p)) for p in folder.iterdir() if p not in inner)
+    apart = labels_in(folder) if level == 0 else []
+    return size - sum(bytes_of(everything(p)) for p in apart)
 
 
 def read(folder: Path, stage: str | None = None) -> dict[str, Any]:

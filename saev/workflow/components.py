@@ -8,12 +8,7 @@ from typing import Any
 from saev.activations.recorded import recorded_digests
 from saev.core import logs
 from saev.core.errors import UserError
-from saev.core.files import (
-    read_json,
-    to_json,
-    write_bytes,
-    write_json,
-)
+from saev.core.files import read_json, to_json, write_bytes, write_json
 from saev.core.meta import META, RUN, read_meta, require_unaltered
 from saev.core.plan_file import PLANS
 from saev.images.artifact import MANIFEST, PLACE, manifest_summary, write_manifest
@@ -21,18 +16,22 @@ from saev.images.artifact import STAGE as IMAGES
 from saev.images.seen import Before, Seen, memory_name
 from saev.images.sources import open_source
 from saev.images.sources.source import Source, passed_over
-from saev.settings.analysis import AnalysisResolved, TableResolved
+from saev.settings.analysis import AnalysisResolved
 from saev.settings.component import Settings, completed, digest
 from saev.settings.config import COMPONENTS, Config, RunSettings
 from saev.settings.images import ImagesResolved, place
+from saev.settings.labels import TableResolved
 from saev.settings.near import nearest
 from saev.settings.paths import from_here
 from saev.settings.references import ReferenceResolved
 from saev.settings.sae_base import SaeResolved
 from saev.settings.vit import WEIGHT_FILES, VitResolved
 from saev.workflow.hashes import Hashes
-from saev.workflow.known_labels import Labels, Listings
+from saev.workflow.known_labels import Labels, Listings, labels_component
 from saev.workflow.known_towers import Facts, Towers, require_layer, without_file
+
+KINDS = (*COMPONENTS, "labels")
+"""Kinds of components. Labels have no section of their own: they belong to an analysis."""
 
 
 class Resolver:
@@ -53,7 +52,7 @@ class Resolver:
         self.config, self.results = config, results
         self.hashes = Hashes(Path(results, PLANS, "hashes.json"))
         self._towers = Towers(Path(results, PLANS, "towers.json"), self.hashes.module)
-        self.components: dict[str, dict[str, Any]] = {kind: {} for kind in COMPONENTS}
+        self.components: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
         self.plans = Path(results, PLANS)
         self._directories: dict[tuple[str | None, ...], str] = {}
         self.labels = Labels(self.hashes, self.plans)
@@ -83,6 +82,9 @@ class Resolver:
             ),
             "on": on_images,
         }
+        labels = self.components["analysis"][names["analysis"]]["labels"]
+        if labels is not None:
+            names["labels"] = labels
         if run.reference is not None:
             names["reference"] = self._once(self._reference, run.reference)
         return names
@@ -269,7 +271,11 @@ class Resolver:
             for label, source in settings.labels.items()
         }
         labels = {label: TableResolved(sha256=sha256) for label, sha256 in found.items() if sha256}
-        return self._put("analysis", name, settings, AnalysisResolved(on=on, labels=labels), on=on)
+        resolved = AnalysisResolved(on=on, labels=labels)
+        own = labels_component(settings, resolved) if settings.labels else {}
+        self.components["labels"] |= own
+        shared = next(iter(own), None)
+        return self._put("analysis", name, settings, resolved, on=on, labels=shared)
 
     def _reference(self, name: str) -> str:
         settings = self.config.references[name]

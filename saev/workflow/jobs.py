@@ -74,9 +74,8 @@ def of_stage(plan: Plan, name: str) -> tuple[Job, ...]:
     stage = BY_NAME[name]
     found: dict[Path, dict[str, str]] = {}
     for run in plan.runs:
-        if stage.component in (None, *run):
-            for place in [run, {**run, "images": run["on"]}] if stage.of_images else [run]:
-                found.setdefault(stage.place(Path(plan.results), place), place)
+        for place in stage.runs_of(run):
+            found.setdefault(stage.place(Path(plan.results), place), place)
     return tuple(
         job for folder, place in found.items() for job in _jobs_in(plan, stage, folder, place)
     )
@@ -168,9 +167,12 @@ def numbers(plan: Plan, rule: Rule, run: dict[str, str]) -> list[str]:
 
 
 def needed(plan: Plan, need: Need, run: dict[str, str]) -> tuple[Path, ...]:
-    """The stamps behind an input of a job of ``run``."""
+    """The stamps behind an input of a job of ``run``; none if the run has no such component."""
+    stage, _ = RULES[need.rule]
+    if stage.component not in (None, *run):
+        return ()
     place = {**run, "images": run["on"]} if need.looked_at else run
-    kinds = (*RULES[need.rule][0].levels, "on")
+    kinds = dict.fromkeys((*stage.levels, *filter(None, [stage.component]), "on"))
     return _stamps(plan, need.rule, tuple((kind, place[kind]) for kind in kinds))
 
 

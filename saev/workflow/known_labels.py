@@ -1,13 +1,15 @@
 """What is known of labels when the workflow is parsed: mistakes in tables, corrections, groups."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from saev.analyze.table_files import require_columns
 from saev.core.errors import UserError
 from saev.core.files import canonical_json
 from saev.core.plan_file import groups_name
-from saev.settings.analysis import LabelSettings
+from saev.labels.artifact import labels_folder
+from saev.labels.table_files import require_columns
+from saev.settings.component import completed
+from saev.settings.labels import LabelSettings, LabelsResolved, LabelsSettings
 from saev.workflow.hashes import Hashes
 
 GROUPS = "saev.workflow.label_groups"
@@ -20,6 +22,17 @@ class Listings(NamedTuple):
     """Of the source as it is now."""
     then: Path
     """Of the day on which the images got their directory. Labels may have been corrected since."""
+
+
+def labels_component(settings: LabelsSettings, resolved: LabelsResolved) -> dict[str, Any]:
+    """What the plan knows of an analysis's labels, by the name of their directory.
+
+    Analyses of the same images with equal labels share it.
+    """
+    essential = LabelsSettings(labels=settings.labels).essential()
+    found = LabelsResolved(labels=resolved.labels).essential()
+    name = labels_folder(Path(), completed(essential, found)["labels"]).name
+    return {name: {"entry": name, "settings": essential, "resolved": found, "loose": {}}}
 
 
 class Labels:
@@ -54,7 +67,7 @@ class Labels:
         if source.source is None or listings is None:
             return None
         # Arrow's readers start slowly, and a workflow without such labels doesn't need them.
-        from saev.analyze.source_labels import correction, require_brought
+        from saev.labels.source_labels import correction, require_brought
 
         require_brought(f"{where}.labels.{label}.source", source.source, listings.present)
         if listings.present == listings.then:
@@ -109,7 +122,7 @@ class Labels:
         asked = canonical_json([sha256, source.key, column, present.name if present else ""])
         if asked in self.hashes.known:
             return
-        from saev.analyze.labels import check_table
+        from saev.labels.join import check_table
 
         try:
             check_table(label, source, present)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from saev.analyze.labels import label_column, pieces
 from saev.core import logs
 from saev.core.errors import UserError
 from saev.core.files import sha256_bytes, write_bytes
 from saev.core.plan_file import groups_name
 from saev.images.artifact import manifest_summary
-from saev.settings.analysis import LabelSettings
+from saev.labels.join import label_column, pieces
+from saev.settings.labels import LabelSettings
 
 
 def write_groups(where: str, name: str, source: LabelSettings, listing: Path, plans: Path) -> str:

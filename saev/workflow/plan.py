@@ -63,7 +63,8 @@ class Plan:
 
     @property
     def runs(self) -> list[dict[str, str]]:
-        """Directory names of each run: images, vit, sae, analysis, ``on`` (analysed images)."""
+        """Directory names of each run: images, vit, sae, analysis, ``on`` (analysed images), and
+        ``labels`` and ``reference`` if it has any."""
         return self.data["runs"]
 
     def directories(self, *kinds: str) -> list[str]:

@@ -1,6 +1,6 @@
 """What the table of stages says of a stage: its rules, their inputs, files and costs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +83,8 @@ class Stage:
     """Whether a stopped job leaves a state in `.state/`, from which the next try resumes."""
     on_request: bool = False
     """Whether it is made only when you name its target."""
+    looked_at: bool = False
+    """Whether it belongs to the images that an analysis looks at, not to those trained on."""
     package: str = ""
     """Its package, if its name differs from the stage's."""
 
@@ -101,6 +103,15 @@ class Stage:
     def of_images(self) -> bool:
         """Whether it depends only on images and a tower. An analysis may use other images."""
         return len(self.levels) <= 2
+
+    def runs_of(self, run: Mapping[str, str]) -> Iterator[dict[str, str]]:
+        """The names of components with which it is made for a run: none, one, or one for each set
+        of images."""
+        if self.component in (None, *run):
+            if not self.looked_at:
+                yield dict(run)
+            if self.looked_at or self.of_images:
+                yield {**run, "images": run["on"]}
 
     def place(self, results: Path, names: Mapping[str, str]) -> Path:
         """Its directory, given the names of components. Ignores names it doesn't need."""

@@ -13,14 +13,17 @@ from saev.compare import artifact as compare
 from saev.core.meta import META, RUN
 from saev.dashboard import artifact as dashboard
 from saev.images import artifact as images
+from saev.labels import artifact as labels
 from saev.train import artifact as train
 from saev.workflow.stage import Cost, Need, Rule, Stage
 
 LEVELS = ("images", "vit", "sae", "analysis")
 """Kinds of components. The directory of each lies inside that of the one before."""
-
+FORMER_LABELS = (labels.TABLE, ".label_images*")
+"""What older versions wrote into each analysis: labels, which lie with the images now."""
 
 SEALED = Need("seal_activations", looked_at=True)
+LABELLED = Need("label_images", looked_at=True)
 
 STAGES = (
     Stage(
@@ -115,16 +118,26 @@ STAGES = (
         on_request=True,
     ),
     Stage(
-        "analyze",
-        LEVELS,
+        "labels",
+        ("images",),
         (
             Rule(
                 "label_images",
-                {"labels": analyze.LABELS},
+                {"labels": labels.TABLE, "run": RUN, "meta": META},
                 Cost(4000, 60, short=True),
-                {"images": Need("list_images", looked_at=True), "activations": SEALED},
-                doing="reading the labels for {name}",
+                {"images": Need("list_images")},
+                doing="reading the labels of {name}",
             ),
+        ),
+        reads="the manifest, tables of labels",
+        component="labels",
+        inside=f"{labels.FOLDER}/{{labels}}",
+        looked_at=True,
+    ),
+    Stage(
+        "analyze",
+        LEVELS,
+        (
             Rule(
                 "analyze_shards",
                 {"part": analyze.PART_JSON},
@@ -132,7 +145,7 @@ STAGES = (
                 {
                     "checkpoint": Need("train_sae"),
                     "activations": SEALED,
-                    "labels": Need("label_images"),
+                    "labels": LABELLED,
                 },
                 each="part",
                 doing="analysing part {number} for {name}",
@@ -145,13 +158,14 @@ STAGES = (
                     "parts": Need("analyze_shards"),
                     "checkpoint": Need("train_sae"),
                     "activations": SEALED,
-                    "labels": Need("label_images"),
+                    "labels": LABELLED,
                 },
                 doing="merging {name}",
             ),
         ),
-        reads="the checkpoint, the activations",
+        reads="the checkpoint, the activations, the labels",
         component="analysis",
+        undeclared=FORMER_LABELS,
         described={analyze.PARTS: True},
         resumable=True,
     ),

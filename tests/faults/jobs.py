@@ -26,7 +26,7 @@ from saev.workflow import jobs as planned
 from saev.workflow.plan import Plan
 from saev.workflow.stages import BY_NAME, RULES
 
-STAGES = ("images", "activations", "train", "analyze", "dashboard", "gallery")
+STAGES = ("images", "activations", "train", "labels", "analyze", "dashboard", "gallery")
 PRELOADED = [
     *(f"{BY_NAME[stage].module}.__main__" for stage in STAGES),
     *("saev.tools.__main__", "saev.tools.check", "open_clip", "matplotlib.pyplot"),

@@ -93,7 +93,8 @@ def kinds(paths: list[Path]) -> dict[str, list[Path]]:
 
 def _struck(scene: Scene, how: str, harm) -> Outcome:
     last = STAGES[-1]
-    following = STAGES[STAGES.index(scene.stage) + 1 :]
+    # Labels are made from the listing alone.
+    following = [one for one in STAGES[STAGES.index(scene.stage) + 1 :] if one != "labels"]
     in_use = bool(following) and scene.chance.random() < 0.5
     if in_use:  # what comes next has still to be made, from the damaged files
         remove_from(following[0])

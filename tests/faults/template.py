@@ -18,6 +18,7 @@ REMOVED = {
     "images": "pets-*",
     "activations": "pets-*/tiny-*",
     "train": "pets-*/tiny-*/*-????????",
+    "labels": "pets-*/labels",
     "analyze": "pets-*/tiny-*/*-????????/named-*",
     "dashboard": "pets-*/tiny-*/*-????????/named-*/dashboard",
     "gallery": ".build_gallery.*",

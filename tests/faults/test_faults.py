@@ -54,7 +54,7 @@ INSTANTS = {
     "jobs are planned": ("gallery", "gallery", r"Building DAG"),
     "a job starts": ("activations", "activations", r"recording shard 0"),
     "a training runs": ("train", "train", r"only 76 steps"),
-    "a job has just ended": ("analyze", "analyze", r"reading the labels.*: done"),
+    "a job has just ended": ("labels", "analyze", r"reading the labels.*: done"),
 }
 """What is undone, what is asked for, and the line after which Ctrl-C is pressed."""
 

@@ -10,16 +10,16 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from saev.analyze.artifact import LABELS, PART, PREFIX
-from saev.analyze.source_labels import as_labels, as_text, corrected, require_brought
-from saev.analyze.table_files import quotes_match, require_columns, uneven_rows
 from saev.core import logs
 from saev.core.errors import UserError, listed
 from saev.core.files import atomic_path, sha256_file
 from saev.core.plan_file import PLANS
 from saev.images.artifact import MANIFEST, Images
 from saev.images.sources.source import SOURCE
-from saev.settings.analysis import AnalysisResolved, AnalysisSettings, LabelSettings
+from saev.labels.artifact import PIECE, PREFIX, TABLE
+from saev.labels.source_labels import as_labels, as_text, corrected, require_brought
+from saev.labels.table_files import quotes_match, require_columns, uneven_rows
+from saev.settings.labels import LabelSettings, LabelsResolved, LabelsSettings
 
 NONE = pyarrow.array(["nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"])
 """What programs write for no value. Some can be real labels (NA is Namibia)."""
@@ -28,16 +28,19 @@ Column = Callable[[pyarrow.RecordBatch], pyarrow.Array]
 
 
 def write_labels(
-    settings: AnalysisSettings,
-    resolved: AnalysisResolved,
+    settings: LabelsSettings,
+    resolved: LabelsResolved,
     images_folder: str | Path,
     out: str | Path,
-) -> None:
+) -> dict[str, int]:
     """Write `labels.parquet` to ``out``: a row for each listed image, ``row`` and ``label.<name>``.
 
     Args:
-        settings: the analysis' settings; resolved: SHA-256 of tables and of corrected columns.
+        settings: where labels come from; resolved: SHA-256 of tables and of corrected columns.
         images_folder: `results/{images}`.
+
+    Returns:
+        how many images have each label.
 
     Raises:
         UserError: a label's table or column is missing or doesn't fit the images.
@@ -55,17 +58,17 @@ def write_labels(
     labelled = dict.fromkeys(columns, 0)
     doubtful: dict[str, Counter[str]] = {name: Counter() for name in columns}
     with (
-        atomic_path(Path(out) / LABELS) as temporary,
+        atomic_path(Path(out) / TABLE) as temporary,
         pyarrow.parquet.ParquetWriter(temporary, schema) as writer,
     ):
-        # One row group per part, because a part reads whole groups.
+        # One row group for each part of an analysis, because a part reads whole groups.
         for batch in pieces(manifest):
             found = {name: make(batch) for name, make in columns.items()}
             for name, array in found.items():
                 labelled[name] += len(array) - array.null_count
                 doubtful[name].update(_doubtful(array))
             arrays = [batch.column("row"), *found.values()]
-            writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema), PART)
+            writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema), PIECE)
     for name, n in labelled.items():
         logs.say(f"label {name}: {n:,} of {images.n_images:,} images have one")
         for text, n_texts in sorted(doubtful[name].items()):
@@ -73,6 +76,7 @@ def write_labels(
                 f"label {name}: {text!r} is the label of {n_texts:,} images. If it stands for "
                 f"none, leave these fields empty"
             )
+    return labelled
 
 
 def _doubtful(labels: pyarrow.Array) -> dict[str, int]:
@@ -85,7 +89,7 @@ def _doubtful(labels: pyarrow.Array) -> dict[str, int]:
 def pieces(manifest: Path) -> Iterator[pyarrow.RecordBatch]:
     """The rows of a manifest, piece by piece."""
     with pyarrow.parquet.ParquetFile(manifest) as file:
-        yield from file.iter_batches(PART)
+        yield from file.iter_batches(PIECE)
 
 
 def label_column(name: str, source: LabelSettings, manifest: Path) -> Column:

@@ -1,0 +1,1 @@
+"""Stage `labels`: read the labels of images, once for all analyses that share them."""

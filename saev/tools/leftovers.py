@@ -1,0 +1,112 @@
+"""What jobs and starts of the workflow left behind, which `saev gc` finds."""
+
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from saev.core.errors import UserError
+from saev.core.locks import ABANDONED_SECONDS, Lock, alive
+from saev.core.plan_file import PLANS, groups_name
+from saev.core.state import STATE
+from saev.images.seen import memory_name
+from saev.labels.source_labels import labels_name
+from saev.tools import tree
+from saev.workflow.plan import Plan
+from saev.workflow.stages import FORMER_LABELS
+
+KEPT = re.compile(r"((?:seen|labels|groups)\.[0-9a-f]+)(\.[0-9a-f]+)*\.(?:parquet|npy)")
+PLAN_FILE = re.compile(r"[0-9a-f]{16}\.json")
+
+
+class Garbage(NamedTuple):
+    """Something that can be removed."""
+
+    path: Path
+    why: str
+    level: int | None
+    """Level of a directory of results, as in `tree`; None for other things, which are removed
+    entirely."""
+    bytes: int
+
+
+def former_labels(analysis: Path) -> Iterator[Garbage]:
+    """What an older version wrote into an analysis that was made again since."""
+    with suppress(UserError):
+        files = tree.read(analysis)["files"]
+        former = [p for pattern in FORMER_LABELS for p in sorted(analysis.glob(pattern))]
+        if FORMER_LABELS[0] not in [entry["name"] for entry in files]:
+            for path in former:
+                why = "from an older version: labels lie with the images now"
+                yield Garbage(path, why, None, path.stat().st_size)
+
+
+def states(folder: Path) -> Iterator[Garbage]:
+    """Unused states and locks in ``folder``, whose result is complete."""
+    base = folder / STATE
+    if base.is_symlink() or not base.is_dir():
+        return
+    for path in sorted(base.iterdir()):
+        lock = base / f"{path.name.partition('.')[0]}.lock"
+        if path.is_symlink() or Lock(lock, "").held():
+            continue
+        size = tree.bytes_of(tree.everything(path))
+        yield Garbage(path, "state of a stopped run; the result is complete", None, size)
+
+
+def temporary_files(folder: Path, deep: int | None = None) -> Iterator[Garbage]:
+    """Temporary files that killed processes left in ``folder`` and in the folders of its stage."""
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink():
+            continue
+        if path.is_file() and _left_over(path):
+            why = "temporary file of a process that is gone"
+            yield Garbage(path, why, None, path.stat().st_size)
+        elif path.is_dir() and (
+            path.name == PLANS if deep is None else path.name != STATE and tree.own(path.name, deep)
+        ):
+            for inner in tree.everything(path):
+                if inner.is_file() and _left_over(inner) and STATE not in inner.parts:
+                    why = "temporary file of a process that is gone"
+                    yield Garbage(inner, why, None, inner.stat().st_size)
+
+
+def _left_over(path: Path) -> bool:
+    found = tree.TEMPORARY.fullmatch(path.name)
+    if not found:
+        return False
+    if found["name"].endswith(f".{socket.gethostname()}"):
+        return not alive(int(found["pid"]))
+    return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
+
+
+def plans(results: Path, plan: Plan) -> Iterator[Garbage]:
+    """Plans of other settings or code, and listings of images that no run uses."""
+    folder = results / PLANS
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    listings = set(plan.names("images"))
+    used = {
+        memory_name(name.rpartition("-")[0], plan.component("images", name).get("settings", {}))
+        for name in plan.names("images")
+    }
+    for analysis in plan.names("analysis"):
+        resolved = plan.component("analysis", analysis).get("resolved", {}).get("labels", {})
+        used |= {labels_name(label["sha256"]) for label in resolved.values()}
+    groups = {plan.component("sae", n).get("resolved", {}).get("groups") for n in plan.names("sae")}
+    used |= {groups_name(sha256).removesuffix(".npy") for sha256 in groups if sha256}
+    present = plan.file_name
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_file():
+            continue
+        if PLAN_FILE.fullmatch(path.name) and path.name != present:
+            yield Garbage(path, "plan of other settings or code", None, path.stat().st_size)
+        named = path.suffix in (".parquet", ".json") and tree.NAME.fullmatch(path.stem)
+        if named and path.stem not in listings:
+            yield Garbage(path, "listing of images that no run uses", None, path.stat().st_size)
+        kept = KEPT.fullmatch(path.name)
+        if kept and kept[1] not in used:
+            yield Garbage(path, "what an earlier run saw of images", None, path.stat().st_size)

@@ -65,6 +65,10 @@ def test_six_points_of_a_sweep_plan_one_job_of_labels(swept):
     assert all(label.stamp in job.inputs for job in analyses)
     listing = [job.stamp for job in planned if job.rule == "list_images"]
     assert list(label.inputs) == listing
+    # What makes labels needs neither a recording nor a dictionary.
+    assert jobs.through(plan, "labels") == [*listing, label.stamp]
+    assert label.stamp in jobs.through(plan, "analyze")
+    assert label.stamp not in jobs.through(plan, "train")
 
 
 def test_analyses_with_equal_labels_share_them_and_others_have_their_own(swept):

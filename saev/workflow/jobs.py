@@ -11,7 +11,7 @@ from typing import NamedTuple
 from saev.core.made import MADE, read_made
 from saev.workflow.plan import Plan
 from saev.workflow.stage import Need, Rule, Stage
-from saev.workflow.stages import BY_NAME, RULES, STAGES
+from saev.workflow.stages import BY_NAME, RULES, STAGES, behind
 
 
 class Job(NamedTuple):
@@ -82,14 +82,13 @@ def of_stage(plan: Plan, name: str) -> tuple[Job, ...]:
 
 
 def through(plan: Plan, stage: str) -> list[Path]:
-    """Stamps of all stages up to this one.
+    """Stamps of this stage and of all that it is made from.
 
     Targets need them all: Snakemake wouldn't notice that an intermediate file is missing if
     everything made from it exists.
     """
-    last = STAGES.index(BY_NAME[stage])
-    wanted = [one for one in STAGES[: last + 1] if one.name == stage or not one.on_request]
-    return [job.stamp for one in wanted for job in of_stage(plan, one.name)]
+    wanted = behind(stage)
+    return [job.stamp for one in STAGES if one.name in wanted for job in of_stage(plan, one.name)]
 
 
 def settle(planned: list[Job]) -> None:

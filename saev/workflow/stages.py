@@ -225,6 +225,12 @@ def stamp(rule: str) -> str:
     return f"{stage.folder}/{found.stamp}"
 
 
+def behind(name: str) -> set[str]:
+    """The names of a stage and of all stages that it is made from."""
+    needed = {RULES[need.rule][0].name for r in BY_NAME[name].rules for need in r.needs.values()}
+    return {name}.union(*(behind(other) for other in needed - {name}))
+
+
 def of_level(level: int) -> Iterator[Stage]:
     """The stages that write into directories of a level (0 for images)."""
     return (stage for stage in STAGES if len(stage.levels) == level + 1)

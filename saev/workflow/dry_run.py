@@ -29,7 +29,7 @@ def shorten(job_class: Any, rules_quiet: object, say: Callable[[str], None]) -> 
         rule, workflow = job.rule.name, job.dag.workflow
         shown = workflow.output_settings
         # A plugin that writes a log may want everything.
-        hidden = rules_quiet in shown.quiet and not shown.log_handler_settings
+        hidden = rules_quiet in (shown.quiet or ()) and not shown.log_handler_settings
         if workflow.dryrun and hidden and rule in told:
             say(starting(rule, job.wildcards_dict))
         else:

@@ -27,6 +27,18 @@ from saev.tools import present
         ("# nothing\n", ["is empty", "a mapping of sections"]),
         ("a: 1\nb: \x07\n", ["line 2: special characters", "U+0007"]),
         ("a: 1\nb: *gone\n", ["line 2, column 4:", "undefined alias"]),
+        ("a: 1\nb: !foo 3\n", ["line 2, column 4: settings have no tag !foo: remove it"]),
+        ("b: !foo {c: 3}\n", ["line 1, column 4: settings have no tag !foo: remove it"]),
+        ("b: !!python/object:os.x {}\n", ["settings have no tag !!python/object:os.x"]),
+        ("a: 1\nb: &x [*x]\n", ["line 2, column 4: this holds an alias of its own anchor"]),
+        ("a: &x\n  b: *x\n", ["line 1, column 4: this holds an alias of its own anchor"]),
+        ("b: &x {c: [{d: *x}]}\n", ["line 1, column 4: this holds an alias of its own anchor"]),
+        ("b: 2024-13-45\n", ["line 1, column 4: 2024-13-45 is no date", "in quotes"]),
+        ("b: !!int x\n", ["line 1, column 4: x is no number"]),
+        ("b: !!timestamp x\n", ["line 1, column 4: x is no date"]),
+        ("? [a]\n: 3\n", ["line 1, column 3: found unhashable key"]),
+        ("a: {<<: 3}\n", ["line 1, column 9: expected a mapping"]),
+        (f"a: {'[' * 2000}\n", ["is nested too deeply"]),
     ],
 )
 def test_a_slip_is_told_with_its_place_and_its_line(tmp_path, text, said):
@@ -51,7 +63,7 @@ def test_a_file_that_is_not_utf_8_or_not_there_is_told(tmp_path):
 def test_good_files_pass_with_anchors_merged_keys_and_json(tmp_path):
     for path in (ROOT / "config.yaml", *sorted((ROOT / "examples").glob("*.yaml"))):
         require_yaml(path)
-    for text in ("a: &x {k: 1}\nb: {<<: *x, k: 2}\nc: {<<: *x}\n", '{"a":\t1}', "a: &x\n  b: *x\n"):
+    for text in ("a: &x {k: 1}\nb: {<<: *x, k: 2}\nc: {<<: *x}\n", '{"a":\t1}', "a: &x [1]\nb: [*x, *x]\n"):
         (tmp_path / "mine.yaml").write_text(text)
         require_yaml(tmp_path / "mine.yaml")
 

@@ -1,6 +1,8 @@
-"""Slips in a settings file, by line and column: YAML that can't be read, and keys given twice."""
+"""Slips in a settings file, by line and column: YAML that can't be read, values that YAML can't
+make, keys given twice, and values that hold themselves."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,14 +11,18 @@ import yaml
 from saev.core.errors import UserError, listed
 
 SECTIONS = "a mapping of sections (images, vit, sae, analysis, runs)"
+KINDS = {"int": "number", "float": "number", "timestamp": "date", "bool": "true or false"}
+"""What YAML makes of plain texts, by tag."""
+UNKNOWN = re.compile(r"constructor for the tag '(.*)'")
 
 
 def require_yaml(path: str | Path) -> None:
     """Check that a settings file can be read, before Snakemake reads it and says less.
 
     Raises:
-        UserError: there is no such file, it isn't YAML or JSON with keys at the top level, or a key
-            is given twice. Names the line and the column, and shows the line.
+        UserError: there is no such file, it isn't YAML or JSON with keys at the top level, a value
+            can't be made or holds itself, or a key is given twice. Names the line and the column,
+            and shows the line.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -32,6 +38,8 @@ def require_yaml(path: str | Path) -> None:
         if _is_json(text):
             return
         raise UserError(_explained(path, lines, error)) from None
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply to be read") from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise UserError(
@@ -40,9 +48,9 @@ def require_yaml(path: str | Path) -> None:
     if not isinstance(node, yaml.MappingNode):
         found = "is empty" if node is None else f"holds a {node.id} at its top level"
         raise UserError(f"{path}: {found}: it must be {SECTIONS}")
-    twice = list(_twice(path, lines, node))
-    if twice:
-        raise UserError(twice[0] if len(twice) == 1 else listed(twice, f"{path}:"))
+    slips = [*_loops(path, lines, node), *_twice(path, lines, node)] or [*_odd(path, lines, node)]
+    if slips:
+        raise UserError(slips[0] if len(slips) == 1 else listed(slips, f"{path}:"))
 
 
 def _is_json(text: str) -> bool:
@@ -77,21 +85,82 @@ def _at(path: str | Path, lines: list[str], mark: yaml.Mark, text: str) -> str:
     return f"{place}: {text}\n    {shown}\n    {' ' * mark.column}^"
 
 
-def _twice(path: str | Path, lines: list[str], top: yaml.Node) -> Iterator[str]:
-    """Keys of a mapping that are given twice. YAML would take the last one without a word."""
+def _loops(path: str | Path, lines: list[str], node: yaml.Node) -> Iterator[str]:
+    """Values that hold themselves, through an alias of their own anchor."""
+    outer: set[int] = set()
+    done: set[int] = set()
+
+    def inside(node: yaml.Node) -> Iterator[str]:
+        if id(node) in outer:
+            text = "this holds an alias of its own anchor (&), so it would never end: remove it"
+            yield _at(path, lines, node.start_mark, text)
+        if id(node) in done:
+            return
+        done.add(id(node))
+        outer.add(id(node))
+        for child in _children(node):
+            yield from inside(child)
+        outer.remove(id(node))
+
+    yield from inside(node)
+
+
+def _odd(path: str | Path, lines: list[str], top: yaml.Node) -> Iterator[str]:
+    """Values that YAML can't make: dates and numbers that aren't any, and unknown tags."""
+    loader = yaml.FullLoader("")
+    scalars = [node for node in _nodes(top) if isinstance(node, yaml.ScalarNode)]
+    for node in scalars:
+        kind = KINDS.get(node.tag.rpartition(":")[2])
+        try:
+            if kind:
+                loader.construct_object(node)
+        except (ValueError, OverflowError, LookupError, AttributeError):
+            yield _at(
+                path,
+                lines,
+                node.start_mark,
+                f"{node.value} is no {kind}, though YAML takes it for one: correct it, or put it "
+                f"in quotes if it is a text",
+            )
+            return
+    try:
+        yaml.FullLoader("").construct_document(top)
+    except yaml.MarkedYAMLError as error:
+        tag = UNKNOWN.search(str(error.problem))
+        if tag is None or error.problem_mark is None:
+            yield _explained(path, lines, error)
+            return
+        name = tag[1].replace("tag:yaml.org,2002:", "!!")
+        text = f"settings have no tag {name}: remove it, or put it in quotes if it is a text"
+        yield _at(path, lines, error.problem_mark, text)
+
+
+def _nodes(top: yaml.Node) -> Iterator[yaml.Node]:
+    """A node and all in it, each once."""
     todo, done = [top], set()
     while todo:
         node = todo.pop()
-        if id(node) in done:  # an alias
-            continue
-        done.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            todo += node.value
+        if id(node) not in done:  # else an alias
+            done.add(id(node))
+            todo += reversed([*_children(node)])
+            yield node
+
+
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.SequenceNode):
+        yield from node.value
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from (key, value)
+
+
+def _twice(path: str | Path, lines: list[str], top: yaml.Node) -> Iterator[str]:
+    """Keys of a mapping that are given twice. YAML would take the last one without a word."""
+    for node in _nodes(top):
         if not isinstance(node, yaml.MappingNode):
             continue
         first: dict[str, int] = {}
-        for key, value in node.value:
-            todo.append(value)
+        for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
                 continue
             if key.value in first:

@@ -2,6 +2,7 @@
 
 import pytest
 from project import ROOT, Project
+from snakemake.profiles import ProfileConfigFileParser
 
 from saev.core.errors import UserError
 from saev.settings.yaml_file import require_yaml
@@ -63,7 +64,11 @@ def test_a_file_that_is_not_utf_8_or_not_there_is_told(tmp_path):
 def test_good_files_pass_with_anchors_merged_keys_and_json(tmp_path):
     for path in (ROOT / "config.yaml", *sorted((ROOT / "examples").glob("*.yaml"))):
         require_yaml(path)
-    for text in ("a: &x {k: 1}\nb: {<<: *x, k: 2}\nc: {<<: *x}\n", '{"a":\t1}', "a: &x [1]\nb: [*x, *x]\n"):
+    for text in (
+        "a: &x {k: 1}\nb: {<<: *x, k: 2}\nc: {<<: *x}\n",
+        '{"a":\t1}',
+        "a: &x [1]\nb: [*x, *x]\n",
+    ):
         (tmp_path / "mine.yaml").write_text(text)
         require_yaml(tmp_path / "mine.yaml")
 
@@ -77,13 +82,18 @@ def test_saev_plan_tells_a_slip_of_a_file_that_snakemake_would_only_refuse(tmp_p
 
 
 @pytest.mark.slow
-def test_snakemake_tells_a_slip_of_config_yaml_and_a_key_given_twice_without_a_trace(tmp_path):
+def test_snakemake_tells_slips_of_settings_files_and_a_missing_one_without_a_trace(
+    tmp_path,
+):
     project = Project.create(tmp_path / "project", n_images=3)
     good = (project.folder / "config.yaml").read_text()
     (project.folder / "config.yaml").write_text("sae:\n  cls: {k: 3\n  lr: 4\n")
+    (project.folder / "odd.yaml").write_text("sae: !foo {}\n")
     (project.folder / "two.yaml").write_text("train: {together: true, together: false}\n")
     for arguments, text, said in (
         ((), "sae:\n  cls: {k: 3\n  lr: 4\n", "error: config.yaml, line 3, column 5: expected"),
+        (("--configfile", "typo.yaml"), good, "error: --configfile: there is no file typo.yaml\n"),
+        (("--configfile", "odd.yaml"), good, "error: odd.yaml, line 1, column 6: settings have no"),
         (("--configfile", "two.yaml"), good, "error: two.yaml, line 1, column 25: together was"),
     ):
         (project.folder / "config.yaml").write_text(text)
@@ -92,3 +102,18 @@ def test_snakemake_tells_a_slip_of_config_yaml_and_a_key_given_twice_without_a_t
         assert said in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         assert "WorkflowError" not in done.stderr
+
+
+def test_every_profile_answers_before_snakemake_reads_a_settings_file(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["snakemake", "-n", "--configfile", "typo.yaml"])
+    profiles = sorted((ROOT / "profiles").glob("*/config.yaml"))
+    assert len(profiles) == 3
+    for path in profiles:
+        with pytest.raises(SystemExit), path.open() as file:
+            ProfileConfigFileParser().parse(file)
+        assert "error: --configfile: there is no file typo.yaml" in capsys.readouterr().err
+    for good in (["-n"], ["-n", "--configfile", str(ROOT / "config.yaml")], ["--configfile"]):
+        monkeypatch.setattr("sys.argv", ["snakemake", *good])
+        for path in profiles:
+            with path.open() as file:
+                assert ProfileConfigFileParser().parse(file)["nolock"] == "True"

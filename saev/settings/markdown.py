@@ -22,9 +22,7 @@ directory's name. YAML reads `1e-4` as text: write `0.0001` or `1.0e-4`. It read
 date, `010` as a number, and `on`, `off`, `yes` and `no` as true or false: put them in quotes if you
 mean a text.
 
-If the YAML has a mistake, or has a key twice, saev names the line. But Snakemake reads the files
-after `--configfile` before saev does. If it can't read one, it doesn't name the line: run
-`saev plan --configfile mine.yaml`, which does.
+If the YAML has a mistake, or has a key twice, saev names the file and the line.
 
 `preset: NAME` in an entry of `sae` or `analysis` stands for settings that go together. Other keys
 of the entry win over it. There is one preset, `relu_2024`: see [relu_2024.md](relu_2024.md).

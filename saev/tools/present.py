@@ -5,6 +5,7 @@ from typing import Any
 
 from saev.core.errors import UserError
 from saev.settings.yaml_file import require_yaml
+from saev.workflow.configfiles import require_configfiles
 from saev.workflow.plan import Plan, resolve
 
 CONFIG = "config.yaml"
@@ -55,10 +56,7 @@ def require_settings(folder: Path, configfiles: list[str]) -> None:
     Raises:
         UserError: there are none, or one of ``configfiles`` is missing or isn't YAML.
     """
-    for path in configfiles:
-        if not Path(path).is_file():
-            raise UserError(f"--configfile: there is no file {path}")
-        require_yaml(path)
+    require_configfiles(configfiles)
     if not configfiles and not (folder / CONFIG).is_file():
         where = "here" if folder == Path() else f"in {folder}"
         raise UserError(

@@ -237,6 +237,32 @@ def test_without_the_memory_what_was_recorded_is_compared(make):
     assert newer[0] != first[0]
 
 
+@pytest.mark.parametrize("held", [b"", b"{", b"[]", b'{"ignored": {".txt": "x"}}', b"\xff\0"])
+@pytest.mark.parametrize("ending", ["json", "parquet"])
+def test_a_damaged_listing_or_its_notes_are_forgotten_and_made_again(caplog, ending, held):
+    Path("data").mkdir()
+    Path("data/README").touch()
+    caplog.set_level("INFO")
+    first = made(tars)
+    path = Path("results/.plans", f"{first[0]}.{ending}")
+    whole = path.read_bytes()
+    path.write_bytes(held)
+    caplog.clear()
+    assert made(tars) == first
+    assert f"{path} is damaged: listing the images again" in caplog.messages
+    assert "data: passed over: 1 × without extension" in caplog.messages
+    assert path.read_bytes() == whole
+
+
+def test_a_damaged_plan_is_written_again():
+    resolved = resolve(settings(folder(PIXELS, LABELS)))
+    path = resolved.save()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    assert resolved.save() == path
+    assert path.read_bytes() == whole
+
+
 @pytest.mark.parametrize("name", ["manifest.parquet", "t-00000000/records/shard-00000.parquet"])
 def test_a_damaged_list_is_refused_by_name_and_once_removed_stands_in_no_way(name):
     first = made(folder)

@@ -180,6 +180,7 @@ class Resolver:
             directory = self._named("images", name, essential, resolved, loose, facts)
             self._say_where(directory, lies)
             kept = self.plans / f"{directory}.parquet"
+            _forget_damaged(kept)
             if not kept.exists():
                 write_manifest(kept, fingerprint, source)
             n_images = manifest_summary(kept).n_images
@@ -289,6 +290,33 @@ class Resolver:
         if path is None or not path.endswith(endings):
             return None
         return self.hashes.of_setting(key, path)
+
+
+def _forget_damaged(kept: Path) -> None:
+    """Remove a listing that can't be read, or whose notes can't be, and say so. It is made again."""
+    notes = kept.with_suffix(".json")
+    for path, read in ((kept, manifest_summary), (notes, _notes_in)):
+        try:
+            if path.exists():
+                read(path)
+        except UserError:
+            logs.say(f"{path} is damaged: listing the images again")
+            notes.unlink(missing_ok=True)
+            kept.unlink(missing_ok=True)
+
+
+def _notes_in(path: Path) -> dict[str, Any]:
+    """The notes on a listing.
+
+    Raises:
+        UserError: they are damaged.
+    """
+    notes = read_json(path)
+    try:
+        passed_over(notes)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"{path} holds no notes") from error
+    return notes
 
 
 def _require_listing(made: Path) -> None:

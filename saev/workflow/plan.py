@@ -40,10 +40,10 @@ class Plan:
         self.results = results
 
     def save(self) -> Path:
-        """Write the plan into the results, if it isn't there yet. Return its path."""
+        """Write the plan into the results, if it isn't there yet or damaged. Return its path."""
         written = to_json(self.data)
         path = Path(self.results, ".plans", _file_name(written))
-        if not path.exists():
+        if not path.exists() or path.read_bytes() != written:
             write_bytes(path, written)
         return path
 

@@ -380,3 +380,18 @@ def test_a_batch_larger_than_the_images_is_refused_before_anything_runs(tmp_path
         said = f"held_out: {share} leaves less than one of the 40 images of images.few to {what}"
         with pytest.raises(UserError, match=said):
             resolve(given)
+    given["sae"]["s"]["held_out"] = 0.5
+    with pytest.raises(
+        UserError, match=r"batch_size: 40 .* images of images\.few that aren't held"
+    ):
+        resolve(given)
+    given["vit"]["t"]["tokens"] = given["sae"]["s"]["tokens"] = "patches"
+    given["vit"]["t"]["tokens"] = ["patches"]
+    given["sae"]["s"] |= {"held_out": 0, "batch_size": 40 * 49}
+    assert len(resolve(given).runs) == 1
+    given["sae"]["s"]["batch_size"] += 1
+    said = (
+        r"batch_size: 1,961 is more than the 1,960 vectors of the 40 images of images\.few: lower"
+    )
+    with pytest.raises(UserError, match=said):
+        resolve(given)

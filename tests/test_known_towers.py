@@ -11,6 +11,7 @@ from project import config
 from recording import TINY, write_config
 from safetensors.torch import save_file
 
+from saev.activations.towers import preview
 from saev.core.errors import UserError
 from saev.settings.vit import VitSettings
 from saev.workflow import known_towers
@@ -60,9 +61,9 @@ def test_mistakes_in_names_tags_and_files_are_found_without_loading_a_tower(tmp_
         timm_tag=vit("timm/vit_small_patch14_dinov2", "lvd142"),
         pooled=vit("timm/test_vit", tokens=("patches", "pooled")),
     )
-    assert answers["good"] == {"n_blocks": 2, "has_class_token": True}
-    assert answers["openai"] == {"n_blocks": 24, "has_class_token": True}
-    assert answers["timm"] == {"n_blocks": 12, "has_class_token": True}
+    for name, blocks, patches in (("good", 2, 4), ("openai", 24, 256), ("timm", 12, 196)):
+        found = {"n_blocks": blocks, "has_class_token": True, "n_patches": patches}
+        assert answers[name] == found
     assert answers["no_cls"]["has_class_token"] is False
     for name, part in {
         "other": "none of their 1 tensors has a name of this model",
@@ -97,7 +98,7 @@ def test_a_tower_is_checked_once_until_its_settings_change(tmp_path, program):
     for _ in range(2):
         found = Towers(tmp_path / "towers.json").check(towers)
         assert found["a"] == Facts(12, False)
-        assert found["own"] == Facts(2, True)
+        assert found["own"] == Facts(2, True, 4)
     assert len(program) == 1
     assert len(program[0]) == 2
     Towers(tmp_path / "towers.json").check(towers | {"b": vit("timm/y", image_size=64)})
@@ -134,11 +135,37 @@ def test_mistakes_name_their_place_in_the_settings(tmp_path, program):
             Towers(tmp_path / "towers.json").check({"a": settings})
 
 
-def test_without_pytorch_nothing_is_known_and_nothing_refused(tmp_path, monkeypatch):
+def test_without_pytorch_nothing_is_known_and_nothing_refused(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
     towers = {"a": vit("timm/bad", layers=(99,))}
     assert Towers(tmp_path / "towers.json").check(towers) == {"a": Facts(None, None)}
     assert not (tmp_path / "towers.json").exists()
+    (said,) = caplog.messages
+    assert said.startswith("towers can't be checked before they are recorded: ")
+    assert "no-python" in said
+
+
+def test_a_tower_that_cannot_be_built_without_numbers_is_named(tmp_path, monkeypatch, caplog):
+    def tower(settings, device):
+        if settings.model == "timm/dates":
+            raise KeyError("a fault of saev")
+        raise NotImplementedError("aten::odd isn't there for meta\nmore")
+
+    monkeypatch.setattr(preview, "load_tower", tower)
+    given = known_towers._asked(vit("timm/odd"))
+    why = "NotImplementedError: aten::odd isn't there for meta"
+    assert preview.preview(given) == {"unchecked": why}
+    with pytest.raises(KeyError):
+        preview.preview(given | {"model": "timm/dates"})
+    monkeypatch.setattr(known_towers, "_run", lambda asked: [preview.preview(one) for one in asked])
+    caplog.set_level("INFO")
+    for _ in range(2):
+        caplog.clear()
+        found = Towers(tmp_path / "towers.json").check({"a": vit("timm/odd")})
+        assert found == {"a": Facts()}
+        said = f"vit.a: timm/odd can't be checked before it is recorded: {why}"
+        assert caplog.messages == [said]
 
 
 @pytest.mark.parametrize(
@@ -203,4 +230,5 @@ def test_a_tower_that_cannot_be_tried_leaves_the_others_checked(tmp_path, monkey
         tmp_path, small=vit("tiny.json", "good.safetensors", image_size=1), unknown=vit("ViT-B-61")
     )
     assert "there is no 'ViT-B-61'" in answers["unknown"]["error"]
-    assert answers["small"] == {}
+    assert answers["small"].keys() == {"unchecked"}
+    assert "size" in answers["small"]["unchecked"]

@@ -26,6 +26,7 @@ from saev.settings.paths import from_here
 from saev.settings.references import ReferenceResolved
 from saev.settings.sae_base import SaeResolved
 from saev.settings.vit import WEIGHT_FILES, VitResolved
+from saev.workflow.amounts import require_amounts, require_batch
 from saev.workflow.hashes import Hashes
 from saev.workflow.known_labels import Labels, Listings, labels_component
 from saev.workflow.known_towers import Facts, Towers, require_layer, without_file
@@ -68,9 +69,12 @@ class Resolver:
         on = self.config.analysis[run.analysis].on
         images = self._once(self._images, run.images)
         on_images = self._once(self._images, on) if on else images
-        self._check_amounts(run, self.components["images"][images]["n_images"])
+        n_images = self.components["images"][images]["n_images"]
+        sae = self.config.sae[run.sae]
+        require_amounts(run, sae, n_images)
         vit = self._once(self._vit, run.vit)
-        layer, layers = self.config.sae[run.sae].layer, self.config.vit[run.vit].layers
+        layer, layers = sae.layer, self.config.vit[run.vit].layers
+        require_batch(run, sae, n_images, self.towers[run.vit].n_patches)
         where = f"runs (vit {run.vit!r}, sae {run.sae!r})"
         require_layer(where, layer, layers, self.towers[run.vit].n_blocks)
         names = {
@@ -95,26 +99,6 @@ class Resolver:
         if key not in self._directories:
             self._directories[key] = find(*given)
         return self._directories[key]
-
-    def _check_amounts(self, run: RunSettings, n_images: int) -> None:
-        """Refuse a batch larger than the data, and a share of it that is less than an image.
-
-        Only the training knows the number of patches.
-        """
-        sae = self.config.sae[run.sae]
-        for share, what in ((sae.held_out, "hold out"), (1 - sae.held_out, "train on")):
-            if sae.held_out and share * n_images < 1:
-                raise UserError(
-                    f"sae.{run.sae}.held_out: {sae.held_out:g} leaves less than one of the "
-                    f"{n_images:,} images of images.{run.images} to {what}: give a share between "
-                    f"{1 / n_images:.2g} and {1 - 1 / n_images:.4g}, or 0 to hold out none"
-                )
-        if sae.tokens != "patches" and sae.batch_size > n_images:
-            raise UserError(
-                f"sae.{run.sae}.batch_size: {sae.batch_size:,} is more than the {n_images:,} "
-                f"images of images.{run.images}, each of which gives one {sae.tokens} vector: "
-                f"lower it, or add images"
-            )
 
     @cached_property
     def towers(self) -> dict[str, Facts]:
@@ -293,7 +277,7 @@ class Resolver:
 
 
 def _forget_damaged(kept: Path) -> None:
-    """Remove a listing that can't be read, or whose notes can't be, and say so. It is made again."""
+    """Remove a listing that can't be read, or whose notes can't, and say so. It is made again."""
     notes = kept.with_suffix(".json")
     for path, read in ((kept, manifest_summary), (notes, _notes_in)):
         try:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from saev.core import logs
 from saev.core.errors import UserError
 from saev.core.files import canonical_json, sha256_bytes
 from saev.settings.vit import WEIGHT_FILES, VitSettings
@@ -27,6 +28,7 @@ class Facts(NamedTuple):
 
     n_blocks: int | None = None
     has_class_token: bool | None = None
+    n_patches: int | None = None
 
 
 class Towers:
@@ -68,6 +70,12 @@ class Towers:
             found_one = self.known.get(keys[name], {}) if name in keys else _configured(settings)
             if "error" in found_one:
                 raise UserError(_placed(name, found_one["error"]))
+            if "unchecked" in found_one:
+                logs.say(
+                    f"vit.{name}: {settings.model} can't be checked before it is recorded: "
+                    f"{found_one['unchecked']}"
+                )
+                found_one = {}
             facts[name] = Facts(**found_one)
             _require(name, settings, facts[name])
         return facts
@@ -107,7 +115,7 @@ def _version(library: str) -> str | None:
 
 
 def _run(given: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
-    """Answers of the program; none if it can't run here, for example without PyTorch."""
+    """Answers of the program; none if it can't run here, for example without PyTorch. Says why."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     quiet = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     try:
@@ -121,7 +129,9 @@ def _run(given: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
             check=True,
         )
         answers: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
-    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
+        told = (getattr(error, "stderr", None) or "").strip() or str(error)
+        logs.say(f"towers can't be checked before they are recorded: {told.splitlines()[-1]}")
         return []
     return answers
 
@@ -191,7 +201,11 @@ def _configured(settings: VitSettings) -> dict[str, Any]:
     depth = config.get("layers")
     if not isinstance(depth, int) or "timm_model_name" in config or not config["embed_dim"]:
         return {}
-    return {"n_blocks": depth, "has_class_token": True}
+    found = {"n_blocks": depth, "has_class_token": True}
+    side, patch = settings.image_size or config.get("image_size"), config.get("patch_size")
+    if isinstance(side, int) and isinstance(patch, int) and patch > 0:
+        found["n_patches"] = (side // patch) ** 2
+    return found
 
 
 def vision_config(model: str) -> dict[str, Any]:

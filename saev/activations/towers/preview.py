@@ -14,13 +14,14 @@ from typing import Any
 import torch
 
 from saev.activations.towers.tower import load_tower
+from saev.activations.towers.unpickled import first_line
 from saev.core.errors import UserError
 from saev.settings.vit import VitSettings
 
 
 def preview(given: dict[str, Any]) -> dict[str, Any]:
-    """What a tower has (``n_blocks``, ``has_class_token``), or the ``error`` in its settings;
-    empty if that can't be found out here."""
+    """What a tower has (``n_blocks``, ``has_class_token``, ``n_patches``), or the ``error`` in its
+    settings, or why it is ``unchecked``: PyTorch can't compute all of it without numbers."""
     try:
         with torch.device("meta"):
             backbone = load_tower(
@@ -28,9 +29,14 @@ def preview(given: dict[str, Any]) -> dict[str, Any]:
             ).backbone
     except UserError as error:
         return {"error": str(error)}
-    except Exception:
-        return {}  # on this device nothing can be said; the other towers are still checked
-    return {"n_blocks": backbone.n_blocks, "has_class_token": backbone.has_class_token}
+    except RuntimeError as error:  # PyTorch's own; the other towers are still checked
+        return {"unchecked": f"{type(error).__name__}: {first_line(error)}"}
+    rows, columns = backbone.geometry.grid
+    return {
+        "n_blocks": backbone.n_blocks,
+        "has_class_token": backbone.has_class_token,
+        "n_patches": rows * columns,
+    }
 
 
 if __name__ == "__main__":

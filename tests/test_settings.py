@@ -50,6 +50,7 @@ JUMPRELU = {k: v for k, v in GOOD["sae"]["small"].items() if k != "k"} | {
 RELU = {k: v for k, v in JUMPRELU.items() if k != "sparsity"} | {"architecture": "relu", "l1": 0}
 
 HUB = {"hub": "a/b", "revision": "v1", "n_images": 3}
+HUB_TOWER = {"layers": [11], "tokens": ["cls"]}
 
 
 def with_change(path, value):
@@ -152,6 +153,18 @@ def test_good_settings_are_accepted_and_layers_are_sorted():
             {"hub": "a/b", "revision": "1"},
             ["n_images: missing", "nothing is downloaded"],
         ),
+        ("vit/clip", HUB_TOWER | {"model": "hf-hub:a"}, ["vit.clip.model: 'hf-hub:a' can't be on"]),
+        ("vit/clip", HUB_TOWER | {"model": "hf-hub:a/b/c"}, ["write hf-hub:owner/name or"]),
+        ("vit/clip", HUB_TOWER | {"model": "hf-hub:a/b@"}, ["hf-hub:owner/name@commit"]),
+        ("vit/clip", HUB_TOWER | {"model": "hf-hub:me/-b"}, ["can't be on the hub"]),
+        ("vit/clip", HUB_TOWER | {"model": "hf-hub:me/a..b"}, ["can't be on the hub"]),
+        ("vit/clip", HUB_TOWER | {"model": "hf-hub: me/b"}, ["can't be on the hub"]),
+        (
+            "images/photos",
+            HUB | {"hub": "/data/set"},
+            ["photos.hub: '/data/set' can't be on the hub"],
+        ),
+        ("images/photos", HUB | {"hub": "a/b@1"}, ["write owner/name, with letters"]),
         ("images/photos/made", True, ["made: true needs n_images and version"]),
         ("images/photos/gray_range", [1], ["photos.gray_range: [1]: has too few values"]),
         ("images/photos/gray_range", [1, 2, 3], ["gray_range: [1, 2, 3]: at most 2 values"]),
@@ -182,6 +195,13 @@ def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(path, value
         parse(with_change(path, value))
     for text in said:
         assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a/b", "Me-2/a.b_C", "me/b@0123456789abcdef", "me/b@refs/pr/1"])
+def test_names_of_towers_on_the_hub_pass(name):
+    raw = with_change("vit/clip", HUB_TOWER | {"model": f"hf-hub:{name}"})
+    raw["sae"]["small"]["layer"] = 11
+    assert parse(raw).vit["clip"].model == f"hf-hub:{name}"
 
 
 def test_a_source_that_is_set_to_null_gives_way_to_another():

@@ -2,14 +2,18 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from saev.core.blocks import BLOCK
 from saev.settings.component import Resolved, Settings
+from saev.settings.hub_names import hub_name
 from saev.settings.paths import AtHome
 
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pth.tar")
 """Extensions of weights files. Any other text is a tag."""
+
+HUB = "hf-hub:"
+"""What names of towers on the Hugging Face hub begin with."""
 
 Tokens = Literal["cls", "patches", "pooled"]
 
@@ -72,6 +76,11 @@ class VitSettings(Settings):
         description="Images per shard (one file per stream, one job).",
     )
 
+    @field_validator("model")
+    @classmethod
+    def _named(cls, model: str) -> str:
+        return hub_name(model, HUB) if model.startswith(HUB) else model
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         layered = {"cls", "patches"} & set(self.tokens)
@@ -87,7 +96,7 @@ class VitSettings(Settings):
             raise ValueError(f"made: true needs weights that are a file, not {self.weights}")
         if self.weights_seed and self.weights != "random":
             raise ValueError("weights_seed needs weights: random")
-        if self.weights is None and not self.model.startswith("hf-hub:"):
+        if self.weights is None and not self.model.startswith(HUB):
             raise ValueError("weights is missing: give a tag, a file or random")
         # The order of layers means nothing, so it must not make a second directory.
         object.__setattr__(self, "layers", tuple(sorted(set(self.layers))))

@@ -187,3 +187,30 @@ def test_a_label_that_looks_like_none_is_said(tmp_path, keys, caplog):
     assert "label kind: 'NaN' is the label of 3 images. If it stands for none" in caplog.text
     assert "'NA' is the label of 3 images" in caplog.text
     assert "'cat' is the label" not in caplog.text
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("ragged", ["", ";"])
+@pytest.mark.parametrize("said", ["sep=;", "SEP=;"])
+def test_a_first_line_that_states_the_separator_is_no_header(
+    tmp_path, keys, mark, end, ragged, said
+):
+    rows = [f"{key};a,{i % 2}{ragged if i else ''}" for i, key in enumerate(keys)]
+    text = mark + end.join([said, "path;kind", *rows]) + end
+    (tmp_path / "labels.csv").write_bytes(text.encode())
+    found = labels(tmp_path, table="labels.csv")
+    assert found == {key: f"a,{i % 2}" for i, key in enumerate(keys)}
+    assert resolve(settings(table="labels.csv")).runs
+
+
+def test_the_line_of_a_wrong_row_counts_the_one_that_states_the_separator(tmp_path, keys):
+    (tmp_path / "labels.csv").write_text(f"sep=;\npath;kind\n{keys[0]};a;b\n")
+    with pytest.raises(UserError, match="line 3, has 3 fields"):
+        resolve(settings(table="labels.csv"))
+
+
+def test_a_table_that_holds_only_its_separator_is_empty(tmp_path, keys):
+    (tmp_path / "labels.csv").write_text("sep=;\n")
+    with pytest.raises(UserError, match="is empty"):
+        resolve(settings(table="labels.csv"))

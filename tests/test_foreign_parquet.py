@@ -216,3 +216,34 @@ def test_a_class_without_a_name_is_said(tmp_path):
     classes(tmp_path / "0.parquet", [0, 7], "cat", "dog")
     with pytest.raises(UserError, match="holds the class 7, but has names for 0 to 1 only"):
         rows(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        pa.list_(pa.binary()),
+        pa.list_(pa.string()),
+    ],
+)
+def test_lists_of_images_are_said_to_be_lists_and_not_numbers(tmp_path, kind):
+    one = {"bytes": png(), "path": None} if pa.types.is_struct(kind.value_type) else None
+    pq.write_table(pa.table({"image": pa.array([[one]] * 3, kind)}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"holds lists \(.*not one image in each row"):
+        rows(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("value", [pa.binary(), pa.large_binary(), pa.string()])
+def test_images_that_are_encoded_by_a_dictionary_are_read(tmp_path, value):
+    (tmp_path / "1.png").write_bytes(png(1))
+    (tmp_path / "2.png").write_bytes(png(2))
+    stored = ["1.png", "2.png", "1.png"] if value == pa.string() else [png(1), png(2), png(1)]
+    column = pa.array(stored, value).dictionary_encode()
+    pq.write_table(pa.table({"image": column}), tmp_path / "a.parquet")
+    kept = pq.read_schema(tmp_path / "a.parquet").field("image").type
+    assert pa.types.is_dictionary(kept)
+    source = open_source(parsed(AnyImagesSettings, {"parquet": str(tmp_path / "a.parquet")}))
+    assert len(source.files().name) == 1
+    assert sum(len(table) for table in source.tables()) == 3
+    entries = [Entry(i, str(i), None, None, None) for i in range(3)]
+    assert [source.read(entry) for entry in entries] == [png(1), png(2), png(1)]

@@ -10,6 +10,7 @@ from PIL import Image
 from saev.core.errors import UserError
 from saev.core.spec import parsed
 from saev.images.sources import open_source
+from saev.images.sources.source import passed_over
 from saev.settings.images import AnyImagesSettings
 
 
@@ -202,3 +203,35 @@ def test_what_files_of_a_sample_contradict_each_other_about_is_no_label(tmp_path
 @pytest.mark.parametrize("start", ["BZ", "BZh", "PK", "\x28\xb5"])
 def test_a_tar_whose_first_file_is_named_like_a_compressed_file_is_read(tmp_path, start):
     assert len(rows(packed(tmp_path / "s.tar", (f"{start}1.png", png(1))))) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b'{"a": 1, "a": 2, "b": "x"}', "1.json says '1', and 1.json says '2'"),
+        (b'{"a": 1, "a": 1.0, "b": "x", "b": "x"}', None),
+        (b'{"a": "", "a": 1, "c": {"b": 1, "b": 2}, "b": "x"}', None),
+    ],
+)
+def test_a_name_that_stands_twice_in_a_json_with_two_values_is_no_label(
+    tmp_path, text, said, caplog
+):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        add(tar, "1.png", png(1))
+        add(tar, "1.json", text)
+    caplog.set_level("INFO")
+    (row,) = rows(path)
+    assert row["source.b"] == "x"
+    assert row.get("source.a") == (None if said else "1")
+    assert bool(said) == any("'a' can't be a label" in m and said in m for m in caplog.messages)
+
+
+def test_hidden_files_in_tars_are_counted_and_said(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("./._1.png", "./1.png", ".DS_Store", "set/._2.png", "set/2.png"):
+            add(tar, name, png(1))
+    source = open_source(parsed(AnyImagesSettings, {"tars": str(tmp_path)}))
+    assert sum(len(table) for table in source.tables()) == 2
+    assert source.notes() == {"samples_without_image": 0, "ignored": {"hidden files in tars": 3}}
+    assert passed_over(source.notes()) == "3 × hidden files in tars"

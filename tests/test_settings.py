@@ -159,12 +159,6 @@ def test_good_settings_are_accepted_and_layers_are_sorted():
         ("vit/clip", HUB_TOWER | {"model": "hf-hub:me/-b"}, ["can't be on the hub"]),
         ("vit/clip", HUB_TOWER | {"model": "hf-hub:me/a..b"}, ["can't be on the hub"]),
         ("vit/clip", HUB_TOWER | {"model": "hf-hub: me/b"}, ["can't be on the hub"]),
-        (
-            "images/photos",
-            HUB | {"hub": "/data/set"},
-            ["photos.hub: '/data/set' can't be on the hub"],
-        ),
-        ("images/photos", HUB | {"hub": "a/b@1"}, ["write owner/name, with letters"]),
         ("images/photos/made", True, ["made: true needs n_images and version"]),
         ("images/photos/gray_range", [1], ["photos.gray_range: [1]: has too few values"]),
         ("images/photos/gray_range", [1, 2, 3], ["gray_range: [1, 2, 3]: at most 2 values"]),

@@ -504,6 +504,15 @@ def test_compressed_weights_are_refused(tmp_path, clip, form):
         tower(tmp_path / "tiny.json", tmp_path / "w.pt")
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_when_they_are_loaded(tmp_path, clip, number):
+    state = clip.state_dict()
+    state["visual.conv1.weight"][0, 0, 0, 0] = number
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"w\.safetensors hold NaN .* in 1 tensors, such as conv1"):
+        tower(tmp_path / "tiny.json", tmp_path / "w.safetensors")
+
+
 def test_parameters_that_were_saved_with_their_gradient_mark_are_read(tmp_path, clip):
     torch.save(dict(clip.named_parameters()), tmp_path / "w.pt")
     assert_same(tower(tmp_path / "tiny.json", tmp_path / "w.pt"), clip)

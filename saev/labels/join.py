@@ -18,7 +18,7 @@ from saev.images.artifact import MANIFEST, Images
 from saev.images.sources.source import SOURCE
 from saev.labels.artifact import PIECE, PREFIX, TABLE
 from saev.labels.source_labels import as_labels, as_text, corrected, require_brought
-from saev.labels.table_files import quotes_match, require_columns, uneven_rows
+from saev.labels.table_files import quotes_match, require_columns, stated_separator, uneven_rows
 from saev.settings.labels import LabelSettings, LabelsResolved, LabelsSettings
 
 NONE = pyarrow.array(["nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"])
@@ -213,7 +213,8 @@ def _load(where: str, path: Path, columns: list[str], delimiter: str) -> pyarrow
     parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     try:
         if quotes_match(path):
-            return pyarrow.csv.read_csv(path, parse_options=parse, convert_options=options)
+            read = pyarrow.csv.ReadOptions(skip_rows=1 if stated_separator(path) else 0)
+            return pyarrow.csv.read_csv(path, read, parse, options)
     except pyarrow.ArrowInvalid:
         pass
     # Arrow wants the same number of fields in each row, which spreadsheets don't write. And it

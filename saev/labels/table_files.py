@@ -5,6 +5,7 @@ The main process checks every table when the workflow starts, so this imports no
 
 import codecs
 import csv
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 DELIMITERS = (",", ";", "\t")
 """Separators: the comma, and what spreadsheets write in countries with a decimal comma."""
+SEPARATOR = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
+"""A first line by which Excel says what separates the fields."""
 LOOKED_AT = 64 << 20
 """How many bytes are checked for valid UTF-8 before anything runs."""
 
@@ -37,7 +40,7 @@ def require_columns(where: str, path: Path, key: str, wanted: str) -> str:
         names, delimiter = _parquet_columns(where, path), ""
     else:
         line = _first_line(where, path)
-        delimiter = _delimiter(line, (key, wanted))
+        delimiter = stated_separator(path) or _delimiter(line, (key, wanted))
         names = _split(line, delimiter)
     missing = [column for column in dict.fromkeys((key, wanted)) if column not in names]
     if missing:
@@ -81,12 +84,21 @@ def _first_line(where: str, path: Path) -> str:
         ) from None
     except OSError as error:
         raise UserError(f"{where} can't be read: {error.strerror}") from error
+    line, _, rest = first.partition("\n")
+    first = rest if SEPARATOR.fullmatch(line) else first
     if not first.strip():
         raise UserError(f"{where} is empty")
     # A quoted name may span several lines.
     reader = csv.reader(first.splitlines(keepends=True))
     next(reader, None)
     return "".join(first.splitlines(keepends=True)[: reader.line_num]).rstrip("\r\n")
+
+
+def stated_separator(path: Path) -> str:
+    """The separator that the first line of a CSV file states; empty if it is an ordinary line."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        found = SEPARATOR.fullmatch(file.readline(16))
+    return found[1] if found else ""
 
 
 def _delimiter(line: str, wanted: tuple[str, ...]) -> str:
@@ -129,13 +141,15 @@ def uneven_rows(where: str, path: Path, columns: list[str], delimiter: str) -> "
 
     values: dict[str, list[str | None]] = {name: [] for name in columns}
     with path.open(encoding="utf-8-sig", newline="") as file:
+        stated = bool(stated_separator(path) and file.readline())
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         header = next(reader)
         places = {name: header.index(name) for name in values}
         for row in reader:
             if any(row[len(header) :]):
+                line = reader.line_num + stated
                 raise UserError(
-                    f"{where}, line {reader.line_num:,}, has {len(row)} fields, but the first line "
+                    f"{where}, line {line:,}, has {len(row)} fields, but the first line "
                     f"has {len(header)}: put fields that contain {delimiter!r} in quotes"
                 )
             if any(row):

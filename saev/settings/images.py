@@ -3,18 +3,9 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Discriminator,
-    Field,
-    Strict,
-    Tag,
-    model_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag, model_validator
 
 from saev.settings.component import Resolved, Settings, identity
-from saev.settings.hub_names import hub_name
 from saev.settings.near import did_you_mean
 from saev.settings.paths import PathText
 
@@ -123,9 +114,7 @@ class TableSettings(ImagesSettings):
 class HubSettings(TableSettings):
     """A data set on the Hugging Face hub. Rows follow its own order."""
 
-    hub: Annotated[str, AfterValidator(hub_name)] = Field(
-        description="Name of the data set (`owner/name`)."
-    )
+    hub: str = Field(description="Name of the data set (`owner/name`).")
     revision: str = Field(min_length=1, description="Commit or tag to use.")
     n_images: int = Field(
         gt=0,

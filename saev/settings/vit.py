@@ -1,12 +1,12 @@
 """Settings of the `activations` stage: which tower, which blocks, which tokens."""
 
+import re
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from saev.core.blocks import BLOCK
 from saev.settings.component import Resolved, Settings
-from saev.settings.hub_names import hub_name
 from saev.settings.paths import AtHome
 
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pth.tar")
@@ -14,6 +14,8 @@ WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pth.tar")
 
 HUB = "hf-hub:"
 """What names of towers on the Hugging Face hub begin with."""
+PART = r"(?!.*(\.\.|--))[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
+ON_HUB = re.compile(rf"{HUB}{PART}/{PART}(@[A-Za-z0-9][A-Za-z0-9._/-]*)?")
 
 Tokens = Literal["cls", "patches", "pooled"]
 
@@ -79,7 +81,12 @@ class VitSettings(Settings):
     @field_validator("model")
     @classmethod
     def _named(cls, model: str) -> str:
-        return hub_name(model, HUB) if model.startswith(HUB) else model
+        if model.startswith(HUB) and not ON_HUB.fullmatch(model):
+            raise ValueError(
+                f"{model!r} can't be on the hub: write {HUB}owner/name or {HUB}owner/name@commit, "
+                f"with letters (a to z), digits, '-', '_' and '.'"
+            )
+        return model
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

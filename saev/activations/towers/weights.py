@@ -136,7 +136,27 @@ def load_strictly(module: torch.nn.Module, state: StateDict, source: str, model:
             f"{_remedy(source, state)}"
         )
     if not only_checking():
+        _require_finite(state, source)
         module.load_state_dict(state)
+
+
+def _require_finite(state: StateDict, source: str) -> None:
+    """Refuse NaN and infinities, of which every activation would be NaN.
+
+    Raises:
+        UserError: a tensor holds such numbers.
+    """
+    odd = [
+        name
+        for name in sorted(state)
+        if state[name].is_floating_point() and not state[name].isfinite().all()
+    ]
+    if odd:
+        raise UserError(
+            f"the weights {source} hold NaN or infinite numbers in {len(odd):,} tensors, such as "
+            f"{odd[0]}: the training that wrote them broke off, or the file is damaged. Use "
+            f"another one"
+        )
 
 
 def say_resampled(path: Path, was: int, is_now: int) -> None:

@@ -3,6 +3,7 @@
 Only the needed columns are read. Others may be of any type, and files need not agree in them.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -138,6 +139,7 @@ class ParquetFiles(NamedTuple):
     def images(self) -> ParquetImages:
         """The column of images."""
         kinds = [schema.field(self.image).type for schema in self.schemas]
+        kinds = [k.value_type if pyarrow.types.is_dictionary(k) else k for k in kinds]
         return ParquetImages(self.base, self.names, kinds, self.image)
 
 
@@ -154,6 +156,8 @@ def _kind(where: str, image: str, schema: pyarrow.Schema) -> str:
     kind, types = schema.field(image).type, pyarrow.types
     if isinstance(kind, pyarrow.BaseExtensionType):
         kind = kind.storage_type
+    if types.is_dictionary(kind):
+        kind = kind.value_type
     if is_bytes(kind):
         return "bytes"
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
@@ -161,14 +165,29 @@ def _kind(where: str, image: str, schema: pyarrow.Schema) -> str:
     if types.is_struct(kind) and {"bytes", "path"} & {field.name for field in kind}:
         return "bytes and paths"
     if types.is_nested(kind) and not types.is_struct(kind):
-        # `datasets` would make images of other types of numbers dark.
-        raise UserError(
-            f"{where}: the column {image!r} holds lists of numbers, not images: store each image "
-            f"as a file (PNG) in a column of bytes"
-        )
+        raise in_lists(f"{where}: the column {image!r}", str(kind))
     raise UserError(
         f"{where}: the column {image!r} holds {kind}, not images (bytes, paths, or both). Set "
         f"`image` to the one with the images."
+    )
+
+
+def in_lists(column: str, kind: str) -> UserError:
+    """The error for a column of lists.
+
+    `datasets` would take any list for pixels, and make dark images of most types of numbers.
+
+    Args:
+        column: where it is, for the message; ``kind``: what it holds, as its library calls it.
+    """
+    if re.search(r"struct|binary|string|map|Image|{", kind):
+        return UserError(
+            f"{column} holds lists ({kind}), not one image in each row: write each image into a "
+            f"row of its own"
+        )
+    return UserError(
+        f"{column} holds lists of numbers, not images: store each image as a file (PNG) in a "
+        f"column of bytes"
     )
 
 
@@ -243,4 +262,10 @@ def image_features(found: ParquetFiles) -> Any:
     """
     import datasets
 
+    kinds = [schema.field(found.image).type for schema in found.schemas]
+    encoded = [kind.value_type for kind in kinds if pyarrow.types.is_dictionary(kind)]
+    if encoded:
+        # It can decode a dictionary, but makes no images of it in the same step.
+        texts = any(map(pyarrow.types.is_string, encoded))
+        return datasets.Features({found.image: datasets.Value("string" if texts else "binary")})
     return datasets.Features({found.image: datasets.Image(decode=False)})

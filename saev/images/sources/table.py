@@ -92,11 +92,9 @@ class Table(Source[T]):
             isinstance(feature, (datasets.Sequence, datasets.LargeList, list))
             or "Array" in type(feature).__name__
         ):
-            # `datasets` would make images of other types of numbers dark.
-            raise UserError(
-                f"{self.where}: the column {name!r} holds lists of numbers, not images: store each "
-                f"image as a file (PNG) in a column of bytes"
-            )
+            from saev.images.sources.parquet_files import in_lists
+
+            raise in_lists(f"{self.where}: the column {name!r}", str(feature))
         try:
             images = self._table.select_columns([name]).cast_column(
                 name, datasets.Image(decode=False)

@@ -21,7 +21,7 @@ class Texts(NamedTuple):
 
     columns: dict[str, str]
     contradictions: dict[str, str]
-    """By column: which files say different things about it, and what."""
+    """By column: which files, or places of one, say different things about it, and what."""
 
 
 def kind_of(extension: str) -> str:
@@ -30,7 +30,7 @@ def kind_of(extension: str) -> str:
 
 
 def texts_of(path: Path, members: Iterable[tuple[str, str, bytes | None]]) -> Texts:
-    """Columns of a sample. What two files contradict each other about is none.
+    """Columns of a sample. What two files, or places of one, contradict each other about is none.
 
     Args:
         path: the tar, for messages.
@@ -45,7 +45,7 @@ def texts_of(path: Path, members: Iterable[tuple[str, str, bytes | None]]) -> Te
     for file, extension, data in members:
         if data is None:
             continue
-        for name, text in _read(path, file, extension, data).items():
+        for name, text in _read(path, file, extension, data):
             column = SOURCE + name
             if found.setdefault(column, text) != text:
                 contradictions[column] = (
@@ -55,27 +55,31 @@ def texts_of(path: Path, members: Iterable[tuple[str, str, bytes | None]]) -> Te
     return Texts({c: v for c, v in found.items() if c not in contradictions}, contradictions)
 
 
-def _read(path: Path, file: str, extension: str, data: bytes) -> dict[str, str]:
-    """Labels that a text holds, by name."""
+class _Object(list[tuple[str, Any]]):
+    """Names and values of a JSON object, in which a name may stand twice."""
+
+
+def _read(path: Path, file: str, extension: str, data: bytes) -> list[tuple[str, str]]:
+    """Labels that a text holds, with their names."""
     kind = kind_of(extension)
     try:
         text = data.decode("utf-8-sig")
         if kind != "json":
-            return _labels({extension.removesuffix(".txt"): text})
-        values = json.loads(text)
+            return _labels([(extension.removesuffix(".txt"), text)])
+        values = json.loads(text, object_pairs_hook=_Object)
         json.dumps(values, ensure_ascii=False).encode()  # half a surrogate is no text
     except (ValueError, RecursionError) as error:
         raise UserError(f"tars: {path}: {file} isn't {kind} in UTF-8: {error}") from error
-    return _labels(values) if isinstance(values, dict) else {}
+    return _labels(values) if isinstance(values, _Object) else []
 
 
-def _labels(values: dict[str, Any]) -> dict[str, str]:
+def _labels(values: list[tuple[str, Any]]) -> list[tuple[str, str]]:
     """Those of the values that say something: no empty texts, and no numbers that are none."""
-    return {
-        name: text
-        for name, value in values.items()
+    return [
+        (name, text)
+        for name, value in values
         if isinstance(value, (str, int, float)) and (text := _as_text(value))
-    }
+    ]
 
 
 def _as_text(value: str | float) -> str:

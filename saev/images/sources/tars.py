@@ -45,12 +45,17 @@ COMPRESSED = {
 """First bytes of compressed files. A plain tar starts with the name of its first file."""
 
 
+HIDDEN_INSIDE = "hidden files in tars"
+"""What files whose names begin with a dot are counted under."""
+
+
 class Tars(Source[TarsSettings]):
     """Images in tars, ordered by the name of the tar, then by their order in it."""
 
     def __init__(self, settings: TarsSettings) -> None:
         super().__init__(settings)
         self.without_image: int | None = None
+        self.hidden = 0
 
     @property
     def where(self) -> str:
@@ -71,7 +76,7 @@ class Tars(Source[TarsSettings]):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self.without_image = 0
+        self.without_image = self.hidden = 0
         base, names = self._files()
         progress = Progress(len(names), "tars", f"indexing {self.where}")
         # The columns are known only after the last tar. Until then the parts wait on disk.
@@ -83,8 +88,9 @@ class Tars(Source[TarsSettings]):
             for number, name in enumerate(names):
                 _require_plain(base / name)
                 part = Path(folder, f"{number:06}.parquet")
-                table, without, found = index(base / name, name, wanted)
+                table, without, hidden, found = index(base / name, name, wanted)
                 self.without_image += without
+                self.hidden += hidden
                 contradictions = found | contradictions
                 columns |= dict.fromkeys(table.column_names)
                 pq.write_table(table, part)
@@ -119,6 +125,8 @@ class Tars(Source[TarsSettings]):
         if self.without_image is None:
             return {}
         ignored = find_files("tars", self.where, ".tar").ignored
+        if self.hidden:
+            ignored = {**ignored, HIDDEN_INSIDE: self.hidden}
         return {WITHOUT_IMAGE: self.without_image} | ({IGNORED: ignored} if ignored else {})
 
     def read(self, entry: Entry) -> bytes:
@@ -155,6 +163,8 @@ class Index(NamedTuple):
     """``key``, ``bytes``, ``file``, ``offset`` and ``source.<name>``, with one row per image."""
     without_image: int
     """How many samples have no image."""
+    n_hidden: int
+    """How many files have names that begin with a dot."""
     contradictions: dict[str, str]
     """What files say that contradict each other, by column."""
 
@@ -176,7 +186,8 @@ def index(path: Path, name: str, wanted: str | None) -> Index:
     seen: set[str] = set()
     without = 0
     contradictions: dict[str, str] = {}
-    for sample, members in _samples(path):
+    hidden: list[str] = []
+    for sample, members in _samples(path, hidden):
         if sample in seen:
             raise UserError(
                 f"tars: {path}: the files of {sample} aren't next to each other, or two samples "
@@ -200,7 +211,7 @@ def index(path: Path, name: str, wanted: str | None) -> Index:
         )
     names = dict.fromkeys(key for row in rows for key in row)
     table = pa.table({key: [row.get(key) for row in rows] for key in names})
-    return Index(table, without, contradictions)
+    return Index(table, without, len(hidden), contradictions)
 
 
 class _Member(NamedTuple):
@@ -216,8 +227,8 @@ class _Member(NamedTuple):
         return kind_of(self.extension)
 
 
-def _samples(path: Path) -> Iterator[tuple[str, list[_Member]]]:
-    """Yield each sample's name and members."""
+def _samples(path: Path, hidden: list[str]) -> Iterator[tuple[str, list[_Member]]]:
+    """Yield each sample's name and members. Adds the names of hidden files to ``hidden``."""
     name = ""
     members: list[_Member] = []
     size = path.stat().st_size
@@ -226,7 +237,10 @@ def _samples(path: Path) -> Iterator[tuple[str, list[_Member]]]:
             for info in tar:
                 _require_utf8(path, info.name)
                 folder, _, file = info.name.rpartition("/")
-                if info.isdir() or file.startswith("."):
+                if info.isdir():
+                    continue
+                if file.startswith("."):  # such as ._7.jpg, which macOS packs beside 7.jpg
+                    hidden.append(info.name)
                     continue
                 if not info.isreg() or info.issparse():
                     raise UserError(

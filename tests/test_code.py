@@ -1,8 +1,10 @@
 """The digest of a stage's code: what changes it, what doesn't, and which modules lie in it."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from functools import partial
 from pathlib import Path
@@ -204,3 +206,42 @@ def test_every_module_that_no_digest_counts_is_there():
     for name in EXEMPT:
         place = ROOT / name.replace(".", "/")
         assert place.is_dir() or place.with_suffix(".py").is_file(), name
+
+
+def other_pythons() -> list[str]:
+    """Pythons of other versions that this machine has."""
+    here = f"python3.{sys.version_info.minor}"
+    folders = [*map(Path, os.get_exec_path()), *Path.home().glob(".pyenv/versions/3.*/bin")]
+    found = {}
+    for minor in range(11, 20):
+        for folder in folders:
+            path = folder / f"python3.{minor}"
+            if path.name != here and path.is_file() and answers(str(path)):
+                found.setdefault(minor, str(path))
+    return list(found.values())
+
+
+def answers(python: str) -> bool:
+    done = subprocess.run([python, "-c", ""], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def test_digests_are_the_same_in_every_version_of_python():
+    program = (
+        "from saev.workflow.digests import module_digest\n"
+        f"for stage in {STAGES}: print(module_digest(f'saev.{{stage}}.__main__'))"
+    )
+    pythons = other_pythons()
+    if not pythons:
+        pytest.skip("this machine has one Python")
+    said = {
+        python: subprocess.run(
+            [python, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{program}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for python in pythons
+    }
+    expected = [module_digest(f"saev.{stage}.__main__") for stage in STAGES]
+    assert said == dict.fromkeys(pythons, expected)

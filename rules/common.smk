@@ -32,6 +32,7 @@ from saev.core.plan_file import PLAN_VARIABLE
 from saev.settings import config as schema
 from saev.settings.yaml_file import require_yaml
 from saev.workflow import dry_run, jobs, pending, requests
+from saev.workflow.needed_memory import say_limit
 from saev.workflow.plan import Plan, resolve
 from saev.workflow.terminal import Terminal
 from saev.workflow.stages import BY_NAME, LEVELS, RULES, STAGES, stamp
@@ -77,6 +78,7 @@ def make_plan():
             plan = Plan.load(os.environ[PLAN_VARIABLE])
             config.update(plan.data["config"])
             return plan
+        say_limit()
         plan = resolve(config)
         say_unused()
         force(plan)

@@ -1,9 +1,11 @@
 """What jobs ask for, on this machine and on a cluster."""
 
+import resource
+
 import pytest
 
 from saev.settings.compute import ComputeSettings
-from saev.workflow import requests
+from saev.workflow import needed_memory, requests
 from saev.workflow.plan import Plan
 from saev.workflow.stages import RULES
 
@@ -133,3 +135,13 @@ def test_trainings_of_equal_size_have_one_answer_here_and_others_their_own():
     made.data["runs"].append({**NAMES, "sae": "large-1"})
     assert [one["mem_mb"] for one in requests.first_tries(made, "train_sae")] == [16_000, 39_864]
     assert len(requests.first_tries(made, "merge_analysis")) == 1
+
+
+def test_a_limit_on_addresses_under_which_pytorch_cannot_be_loaded_is_said(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    for limit, said in ((resource.RLIM_INFINITY, 0), (10**10, 0), (2_048_000_000, 1)):
+        monkeypatch.setattr(resource, "getrlimit", lambda kind, limit=limit: (limit, limit))
+        caplog.clear()
+        needed_memory.say_limit()
+        assert len(caplog.messages) == said
+    assert "2.0 GB of addresses (ulimit -v)" in caplog.text

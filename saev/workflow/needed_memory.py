@@ -1,8 +1,10 @@
 """How much memory a job needs at least, where that follows from the sizes in the settings."""
 
+import resource
 from functools import cache
 from pathlib import Path
 
+from saev.core import logs
 from saev.core.blocks import BLOCK
 from saev.settings.vit import VitSettings
 from saev.workflow.known_towers import vision_config
@@ -10,8 +12,23 @@ from saev.workflow.plan import Plan
 
 PROGRAM = 1500
 """MB of Python, PyTorch and the libraries."""
+ADDRESSES = 5e9
+"""Bytes of addresses that a program with PyTorch takes, most of them never used: 4.7 GB measured,
+with its build for CUDA."""
 FLOAT = 4
 MB = 1e6
+
+
+def say_limit() -> None:
+    """Say if this shell limits addresses so much that jobs can't load PyTorch. They would end in
+    the words of some library, before saev can say anything."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < ADDRESSES:
+        logs.say(
+            f"warning: this shell limits each program to {limit / 1e9:.1f} GB of addresses "
+            f"(ulimit -v), and PyTorch takes up to {ADDRESSES / 1e9:.0f} GB: if jobs fail to load "
+            f"it, run ulimit -v unlimited first"
+        )
 
 
 @cache

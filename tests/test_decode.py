@@ -14,7 +14,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from saev.activations.towers.tower import normalise
-from saev.images.decode import BadImage, open_rgb, take_over_pillow
+from saev.images.decode import BadImage, decode, open_rgb, take_over_pillow
 from saev.images.geometry import Geometry
 from saev.images.sources.formats import EXTENSIONS, PILLOW
 
@@ -368,3 +368,85 @@ def test_numbers_of_a_tiff_are_never_taken_for_others():
     with pytest.raises(BadImage, match="from 3e"):
         open_rgb(large)
     assert np.asarray(open_rgb(large, gray_range=(0, 4e9)))[0, 0, 0] == 191
+
+
+def write_floats(values, order, compressed=False, white_is_zero=False, strips=2, orientation=1):
+    """A TIFF of floats, as programs for numbers write it."""
+    data = values.astype(f"{order}f{values.itemsize}")
+    parts = [part.tobytes() for part in np.array_split(data, strips)]
+    parts = [zlib.compress(part) if compressed else part for part in parts]
+    rows = -(-len(values) // strips)
+    start = 8
+    places = []
+    for part in parts:
+        places.append(start)
+        start += len(part)
+    tags = [
+        (256, 4, [values.shape[1]]),
+        (257, 4, [values.shape[0]]),
+        (258, 3, [8 * values.itemsize]),
+        (259, 3, [8 if compressed else 1]),
+        (262, 3, [0 if white_is_zero else 1]),
+        (273, 4, places),
+        (274, 3, [orientation]),
+        (277, 3, [1]),
+        (278, 4, [rows]),
+        (279, 4, [len(part) for part in parts]),
+        (339, 3, [3]),
+    ]
+    body, after = b"", start + 2 + 12 * len(tags) + 4
+    more = b""
+    for number, kind, held in tags:
+        packed = b"".join(struct.pack(f"{order}{'H' if kind == 3 else 'I'}", v) for v in held)
+        if len(packed) > 4:
+            place = struct.pack(f"{order}I", after + len(more))
+            more += packed
+            packed = place
+        body += struct.pack(f"{order}HHI", number, kind, len(held)) + packed.ljust(4, b"\0")
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", start)
+    count = struct.pack(f"{order}H", len(tags))
+    return head + b"".join(parts) + count + body + b"\0\0\0\0" + more
+
+
+RAMP = np.linspace(0, 1, 48).reshape(8, 6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_gray_tiffs_of_floats_of_every_size_show_their_values(
+    dtype, order, compressed, white_is_zero
+):
+    values = RAMP.astype(dtype)
+    found = decode(write_floats(values, order, compressed, white_is_zero))
+    wide = values.astype(np.float32 if dtype == np.float16 else dtype)
+    gray = np.round(wide * 255).astype(np.uint8)
+    gray = 255 - gray if white_is_zero else gray
+    assert np.array_equal(np.asarray(found.image), np.repeat(gray[..., None], 3, 2))
+    assert found.depth.white == 1
+
+
+def test_floats_of_16_and_64_bits_are_turned_scaled_and_refused_like_others():
+    turned = decode(write_floats(RAMP, "<", orientation=6)).image
+    assert turned.size == (8, 6)
+    scaled = decode(write_floats(RAMP * 4095, "<"), gray_range=(0, 4095)).image
+    assert np.array_equal(np.asarray(scaled), np.asarray(decode(write_floats(RAMP, "<")).image))
+    for data, reason in (
+        (write_floats(RAMP * 2, "<"), "gray of 64-bit floats from 0 to 2, outside"),
+        (write_floats((RAMP * np.nan).astype(np.float16), "<"), "gray of 16-bit floats with NaN"),
+        (write_floats(RAMP, "<").replace(b"\x53\x01\3", b"\x51\x01\3"), "unsupported TIFF"),
+        (b"II*\0", "unsupported TIFF"),
+    ):
+        with pytest.raises(BadImage, match=reason):
+            decode(data)
+    lzw = write_floats(RAMP.astype(np.float32), ">").replace(
+        b"\1\3\0\3\0\0\0\1\0\1", b"\1\3\0\3\0\0\0\1\0\5"
+    )
+    with pytest.raises(BadImage, match="compressed TIFF of big-endian floats"):
+        decode(lzw)
+    with pytest.raises(BadImage, match="8 pixels are more than max_pixels"):
+        decode(write_floats(RAMP, "<"), max_pixels=40)
+    cut = write_floats(RAMP, "<", compressed=True).replace(b"\x78\x9c", b"\0\0")
+    with pytest.raises(BadImage, match="damaged TIFF"):
+        decode(cut)

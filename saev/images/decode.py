@@ -4,6 +4,7 @@
 """
 
 import warnings
+import zlib
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from saev.images.float_tiffs import FloatTiff, float_tiff
 from saev.images.sources.formats import PILLOW
 from saev.images.sources.source import read_regular
 
@@ -116,13 +118,34 @@ def decode(
         ) from error
     except Exception as error:
         # Pillow's plugins raise errors of any kind for a damaged header.
-        raise BadImage(_unidentified(data)) from error
-    width, height = image.size
+        floats = float_tiff(data)
+        if floats is None:
+            raise BadImage(_unidentified(data)) from error
+        _require_size(floats.width, floats.height, max_pixels)
+        return _of_floats(floats, data, gray_range)
+    _require_size(*image.size, max_pixels)
+    if image.mode == "F" and data[:2] == b"MM" and image.info.get("compression") != "raw":
+        floats = float_tiff(data)  # Pillow takes these for little-endian
+        if floats is None:
+            raise BadImage("a compressed TIFF of big-endian floats: save it without compression")
+        return _of_floats(floats, data, gray_range)
+    return to_rgb(image, gray_range)
+
+
+def _require_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise BadImage(
             f"{width:,} × {height:,} pixels are more than max_pixels ({max_pixels:,}) allows"
         )
-    return to_rgb(image, gray_range)
+
+
+def _of_floats(floats: FloatTiff, data: bytes, gray_range: Range | None) -> Decoded:
+    try:
+        values = floats.values(data)
+    except (ValueError, zlib.error) as error:
+        raise BadImage(f"damaged TIFF: {error}") from error
+    gray, depth = _gray(values, floats.tags, None, gray_range)
+    return Decoded(_turned(Image.fromarray(gray).convert("RGB"), floats.orientation), depth)
 
 
 def to_rgb(image: Image.Image, gray_range: Range | None = None) -> Decoded:
@@ -138,8 +161,12 @@ def to_rgb(image: Image.Image, gray_range: Range | None = None) -> Decoded:
         _scale_transparent(image)
         image.load()
         if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-            values, depth = _gray(image, gray_range)
-            rgb = Image.fromarray(values).convert("RGB")
+            tags = getattr(image, "tag_v2", {})
+            values = np.asarray(image)
+            if image.mode == "I" and _first(tags, SAMPLE_FORMAT) == UNSIGNED:
+                values = values.view(np.uint32)  # Pillow takes them for signed
+            gray, depth = _gray(values, tags, image.info.get("transparency"), gray_range)
+            rgb = Image.fromarray(gray).convert("RGB")
         else:
             rgb, depth = _as_rgb(image), _colour_depth(image) if deep_colour else None
         return Decoded(_turned(rgb, _orientation(image)), depth)
@@ -177,20 +204,25 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _gray(image: Image.Image, given: Range | None) -> tuple[np.ndarray, Depth]:
-    """Convert gray values of more than 8 bits to (h, w) uint8."""
-    values = np.asarray(image)
-    about = getattr(image, "tag_v2", {})
-    if image.mode == "I" and _first(about, SAMPLE_FORMAT) == UNSIGNED:
-        values = values.view(np.uint32)  # Pillow takes them for signed
+def _gray(
+    values: np.ndarray, tags: Any, transparent: Any, given: Range | None
+) -> tuple[np.ndarray, Depth]:
+    """Convert gray values of more than 8 bits to (h, w) uint8.
+
+    Args:
+        values: the values (h, w); ``tags``: those of a TIFF.
+        transparent: the value that is shown white, if there is one.
+        given: what becomes black and white.
+    """
+    floats, bits = values.dtype.kind == "f", _first(tags, BITS) or 8 * values.itemsize
     least, largest = float(values.min()), float(values.max())
     if not np.isfinite(values).all():
-        raise BadImage("gray of 32-bit floats with NaN or infinite values: replace them")
-    black, white = given or (0.0, 1.0 if image.mode == "F" else 65535.0)
+        raise BadImage(f"gray of {bits}-bit floats with NaN or infinite values: replace them")
+    black, white = given or (0.0, 1.0 if floats else 65535.0)
     if given is None and not (black <= least and largest <= white):
-        kind = "floats" if image.mode == "F" else "integers"
+        kind = "floats" if floats else "integers"
         raise BadImage(
-            f"gray of 32-bit {kind} from {least:,g} to {largest:,g}, outside of {black:g} to "
+            f"gray of {bits}-bit {kind} from {least:,g} to {largest:,g}, outside of {black:g} to "
             f"{white:,g}: set gray_range of these images to what should be black and white"
         )
     depth = Depth(False, largest, (largest - black) / (white - black))
@@ -199,11 +231,10 @@ def _gray(image: Image.Image, given: Range | None) -> tuple[np.ndarray, Depth]:
             255 / (white - black)
         )
     else:
-        scaled = values * 255 if image.mode == "F" else values / 257.0
+        scaled = values * 255 if floats else values / 257.0
     gray = np.round(scaled).astype(np.uint8)
-    if _first(about, PHOTOMETRIC) == WHITE_IS_ZERO:
+    if _first(tags, PHOTOMETRIC) == WHITE_IS_ZERO:
         gray = 255 - gray  # Pillow inverts gray of 8 bits alone
-    transparent = image.info.get("transparency")
     return (gray if transparent is None else np.where(values == transparent, 255, gray)), depth
 
 

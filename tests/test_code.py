@@ -228,6 +228,9 @@ def answers(python: str) -> bool:
 
 def test_digests_are_the_same_in_every_version_of_python():
     program = (
+        # The table of stages imports packages that those Pythons lack.
+        "from unittest.mock import MagicMock\n"
+        "for name in ('stage', 'stages'): sys.modules[f'saev.workflow.{name}'] = MagicMock()\n"
         "from saev.workflow.digests import module_digest\n"
         f"for stage in {STAGES}: print(module_digest(f'saev.{{stage}}.__main__'))"
     )

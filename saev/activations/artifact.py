@@ -6,6 +6,7 @@ they contain.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -27,6 +28,8 @@ ALL_SHARDS = "shards/*.json"
 """Name of the entry for all sidecars, joined, in `meta.json`."""
 STAGE = "activations"
 RECORDS, STATS, TWINS = "images.parquet", "stats.safetensors", "twins.npy"
+MEANS = "means"
+"""The folder of the means over the patches of each image, in which sealing seeks near-twins."""
 STATISTICS = ("mean", "std", "min", "max")
 OPEN_ARRAYS = 16
 """Mapped files that a reader keeps open. Bounds memory and open files for any number of shards."""
@@ -69,9 +72,22 @@ class Stream(NamedTuple):
     n_patches: int
     """Vectors per image: 1 unless ``kind`` is ``patches``."""
     kind: str
-    """``cls``, ``patches`` or ``pooled``."""
+    """``cls``, ``patches`` or ``pooled``, or ``means`` of patches."""
     layer: int | None
     """The block, counted from 0; None for ``pooled``."""
+
+
+def compared(streams: Iterable[Stream]) -> Stream:
+    """The stream with one vector per image in which near-twins are sought.
+
+    The deepest patches tell copies from images that resemble each other best: their mean is
+    recorded too. Without patches, it is ``pooled`` or else the deepest class token.
+    """
+    by_kind = {s.kind: s for s in sorted(streams, key=lambda s: -1 if s.layer is None else s.layer)}
+    if "patches" in by_kind:
+        patches = by_kind["patches"]
+        return Stream(MEANS, patches.d, 1, "means", patches.layer)
+    return by_kind.get("pooled") or by_kind["cls"]
 
 
 def to_float32(values: np.ndarray, dtype: str) -> np.ndarray:

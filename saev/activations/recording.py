@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from saev.activations.artifact import Stream, shard_json, to_float32
+from saev.activations.artifact import MEANS, Stream, compared, shard_json, to_float32
 from saev.activations.depth import depths_of
 from saev.activations.loading import BATCH, batches
 from saev.activations.moments import Moments
@@ -59,12 +59,13 @@ def record(
     place = job_device(device)
     tower = load_tower(settings, place)
     (logs.say if shard == 0 else logs.note)(tower.describe())
-    require_disk(out, images.n_images, settings, tower.streams)
+    streams = tuple(dict.fromkeys((*tower.streams, compared(tower.streams))))
+    require_disk(out, images.n_images, settings, streams)
     dtype = np.dtype(np.uint16 if settings.dtype == "bfloat16" else settings.dtype)
     key = (shard, spec, images.digest, place.type, tower.summary())
     with state(out, *key) as held:
         n_blocks = -(-(stop - start) // BLOCK)
-        made = ShardState(held.folder, out, shard, tower.streams, dtype, n_blocks)
+        made = ShardState(held.folder, out, shard, streams, dtype, n_blocks)
         progress = Progress(
             stop - start, "images", f"recording shard {shard}", done=len(made.blocks) * BLOCK
         )
@@ -128,7 +129,7 @@ def record_blocks(
             if n:
                 outputs = tower(torch.from_numpy(batch.pixels))
                 rows = [p.record["row"] for p in batch.images if p.pixels is not None]
-                for stream in shard.streams:
+                for stream in tower.streams:
                     # Run the whole batch and select afterwards, so that a bad image changes no
                     # other.
                     kept = outputs[stream.name][: len(batch.present)][
@@ -136,6 +137,13 @@ def record_blocks(
                     ]
                     values[stream.name][filled : filled + n] = stored(
                         kept, settings.dtype, stream, rows
+                    )
+                if MEANS in values:
+                    means = next(stream for stream in shard.streams if stream.name == MEANS)
+                    deepest = values[f"layer-{means.layer:02}.patches"][filled : filled + n]
+                    average = to_float32(deepest, settings.dtype).mean(axis=1)
+                    values[MEANS][filled : filled + n] = stored(
+                        torch.from_numpy(average), settings.dtype, means, rows
                     )
             filled += n
             if len(records) == BLOCK or records[-1]["row"] == stop - 1:

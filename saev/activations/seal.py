@@ -1,6 +1,5 @@
 """Seal recorded shards: check them, join their records and statistics, write `meta.json` last."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,18 @@ from saev.activations.artifact import (
     STATS,
     TWINS,
     Stream,
+    compared,
     shard_array,
     shard_json,
-    shard_records,
-    shard_rows,
     shard_stats,
 )
 from saev.activations.depth import Depths, merged
+from saev.activations.image_vectors import ImageVectors
+from saev.activations.joined_records import join_records, recorded_files
 from saev.activations.moments import Moments
-from saev.activations.shards import records_schema
-from saev.activations.twins import find_twins
+from saev.activations.near_twins import NearTwins, Vectors, find_near_twins
+from saev.activations.twins import find_twins, joined_twins
+from saev.activations.verified import Verified
 from saev.core import logs
 from saev.core.errors import UserError, listed
 from saev.core.files import atomic_path, read_json, sha256_bytes, sha256_file, write_bytes
@@ -37,7 +38,7 @@ from saev.settings.vit import VitResolved, VitSettings
 def seal(
     spec: Spec, images: Images, out: Path, made: Path, settings: VitSettings
 ) -> list[dict[str, Any]]:
-    """Write `images.parquet`, `stats.safetensors` and `meta.json` of the shards in ``out``.
+    """Write what sealing makes of the shards in ``out``, and `meta.json` last.
 
     Args:
         spec: settings and code.
@@ -58,11 +59,13 @@ def seal(
     sidecars, joined = _sidecars(out, n_shards)
     _check(out, sidecars, images, settings)
     tower = sidecars[0]["tower"]
-    streams = [Stream(name, **tower["streams"][name]) for name in sorted(tower["streams"])]
-    n_skipped = _join_records(out, made, sidecars, images.n_images)
-    twins = find_twins(_digests(made, n_shards))
+    streams = _streams(sidecars[0])
+    n_skipped = join_records(out, made, sidecars, images.n_images)
+    copies = find_twins(recorded_files(made, n_shards))
+    sought = compared(streams)
+    near = _near_twins(out, sought, sidecars, copies, settings)
     with atomic_path(made / TWINS) as temporary, temporary.open("wb") as file:
-        np.save(file, twins)
+        np.save(file, joined_twins(copies, near.pairs))
 
     tensors: dict[str, np.ndarray] = {}
     report: dict[str, Any] = {}
@@ -89,7 +92,14 @@ def seal(
             "n_images": images.n_images,
             "n_rows": images.n_images - n_skipped,
             "n_skipped": n_skipped,
-            "n_twins": len(twins),
+            "n_twins": len(copies),
+            "n_near_twins": len(near.pairs),
+            "near_twins": {
+                "stream": sought.name,
+                "cosine": round(near.cosine, 6),
+                "n_directions": round(near.n_directions, 1),
+                "n_crowded": near.n_crowded,
+            },
             "n_shards": n_shards,
             "shard_images": settings.shard_images,
             "dtype": settings.dtype,
@@ -109,11 +119,7 @@ def seal(
         ],
     )
     skipped = f", {n_skipped:,} skipped" if n_skipped else ""
-    if len(twins):
-        skipped += (
-            f"; {len(twins):,} are copies of others, and stay with these on one side of a split"
-        )
-    logs.say(f"sealed {out}: {images.n_images - n_skipped:,} images{skipped}")
+    logs.say(f"sealed {out}: {images.n_images - n_skipped:,} images{skipped}{_said(copies, near)}")
     for doubt in _depths(out).doubts(images.settings.gray_range):
         logs.say(f"warning: {doubt}")
     return entries
@@ -127,11 +133,17 @@ def _sidecars(out: Path, n_shards: int) -> tuple[list[dict[str, Any]], bytes]:
     return [read_json(path) for path in paths], b"".join(path.read_bytes() for path in paths)
 
 
+def _streams(sidecar: dict[str, Any]) -> list[Stream]:
+    streams = sidecar["tower"]["streams"]
+    return [Stream(name, **streams[name]) for name in sorted(streams)]
+
+
 def _check(
     out: Path, sidecars: list[dict[str, Any]], images: Images, settings: VitSettings
 ) -> None:
     problems = []
     known = recorded(out, f".*[0-9]{MADE}")
+    verified = Verified(out)
     for number, sidecar in enumerate(sidecars):
         path = out / shard_json(number)
         start = number * settings.shard_images
@@ -146,10 +158,14 @@ def _check(
             )
         if known.get(shard_json(number)) not in (None, sha256_file(path)):
             problems.append(f"{path} was altered after it was written")
-        # The activations are large. What reads them hashes them.
-        large = {shard_array(name, number) for name in sidecar["tower"]["streams"]}
+        # The activations are large. What reads them hashes them, such as the search for near-twins.
+        sought = compared(_streams(sidecar))
+        large = {shard_array(s.name, number) for s in _streams(sidecar) if s != sought}
+        if shard_array(sought.name, number) not in {entry["name"] for entry in sidecar["files"]}:
+            problems.append(f"{path} was recorded by an earlier version, without {sought.name}")
         for entry in sidecar["files"]:
-            problems += altered_files(out, [entry], deep=entry["name"] not in large)
+            deep = entry["name"] not in large
+            problems += altered_files(out, [entry], deep, verified.matches)
     if problems:
         raise UserError(
             listed(problems, f"{out} can't be sealed:")
@@ -157,56 +173,37 @@ def _check(
         )
 
 
-def _join_records(out: Path, made: Path, sidecars: list[dict[str, Any]], n_images: int) -> int:
-    """Join the records of the shards, one row group per shard. Return the number of skipped images.
+def _near_twins(
+    out: Path,
+    stream: Stream,
+    sidecars: list[dict[str, Any]],
+    copies: np.ndarray,
+    settings: VitSettings,
+) -> NearTwins:
+    moments = _merged(out, stream, len(sidecars))
+    _check_count(out, stream, moments, sidecars)
+    read = ImageVectors(out, stream, sidecars, settings.dtype, settings.shard_images)
+    vectors = Vectors(read.pieces, read.take, moments.mean, moments.std())
+    return find_near_twins(vectors, copies[:, 0])
 
-    Checks that every row of the listing occurs once, with its activations or a reason.
-    """
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    n_skipped = 0
-    reasons: list[str] = []
-    with (
-        atomic_path(made / RECORDS) as temporary,
-        pq.ParquetWriter(temporary, records_schema()) as writer,
-    ):
-        for number, sidecar in enumerate(sidecars):
-            table = pq.read_table(out / shard_records(number), schema=records_schema())
-            rows = np.load(out / shard_rows(number), allow_pickle=False)
-            listed_rows = table.column("row").to_numpy()
-            present = table.column("skipped").is_null().to_numpy(zero_copy_only=False)
-            if not (
-                np.array_equal(listed_rows, np.arange(sidecar["start"], sidecar["stop"]))
-                and np.array_equal(listed_rows[present], rows)
-                and len(rows) == sidecar["rows"]
-            ):
-                raise UserError(
-                    f"{out / shard_records(number)} and {out / shard_rows(number)} disagree: "
-                    f"remove {out / shard_json(number)} and run again"
-                )
-            n_skipped += int((~present).sum())
-            if n_skipped and len(reasons) < 3:
-                bad = table.filter(pc.is_valid(table.column("skipped"))).slice(0, 3).to_pylist()
-                reasons += [f"row {record['row']}: {record['skipped']}" for record in bad]
-            writer.write_table(table, row_group_size=max(1, table.num_rows))
-    if n_skipped == n_images:
-        raise UserError(
-            listed(reasons, f"none of the {n_images:,} images could be read. The first reasons:", 3)
+def _said(copies: np.ndarray, near: NearTwins) -> str:
+    """What is said about twins in the line of the sealing."""
+    counts = [
+        f"{n:,} are {what}s of others" if n > 1 else f"1 is a {one} of another"
+        for n, one, what in (
+            (len(copies), "copy", "copie"),
+            (len(near.pairs), "near-copy", "near-copie"),
         )
-    return n_skipped
-
-
-def _digests(made: Path, n_shards: int) -> Iterator[tuple[np.ndarray, list[str]]]:
-    """Rows and SHA-256 of the images that were recorded, a shard at a time."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(made / RECORDS) as file:
-        for shard in range(n_shards):
-            table = file.read_row_group(shard, columns=["row", "sha256", "skipped"])
-            table = table.filter(pc.is_null(table.column("skipped")))
-            yield table.column("row").to_numpy(), table.column("sha256").to_pylist()
+        if n
+    ]
+    text = f"; {', '.join(counts)}: these stay on one side of a split" if counts else ""
+    if near.n_crowded:
+        text += (
+            f"; {near.n_crowded:,} resemble more images than they were compared with, and may be "
+            f"near-copies too"
+        )
+    return text
 
 
 def _merged(out: Path, stream: Stream, n_shards: int) -> Moments:

@@ -1,4 +1,4 @@
-"""Twins: images whose files are equal, byte by byte. They stay on one side of every split."""
+"""Twins: images with equal files, or nearly equal images. They stay on one side of every split."""
 
 from collections.abc import Iterable
 
@@ -37,12 +37,26 @@ def find_twins(pieces: Iterable[tuple[np.ndarray, list[str]]]) -> np.ndarray:
     return pairs[np.argsort(pairs[:, 0], kind="stable")]
 
 
+def joined_twins(copies: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Join copies with near-twins.
+
+    Args:
+        copies: (m, 2) int64, as `find_twins` gives them.
+        near: (k, 2) int64, the same for near-twins among the images that aren't copies.
+
+    Returns:
+        (m + k, 2) int64: each of these rows, ascending, and the first row of its group.
+    """
+    pairs = np.concatenate([np.stack([copies[:, 0], first_of(copies[:, 1], near)], axis=1), near])
+    return pairs[np.argsort(pairs[:, 0], kind="stable")]
+
+
 def first_of(rows: np.ndarray, twins: np.ndarray) -> np.ndarray:
-    """Replace each copy by the row of the first image with the same content.
+    """Replace each twin by the first image of its group.
 
     Args:
         rows: (n,) int64.
-        twins: (m, 2) int64, as `find_twins` gives them.
+        twins: (m, 2) int64, as `find_twins` or `joined_twins` gives them.
 
     Returns:
         (n,) int64.

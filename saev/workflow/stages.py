@@ -72,6 +72,7 @@ STAGES = (
         component="vit",
         undeclared=(
             *("layer-*.cls", "layer-*.patches", "pooled", "rows", "records", "stats", "runs"),
+            activations.MEANS,
             *(analyze.BASELINES, verified.FOLDER),
         ),
         described={analyze.BASELINES: False},

@@ -12,8 +12,15 @@ from recording import arguments, list_images, record, settings, write_pictures
 from saev.activations import __main__ as activations
 from saev.activations import near_twins
 from saev.activations.artifact import Stream, compared, to_float32
-from saev.activations.near_twins import ORDERS, Groups, Vectors, find_near_twins, standardised
-from saev.activations.twins import find_twins, joined_twins
+from saev.activations.near_twins import (
+    ORDERS,
+    Groups,
+    NearTwins,
+    SoughtVectors,
+    find_near_twins,
+    standardised,
+)
+from saev.activations.twins import find_twins, joined_twins, twins_doubts
 from saev.core.errors import UserError
 from saev.images.artifact import Images
 
@@ -27,7 +34,7 @@ def held(values, rows=None, piece=1000):
     wide = values.astype(np.float64)
     parts = [slice(at, at + piece) for at in range(0, len(rows), piece)]
     none = np.zeros(values.shape[1])
-    return Vectors(
+    return SoughtVectors(
         lambda: ((rows[part], values[part]) for part in parts),
         lambda wanted: values[np.searchsorted(rows, wanted)],
         wide.mean(axis=0) if len(wide) else none,
@@ -161,6 +168,18 @@ def test_copies_and_near_twins_have_the_first_image_of_their_group():
         [8, 5],
     ]
     assert joined_twins(find_twins([]), np.empty((0, 2), np.int64)).shape == (0, 2)
+
+
+def test_twins_that_make_a_split_doubtful_are_said():
+    few = NearTwins(np.empty((0, 2), np.int64), 0.95, 40.0, 0)
+    pairs = np.array([[row, 3] for row in range(10, 60)] + [[70, 1]])
+    assert twins_doubts(pairs, few, 2000) == []
+    assert twins_doubts(np.empty((0, 2), np.int64), few, 0) == []
+    (large,) = twins_doubts(pairs, few, 500)
+    assert "51 of 500 images are copies or near-copies of one another" in large
+    blind, crowded = twins_doubts(pairs, NearTwins(pairs, 0.9999, 3.5, 1200), 2000)
+    assert "vary in only 3.5 directions" in blind
+    assert "1,200 images resemble more others" in crowded
 
 
 def test_near_twins_are_sought_in_patches_then_the_output_then_the_deepest_class_token():

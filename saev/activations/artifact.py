@@ -229,7 +229,7 @@ class Activations:
 
     @cached_property
     def twins(self) -> np.ndarray:
-        """(m, 2) int64, pairs of identical images: see `find_twins`."""
+        """(m, 2) int64, pairs of copies and near-copies: see `joined_twins`."""
         path = self.path / TWINS
         # Recordings of earlier versions don't say.
         return np.load(path, allow_pickle=False) if path.exists() else np.empty((0, 2), np.int64)

@@ -39,7 +39,7 @@ PAIRS = 4096
 """Pairs whose vectors are read at a time."""
 
 
-class Vectors(NamedTuple):
+class SoughtVectors(NamedTuple):
     """One vector per image, in which near-twins are sought."""
 
     pieces: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
@@ -66,7 +66,7 @@ class NearTwins(NamedTuple):
     """Images without a near-twin that resemble more images than they were compared with."""
 
 
-def find_near_twins(vectors: Vectors, left_out: np.ndarray) -> NearTwins:
+def find_near_twins(vectors: SoughtVectors, left_out: np.ndarray) -> NearTwins:
     """Find images whose vectors are nearly equal.
 
     Args:
@@ -130,7 +130,7 @@ def standardised(vectors: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.n
     return np.clip(np.rint(steps), -LIMIT, LIMIT).astype(np.float32)
 
 
-def _codes(vectors: Vectors, left_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _codes(vectors: SoughtVectors, left_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Row ids (n,) int64 and codes (n, `WORDS`) uint64 of the images to compare."""
     signs = np.random.default_rng(SEED).integers(0, 2, (len(vectors.mean), BITS))
     planes = (2 * signs - 1).astype(np.float32)
@@ -144,12 +144,13 @@ def _codes(vectors: Vectors, left_out: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return np.concatenate(all_rows), np.concatenate(all_codes)
 
 
-def _threshold(vectors: Vectors, rows: np.ndarray) -> tuple[float, float]:
+def _threshold(vectors: SoughtVectors, rows: np.ndarray) -> tuple[float, float]:
     """The cosine of near-twins, and the number of directions in which vectors vary.
 
     The mean squared cosine of unlike vectors is 1 / m if they lie evenly in m directions. Then, two
-    have a cosine over c with a probability under (1 − c²)^((m − 1) / 2) / 2. The fewer directions
-    and the more images, the nearer near-twins must be: those of an untrained tower must be equal.
+    have a cosine over c with a probability under (1 − c²)^((m − 1) / 2) / 2. So the fewer
+    directions and the more images there are, the nearer near-twins must be. An untrained tower has
+    about 4 directions: its near-twins must be equal.
     """
     n = len(rows)
     if n < 2:
@@ -210,7 +211,9 @@ def _candidates(
             yield order[found[at : at + PIECE]], order[(found - shift[found - start])[at:][:PIECE]]
 
 
-def _cosines(vectors: Vectors, rows: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _cosines(
+    vectors: SoughtVectors, rows: np.ndarray, one: np.ndarray, other: np.ndarray
+) -> np.ndarray:
     """(p,) float64, of pairs of indices into ``rows``."""
     found = np.empty(len(one))
     by_place = np.argsort(one, kind="stable")

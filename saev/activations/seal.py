@@ -21,8 +21,8 @@ from saev.activations.depth import Depths, merged
 from saev.activations.image_vectors import ImageVectors
 from saev.activations.joined_records import join_records, recorded_files
 from saev.activations.moments import Moments
-from saev.activations.near_twins import NearTwins, Vectors, find_near_twins
-from saev.activations.twins import find_twins, joined_twins
+from saev.activations.near_twins import NearTwins, SoughtVectors, find_near_twins
+from saev.activations.twins import find_twins, joined_twins, twins_doubts
 from saev.activations.verified import Verified
 from saev.core import logs
 from saev.core.errors import UserError, listed
@@ -64,8 +64,9 @@ def seal(
     copies = find_twins(recorded_files(made, n_shards))
     sought = compared(streams)
     near = _near_twins(out, sought, sidecars, copies, settings)
+    twins = joined_twins(copies, near.pairs)
     with atomic_path(made / TWINS) as temporary, temporary.open("wb") as file:
-        np.save(file, joined_twins(copies, near.pairs))
+        np.save(file, twins)
 
     tensors: dict[str, np.ndarray] = {}
     report: dict[str, Any] = {}
@@ -120,7 +121,8 @@ def seal(
     )
     skipped = f", {n_skipped:,} skipped" if n_skipped else ""
     logs.say(f"sealed {out}: {images.n_images - n_skipped:,} images{skipped}{_said(copies, near)}")
-    for doubt in _depths(out).doubts(images.settings.gray_range):
+    doubts = _depths(out).doubts(images.settings.gray_range)
+    for doubt in (*doubts, *twins_doubts(twins, near, images.n_images - n_skipped)):
         logs.say(f"warning: {doubt}")
     return entries
 
@@ -183,7 +185,7 @@ def _near_twins(
     moments = _merged(out, stream, len(sidecars))
     _check_count(out, stream, moments, sidecars)
     read = ImageVectors(out, stream, sidecars, settings.dtype, settings.shard_images)
-    vectors = Vectors(read.pieces, read.take, moments.mean, moments.std())
+    vectors = SoughtVectors(read.pieces, read.take, moments.mean, moments.std())
     return find_near_twins(vectors, copies[:, 0])
 
 
@@ -197,13 +199,7 @@ def _said(copies: np.ndarray, near: NearTwins) -> str:
         )
         if n
     ]
-    text = f"; {', '.join(counts)}: these stay on one side of a split" if counts else ""
-    if near.n_crowded:
-        text += (
-            f"; {near.n_crowded:,} resemble more images than they were compared with, and may be "
-            f"near-copies too"
-        )
-    return text
+    return f"; {', '.join(counts)}: these stay on one side of a split" if counts else ""
 
 
 def _merged(out: Path, stream: Stream, n_shards: int) -> Moments:

@@ -30,7 +30,7 @@ class Split(NamedTuple):
 def split_images(
     activations: Activations, fraction: float, seed: int, groups: str | None = None
 ) -> Split:
-    """Split the recorded images. Identical images stay on the same side.
+    """Split the recorded images. Copies and near-copies stay on the same side.
 
     Args:
         activations: the recording.
@@ -70,11 +70,11 @@ def read_groups(activations: Activations, sha256: str) -> np.ndarray:
 
 
 def joined(groups: np.ndarray, twins: np.ndarray) -> np.ndarray:
-    """Join groups that have an identical image in common.
+    """Join groups that have an image or its near-copy in common.
 
     Args:
         groups: (n,) int64, for each image a row of its group, which stands for the group.
-        twins: (m, 2) int64, pairs of identical images.
+        twins: (m, 2) int64, pairs of copies and near-copies.
 
     Returns:
         (n,) int64, the same for the joined groups.

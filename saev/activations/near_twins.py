@@ -26,7 +26,7 @@ LIMIT = 8 * STEPS
 """One outlying dimension shouldn't decide."""
 BITS = 256
 WORDS = BITS // 64
-ORDERS = 8
+ORDERS = 16
 WINDOW = 16
 SEED = 5
 SAMPLE = 2048

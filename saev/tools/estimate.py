@@ -81,7 +81,8 @@ def recording_bytes(plan: Plan, images: str, vit: str, rows: int) -> int | None:
         streams = 1 if kind == "pooled" else n_layers(settings, shape)
         if width is None or vectors is None or streams is None:
             return None
-        numbers += streams * vectors * width
+        means = kind == "patches"  # of one layer
+        numbers += (streams * vectors + means) * width
     return rows * numbers * (4 if settings.dtype == "float32" else 2)
 
 

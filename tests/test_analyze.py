@@ -171,7 +171,7 @@ def test_label_figures_are_those_of_counting(case):
             n = sum(counts.values())
             assert columns[f"label_support.{name}"][j] == n
             common = min((t for t in counts if counts[t] == max(counts.values())), default=None)
-            assert columns[f"top_label.{name}"][j] == common
+            assert columns[f"common_label.{name}"][j] == common
             entropy = purity = None
             if n >= 10:
                 purity = max(counts.values()) / n
@@ -183,6 +183,8 @@ def test_label_figures_are_those_of_counting(case):
             top = [i for i in case.tensors["top_rows"][j] if i >= 0]
             counts = Counter(labels[i] for i in top if labels[i] is not None)
             share = max(counts.values()) / len(top) if counts else None
+            common = min((t for t in counts if counts[t] == max(counts.values())), default=None)
+            assert columns[f"top_label.{name}"][j] == common
             assert columns[f"label_purity_top.{name}"][j] == share
             weights = Counter()
             for i, value in zip(top, case.tensors["top_values"][j].tolist(), strict=False):

@@ -17,7 +17,14 @@ from synthetic import write_activations
 from saev.activations.artifact import Activations
 from saev.analyze.artifact import PART, n_parts
 from saev.analyze.counts import PairCounts
-from saev.analyze.figures import chance_of, chance_of_either, entropy_top, label_figures, purity_top
+from saev.analyze.figures import (
+    chance_of,
+    chance_top,
+    entropy_top,
+    label_figures,
+    purity_top,
+    top_labels,
+)
 from saev.analyze.histogram import BINS, EDGES, bin_of
 from saev.analyze.mapped import release
 from saev.analyze.merge import write_merged
@@ -108,19 +115,17 @@ def test_bins_are_those_of_a_search_also_at_the_edges_and_beyond():
 def test_entropy_and_purity_of_counts_worked_out_by_hand():
     # Latent 0: 9 of label 0 and 3 of label 2; latent 2: 5 of label 1.
     run = PairCounts(np.array([0, 2, 7]), np.array([9, 3, 5]), 3)
-    found = label_figures([run], 4, np.array([9, 9, 9]))
-    assert np.isnan(
-        label_figures([PairCounts(np.array([0]), np.array([9]), 3)], 1, np.array([9, 9, 9])).purity
-    ).all()
-    assert label_figures(
-        [PairCounts(np.array([0]), np.array([10]), 3)], 1, np.array([10, 9, 9])
-    ).purity.tolist() == [1]
+    found = label_figures([run], 4, 3)
+    assert np.isnan(label_figures([PairCounts(np.array([0]), np.array([9]), 3)], 1, 3).purity).all()
+    assert label_figures([PairCounts(np.array([0]), np.array([10]), 3)], 1, 3).purity.tolist() == [
+        1
+    ]
     assert found.support.tolist() == [12, 0, 5, 0]
     assert found.purity[0] == 0.75
     assert found.entropy[0] == pytest.approx(0.5623351446188083 / 1.0986122886681098)
     assert np.isnan(found.entropy[1:]).all()
     assert np.isnan(found.purity[1:]).all()
-    assert found.top.tolist() == [0, -1, 1, -1]
+    assert found.common.tolist() == [0, -1, 1, -1]
 
 
 def test_top_figures_worked_out_by_hand():
@@ -334,13 +339,15 @@ def test_a_label_that_a_latent_prefers_beats_chance_and_one_that_all_images_have
     assert alone == below == 1
 
 
-def test_a_latent_whose_top_images_alone_have_a_label_beats_chance_too():
-    images, top = np.array([150, 850]), np.array([0, 0, -1])
-    codes = np.array([[0] * 16, [0] * 3 + [1] * 13, [-1] * 16])
-    everywhere = chance_of(np.array([0.15]), np.array([1000]), np.array([0.15]), 2)[0]
-    found = chance_of_either(np.array([everywhere, everywhere, np.nan]), codes, top, images)
-    assert found[0] == pytest.approx(4 * 0.15**16)
-    assert found[1] == 1
-    assert np.isnan(found[2])
-    by_all = chance_of_either(np.array([1e-9, 1e-9, np.nan]), codes, top, images)
-    assert by_all[1] == pytest.approx(2e-9)
+def test_the_label_of_the_top_images_and_its_chance_are_those_of_these_images_alone():
+    images = np.array([150, 850])
+    codes = np.array([[0] * 16, [0] * 3 + [1] * 13, [-1] * 16, [1, 0, 0, 1] + [-1] * 12])
+    found = top_labels(codes)
+    assert found.code.tolist() == [0, 1, -1, 0]
+    assert found.n.tolist() == [16, 13, 0, 2]
+    chance = chance_top(codes, images)
+    assert chance[0] == pytest.approx(2 * 0.15**16)
+    assert chance[1] == 1
+    assert np.isnan(chance[2])
+    assert 0.5 < chance[3] <= 1
+    assert np.isnan(chance_top(codes[2:3], np.array([], np.int64)))

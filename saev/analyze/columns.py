@@ -64,16 +64,18 @@ class Filter:
 
 
 NAMED_BELOW = 0.01
-"""A latent is named after its most common label if its `label_chance` is below this."""
+"""A latent is named after the most common label of its top images if its `label_chance` is below
+this."""
 
 _OF_TOP = "share of the most common label among its top images"
+_TOP = "most common among its top images"
 _OF_ALL = "share of the most common label among all images on which it fires"
 _ENTROPY = "over all images on which it fires: 0 is a single label, 1 is all labels equally often"
 _SUPPORT = "images with a label on which it fires"
 _CHANCE = (
-    "shuffled labels give the most common label such a share, of all images or of the top ones, "
-    "with this probability at most"
+    "probability at most with which shuffled labels give a label such a share of the top images"
 )
+_COMMON = "most common among all images on which it fires"
 _RATE = "share of the vectors on which it fires"
 
 COLUMNS = (
@@ -81,7 +83,8 @@ COLUMNS = (
     Column("label_purity", "purity of all images", "share", _OF_ALL, of_label=True),
     Column("label_entropy", "entropy", "share", _ENTROPY, of_label=True, rising=True),
     Column("label_support", "images with a label", "count", _SUPPORT, of_label=True),
-    Column("top_label", "most common label", "text", "", of_label=True),
+    Column("top_label", "label of its top images", "text", _TOP, of_label=True),
+    Column("common_label", "label of all its images", "text", _COMMON, of_label=True),
     Column("label_chance", "chance", "chance", _CHANCE, of_label=True, rising=True),
     Column("image_count", "images", "count", "images on which it fires"),
     Column("fire_rate", "frequency", "percent", _RATE),
@@ -123,12 +126,13 @@ TILES = (
 """What stands at the top when a latent is open."""
 
 LABEL_TABLE = (
-    Shown("top_label", "most common"),
-    Shown("label_purity_top", "purity of top"),
-    Shown("label_purity", "of all"),
+    Shown("top_label", "top images"),
+    Shown("label_purity_top", "purity"),
+    Shown("label_chance", "chance"),
+    Shown("common_label", "all images"),
+    Shown("label_purity", "purity"),
     Shown("label_entropy", "entropy"),
     Shown("label_support", "images"),
-    Shown("label_chance", "chance"),
 )
 """Columns of the table with a line for each label, when a latent is open."""
 

@@ -30,24 +30,20 @@ class LabelFigures(NamedTuple):
     """(n,) int64: the number of those images."""
     purity: np.ndarray
     """(n,) float64: the largest p."""
-    top: np.ndarray
+    common: np.ndarray
     """(n,) int64: code of the most common label, or the first one of a tie; -1 if there is none."""
-    chance: np.ndarray
-    """(n,) float64: see `chance_of`."""
 
 
-def label_figures(runs: list[PairCounts], n_latents: int, images: np.ndarray) -> LabelFigures:
+def label_figures(runs: list[PairCounts], n_latents: int, n_labels: int) -> LabelFigures:
     """Entropy and purity of each latent over all images on which it fires.
 
     Args:
-        runs: counts by latent and label; images: (C,) int64, images of each label.
+        runs: counts by latent and label; n_labels: C.
     """
-    n_labels = len(images)
     entropy = np.full(n_latents, np.nan)
     purity = np.full(n_latents, np.nan)
     support = np.zeros(n_latents, np.int64)
-    top = np.full(n_latents, -1, np.int64)
-    chance = np.full(n_latents, np.nan)
+    common = np.full(n_latents, -1, np.int64)
     for keys, counts in merged(runs, n_latents, n_labels):
         latent, label = np.divmod(keys, n_labels)
         here, first = np.unique(latent, return_index=True)
@@ -61,12 +57,10 @@ def label_figures(runs: list[PairCounts], n_latents: int, images: np.ndarray) ->
         entropy[here] = -np.add.reduceat(share * np.log(share), first) + 0.0
         most = np.flatnonzero(counts == largest[place])
         owners, which = np.unique(latent[most], return_index=True)
-        top[owners] = label[most][which]
-        expected = images[top[here]] / images.sum()
-        chance[here] = chance_of(largest / total, total, expected, n_labels)
+        common[owners] = label[most][which]
     few = support < MIN_SUPPORT
     entropy[few] = purity[few] = np.nan
-    return LabelFigures(normalised(entropy, n_labels), support, purity, top, chance)
+    return LabelFigures(normalised(entropy, n_labels), support, purity, common)
 
 
 def chance_of(share: np.ndarray, n: np.ndarray, expected: np.ndarray, n_labels: int) -> np.ndarray:
@@ -76,8 +70,7 @@ def chance_of(share: np.ndarray, n: np.ndarray, expected: np.ndarray, n_labels: 
     holds for draws without replacement as well), times the number of labels.
 
     Args:
-        share: (m,) float64, the label's share of the images on which a latent fires; n: (m,) int64,
-            the number of those with a label.
+        share: (m,) float64, the label's share of some images; n: (m,) int64, how many these are.
         expected: (m,) float64, its share of all images with a label; n_labels: C.
 
     Returns:
@@ -89,29 +82,48 @@ def chance_of(share: np.ndarray, n: np.ndarray, expected: np.ndarray, n_labels: 
     return np.where(p > f, np.minimum(1, n_labels * np.exp(-n * divergence)), 1)
 
 
-def chance_of_either(
-    chance: np.ndarray, codes: np.ndarray, top: np.ndarray, images: np.ndarray
-) -> np.ndarray:
-    """`chance_of` the most common label's share of all images or of the top images.
+class TopLabels(NamedTuple):
+    """The most common label among the top images of each latent."""
 
-    Either may be far from chance alone: a latent can fire weakly on everything and strongly on one
-    label. The smaller one counts twice, because there are two of them.
+    code: np.ndarray
+    """(n,) int64: its code, the first one of a tie; -1 without any labelled image."""
+    n: np.ndarray
+    """(n,) int64: how many of the top images have it."""
+
+
+def top_labels(codes: np.ndarray) -> TopLabels:
+    """Find the most common label among the top images.
 
     Args:
-        chance: (n,) float64, that of all images.
-        codes: (n, k) int64, labels of the top images, -1 where absent.
-        top: (n,) int64, the most common label; images: (C,) int64, images of each label.
+        codes: (n, k) int64, labels of the top images, -1 without a label or image.
+    """
+    ordered = np.sort(codes, axis=1)
+    best, run = np.zeros((2, len(codes)), np.int64)
+    code = np.full(len(codes), -1, np.int64)
+    for i in range(codes.shape[1]):
+        same = ordered[:, i] == ordered[:, i - 1] if i else np.zeros(len(codes), bool)
+        run = np.where(ordered[:, i] < 0, 0, np.where(same, run + 1, 1))
+        code = np.where(run > best, ordered[:, i], code)
+        best = np.maximum(best, run)
+    return TopLabels(code, best)
+
+
+def chance_top(codes: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """`chance_of` the share that the most common label has of the labelled top images.
+
+    Args:
+        codes: as for `top_labels`; images: (C,) int64, images of each label.
 
     Returns:
         (n,) float64, 0 to 1; NaN without any labelled image.
     """
-    if not len(images):
-        return np.full(len(codes), np.nan)
-    labelled = (codes >= 0).sum(1)
-    alike = ((codes == top[:, None]) & (codes >= 0)).sum(1)
-    share = np.divide(alike, labelled, out=np.zeros(len(codes)), where=labelled > 0)
-    of_top = chance_of(share, labelled, images[top] / images.sum(), len(images))
-    return np.where(np.isnan(chance), np.nan, np.minimum(1, 2 * np.minimum(chance, of_top)))
+    found, labelled = top_labels(codes), (codes >= 0).sum(1)
+    chance = np.full(len(codes), np.nan)
+    known = labelled > 0
+    expected = images[found.code[known]] / images.sum()
+    share = found.n[known] / labelled[known]
+    chance[known] = chance_of(share, labelled[known], expected, len(images))
+    return chance
 
 
 def normalised(entropy: np.ndarray, n_labels: int) -> np.ndarray:
@@ -131,13 +143,7 @@ def purity_top(codes: np.ndarray, present: np.ndarray) -> np.ndarray:
     Returns:
         (n,) float64; NaN without any labelled image.
     """
-    ordered = np.sort(np.where(present, codes, -1), axis=1)
-    best = np.zeros(len(codes), np.int64)
-    run = np.zeros(len(codes), np.int64)
-    for i in range(codes.shape[1]):
-        same = ordered[:, i] == ordered[:, i - 1] if i else np.zeros(len(codes), bool)
-        run = np.where(ordered[:, i] < 0, 0, np.where(same, run + 1, 1))
-        best = np.maximum(best, run)
+    best = top_labels(np.where(present, codes, -1)).n
     n_valid = present.sum(1)
     return np.divide(best, n_valid, out=np.full(len(codes), np.nan), where=best > 0)
 

@@ -58,23 +58,22 @@ def write_merged(
     for index, name in enumerate(inputs.labels.names):
         vocabulary, runs = read_labels(out, n, index)
         codes = top_codes(inputs, name, vocabulary.texts, totals.top.rows)
-        found = figures.label_figures(runs, inputs.sae.n_latents, vocabulary.counts)
-        k = min(figures.PURITY_IMAGES, codes.shape[1])
+        found = figures.label_figures(runs, inputs.sae.n_latents, len(vocabulary.texts))
+        shown = codes[:, : figures.PURITY_IMAGES]
         texts = np.array([*vocabulary.texts, None], dtype=object)
         columns |= {
             f"label_entropy.{name}": found.entropy,
             f"label_support.{name}": found.support,
             f"label_purity.{name}": found.purity,
             f"label_purity_top.{name}": figures.purity_top(
-                codes[:, :k], totals.top.rows[:, :k] >= 0
+                shown, totals.top.rows[:, : figures.PURITY_IMAGES] >= 0
             ),
             f"label_entropy_top.{name}": figures.entropy_top(
                 codes, totals.top.values, len(vocabulary.texts)
             ),
-            f"top_label.{name}": texts[found.top],
-            f"label_chance.{name}": figures.chance_of_either(
-                found.chance, codes[:, :k], found.top, vocabulary.counts
-            ),
+            f"common_label.{name}": texts[found.common],
+            f"top_label.{name}": texts[figures.top_labels(shown).code],
+            f"label_chance.{name}": figures.chance_top(shown, vocabulary.counts),
         }
         labels[name] = {
             "n_labels": len(vocabulary.texts),

@@ -67,7 +67,7 @@ const filled = (text, latent, label) =>
   );
 
 /**
- * A latent's name: its most common label, if shuffled labels hardly ever give it such a share.
+ * A latent's name: the label of its top images, if shuffled labels hardly ever have such a share.
  * @param {number} latent
  * @param {string} label may be empty: there is no label
  */

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 
 import pytest
 from filelock import FileLock
@@ -13,6 +14,11 @@ from saev.workflow import known_towers
 
 # As stages that are run as programs have it (`saev.core.frame.run`).
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+# Whoever started the tests may have had these ignored, as nohup does, and programs inherit that.
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Other tests, or others' programs, may keep the processor busy.
 settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")

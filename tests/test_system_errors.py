@@ -36,6 +36,12 @@ def test_a_full_disk_says_how_much_is_free_and_the_name_that_a_temporary_file_st
     assert f"MB are free at {tmp_path}" in text
 
 
+@pytest.fixture(autouse=True)
+def _no_signals(monkeypatch):
+    """A stage that runs in this process must not change how the process ends."""
+    monkeypatch.setattr(frame.stop, "listen", lambda log: None)
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -162,7 +168,6 @@ def test_the_log_of_a_job_says_whether_trying_again_can_help(error, again, tmp_p
 
     log = tmp_path / "job.log"
     monkeypatch.setattr("sys.argv", ["stage", "--log", str(log)])
-    monkeypatch.setattr(frame.stop, "listen", lambda log: None)
     with pytest.raises(SystemExit):
         frame.run(main)
     assert failures.of_log(log).error

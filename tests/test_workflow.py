@@ -103,6 +103,7 @@ def test_a_dry_run_on_imagenet_sized_settings_needs_no_data(project):
 
 
 def test_a_dry_run_names_every_job(project):
+    with_settings(project, lambda settings: None)
     said = project.snakemake("--dry-run").stderr
     for dictionary in ("cls", "patches"):
         for line in ("training {} (pets/tiny) …", "merging named (pets/tiny/{}) …"):
@@ -146,7 +147,7 @@ def test_a_job_that_is_tried_again_asks_for_more_memory_and_time(tmp_path):
 def test_a_users_mistake_is_not_tried_again(project):
     def change(settings):
         settings["images"]["pets"] |= {"n_images": 7, "version": "wrong"}
-        settings["sae"]["cls"]["batch_size"] = 7
+        settings["sae"]["cls"]["batch_size"] = 5
         settings["runs"] = settings["runs"][:1]
 
     with_settings(project, change)

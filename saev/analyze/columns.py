@@ -131,8 +131,6 @@ LABEL_TABLE = (
     Shown("label_chance", "chance"),
     Shown("common_label", "all images"),
     Shown("label_purity", "purity"),
-    Shown("label_entropy", "entropy"),
-    Shown("label_support", "images"),
 )
 """Columns of the table with a line for each label, when a latent is open."""
 

@@ -33,11 +33,13 @@ class Plan:
         data: the content of the plan's file: ``components`` (by kind and directory name), ``runs``,
             ``specs`` (the rules' parameters), ``compute``, ``sources`` (digest of all code), and
             ``config`` (the settings as read, which rules of users may look at).
+        gpus: how many GPUs this machine has for the jobs. It isn't in the file.
     """
 
     def __init__(self, data: dict[str, Any], results: str = "results") -> None:
         self.data = data
         self.results = results
+        self.gpus = 0
 
     def save(self) -> Path:
         """Write the plan into the results, if it isn't there yet or damaged. Return its path."""

@@ -27,9 +27,8 @@ def settle(plan: Plan, gpus: bool) -> None:
 
 
 def settle_here(plan: Plan, gpus: int) -> None:
-    """Note in the plan how many GPUs this machine has for its jobs."""
-    compute = plan.data["compute"]
-    compute["gpus"] = gpus if compute["device"] != "cpu" else 0
+    """Note how many GPUs this machine has for the jobs of a plan."""
+    plan.gpus = gpus if plan.data["compute"]["device"] != "cpu" else 0
 
 
 def _on_gpus(plan: Plan) -> bool:
@@ -37,7 +36,7 @@ def _on_gpus(plan: Plan) -> bool:
     compute = plan.data["compute"]
     if "cluster" in compute:
         return compute["cluster"]["gpus"]
-    return compute["device"] == "cuda" or bool(compute.get("gpus"))
+    return compute["device"] == "cuda" or plan.gpus > 0
 
 
 def threads(plan: Plan, rule: str, cores: int) -> int:
@@ -50,7 +49,7 @@ def threads(plan: Plan, rule: str, cores: int) -> int:
     if not cost.heavy:
         return 1
     # As many jobs run at once as there are GPUs.
-    at_once = compute.get("gpus") or 1 if cost.gpu else 1
+    at_once = plan.gpus or 1 if cost.gpu else 1
     return compute.get("cluster", compute)["threads"] or max(1, cores // at_once)
 
 

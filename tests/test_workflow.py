@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -336,3 +337,19 @@ def test_the_gallery_lists_all_runs_also_those_of_other_settings(built, tmp_path
     page = (folder / "results/index.html").read_text()
     assert page.count('"current":true') == 1
     assert page.count('"current":false') == 2
+
+
+def test_a_clone_runs_its_own_code_also_where_another_one_is_installed(tmp_path):
+    clone = Project.create(tmp_path / "clone", n_images=90)
+    with (clone.folder / "saev/settings/config.py").open("a") as file:
+        file.write("\nraise SystemExit('the code of this clone')\n")
+    # Started by its name, Snakemake doesn't look for packages in the current folder.
+    done = subprocess.run(
+        [Path(sys.executable).with_name("snakemake"), "--dry-run"],
+        cwd=clone.folder,
+        env=clone.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "the code of this clone" in done.stdout + done.stderr

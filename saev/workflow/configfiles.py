@@ -33,14 +33,19 @@ def require_configfiles(paths: list[str]) -> None:
 
 
 def answer() -> None:
-    """End this program with one line if a file after `--configfile` can't be read."""
+    """End this program with one line if a file after `--configfile` can't be read.
+
+    This package may be another one than that beside the Snakefile, which is read later and must
+    find its own. So it is forgotten.
+    """
     try:
         given, _ = reader().parse_known_args(sys.argv[1:])
-    except argparse.ArgumentError:
-        return  # Snakemake says what is wrong with the command line
-    try:
         require_configfiles(given.configfile)
+    except argparse.ArgumentError:
+        pass  # Snakemake says what is wrong with the command line
     except UserError as error:
         logs.start()
         logs.say(f"error: {error}")
         sys.exit(1)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "saev"]:
+        del sys.modules[name]

@@ -1,5 +1,7 @@
 """Slips in a settings file are told with the file, the line, the column and the line itself."""
 
+import sys
+
 import pytest
 from project import ROOT, Project
 from snakemake.profiles import ProfileConfigFileParser
@@ -105,6 +107,8 @@ def test_snakemake_tells_slips_of_settings_files_and_a_missing_one_without_a_tra
 
 
 def test_every_profile_answers_before_snakemake_reads_a_settings_file(monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "saev"]:
+        monkeypatch.setitem(sys.modules, name, sys.modules[name])  # `answer` forgets them
     monkeypatch.setattr("sys.argv", ["snakemake", "-n", "--configfile", "typo.yaml"])
     profiles = sorted((ROOT / "profiles").glob("*/config.yaml"))
     assert len(profiles) == 3

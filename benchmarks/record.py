@@ -1,8 +1,10 @@
 """Compares the speed of recording, including decoding, with the tower's forward pass alone.
 
 ``python benchmarks/record.py`` records JPEGs of 500 × 375. In turns with that, it runs the same
-tower, cut off at the same block, in the same batches, on inputs in memory. ``--memory`` records N,
-2 N and 4 N images with a tiny tower and prints the peak memory of each.
+tower, cut off at the same block, in the same batches, on inputs in memory. ``--null`` records from
+a tower that computes nothing, so its rate is the most that the processors of this machine allow,
+whatever the GPU. ``--memory`` records N, 2 N and 4 N images with a tiny tower and prints the peak
+memory of each.
 """
 
 import argparse
@@ -20,11 +22,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from saev.activations.loading import BATCH
+from saev.activations.loading import BATCH, batches
 from saev.activations.recording import record_blocks
 from saev.activations.shards import ShardState
 from saev.activations.towers.tower import Tower, load_tower, normalise
-from saev.core.blocks import BLOCK
 from saev.core.machine import set_threads, torch_device
 from saev.core.progress import Progress
 from saev.images import __main__ as images
@@ -87,17 +88,20 @@ def time_bare(tower: Tower, batches: list[torch.Tensor]) -> Seconds:
 
 
 def time_ours(
-    tower: Tower, listed: Images, settings: VitSettings, workers: int, folder: Path
+    tower: Tower,
+    listed: Images,
+    settings: VitSettings,
+    workers: int,
+    threads: int,
+    folder: Path,
 ) -> Seconds:
     """Recording, from image files to finished files of activations."""
     (folder / "state").mkdir(parents=True)
     start = Seconds.now()
     n = listed.n_images
-    state = ShardState(
-        folder / "state", folder, 0, tower.streams, np.dtype(settings.dtype), -(-n // BLOCK)
-    )
+    state = ShardState(folder / "state", folder, 0, tower.streams, np.dtype(settings.dtype), n)
     progress = Progress(n, "images", "recording")
-    record_blocks(state, tower, listed, (0, n), settings, workers, "error", progress)
+    record_blocks(state, tower, listed, (0, n), settings, workers, threads, "error", progress)
     state.finish()
     return start.since()
 
@@ -124,14 +128,15 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> float:
     side = tower.geometry.image_size
     noise = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
     batch = normalise(torch.from_numpy(noise).to(tower.device), tower.geometry)
-    batches = [batch] * -(-arguments.images // BATCH)
-    time_bare(tower, batches[:1])
+    inputs = [batch] * -(-arguments.images // BATCH)
+    time_bare(tower, inputs[:1])
     ratios = []
     for number in range(arguments.rounds):
         # Time the bare pass before and after ours, so that a drift of the machine favours neither.
-        before = time_bare(tower, batches)
-        ours = time_ours(tower, listed, settings, arguments.workers, folder / f"round-{number}")
-        after = time_bare(tower, batches)
+        before = time_bare(tower, inputs)
+        threads = arguments.workers, arguments.threads
+        ours = time_ours(tower, listed, settings, *threads, folder / f"round-{number}")
+        after = time_bare(tower, inputs)
         bare = (before.wall + after.wall) / 2
         ratios.append(bare / ours.wall)
         print(
@@ -141,6 +146,48 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> float:
             flush=True,
         )
     return statistics.median(ratios)
+
+
+class Null(Tower):
+    """Gives the same activations for every batch, at no cost."""
+
+    def __call__(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        return NULL
+
+
+NULL: dict[str, torch.Tensor] = {}
+
+
+def measure_host(arguments: argparse.Namespace, folder: Path) -> None:
+    """Print how fast this machine decodes, and how fast it does all but the tower."""
+    settings = VitSettings(
+        model="timm/vit_large_patch14_clip_224",
+        weights="random",
+        layers=(0,),
+        tokens=("cls", "patches"),
+    )
+    tower = load_tower(settings)
+    null = Null(tower.model, tower.backbone, tower.layers, tower.streams, tower.device)
+    numbers = torch.Generator().manual_seed(0)
+    for stream in tower.streams:
+        shape = (stream.n_patches, stream.d) if stream.kind == "patches" else (stream.d,)
+        NULL[stream.name] = torch.randn(BATCH, *shape, generator=numbers)
+    make_images(folder / "images", arguments.images)
+    listed = list_images(folder / "images", folder / "p-1")
+    threads = arguments.workers, arguments.threads
+    for number in range(arguments.rounds):
+        start = Seconds.now()
+        for _ in batches(listed, 0, listed.n_images, tower.geometry, arguments.workers):
+            pass
+        decoding = start.since()
+        ours = time_ours(null, listed, settings, *threads, folder / f"round-{number}")
+        print(
+            f"round {number + 1}: decoding alone {arguments.images / decoding.wall:.0f} images/s "
+            f"({1e3 * decoding.cpu / arguments.images:.1f} ms of processor time each) · all but "
+            f"the tower {arguments.images / ours.wall:.0f} images/s "
+            f"({1e3 * ours.cpu / arguments.images:.1f} ms)",
+            flush=True,
+        )
 
 
 def measure_memory(arguments: argparse.Namespace, folder: Path) -> float:
@@ -184,16 +231,19 @@ def main() -> None:
     parser.add_argument("--model", default="ViT-B-16")
     parser.add_argument("--layer", type=int, default=-1)
     parser.add_argument(
-        "--images", type=int, help="number of images (default: 96; with --memory 1024)"
+        "--images", type=int, help="number of images (default: 96; with --memory or --null 1024)"
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--memory", action="store_true", help="measure memory instead")
+    parser.add_argument("--null", action="store_true", help="measure the host alone instead")
     arguments = parser.parse_args()
-    arguments.images = arguments.images or (1024 if arguments.memory else 96)
+    arguments.images = arguments.images or (1024 if arguments.memory or arguments.null else 96)
     with tempfile.TemporaryDirectory() as folder:
+        if arguments.null:
+            return measure_host(arguments, Path(folder))
         if arguments.memory:
             growth = measure_memory(arguments, Path(folder))
             print(f"peak memory at 4 N / at N: {growth:.3f} (target ≤ 1.05)")

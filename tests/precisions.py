@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from saev.activations.towers.precision import exact_float32
+from saev.activations.towers.precision import computing, exact_float32
 
 BACKENDS: Any = torch.backends
 SWITCHES = {
@@ -82,6 +82,13 @@ def nested() -> ExitStack:
     return held
 
 
+def rounded() -> ExitStack:
+    held = ExitStack()
+    for _ in range(2):
+        held.enter_context(computing(torch.device("cuda"), "tf32"))
+    return held
+
+
 def after(*steps: Callable[[], Any]) -> dict[str, str]:
     return apart(lambda: ([step() for step in steps], said())[1])
 
@@ -93,10 +100,15 @@ if __name__ == "__main__":
         if "tf32" in (inside["products"], inside["convolutions"]):
             wrong.append(f"{name}: TF32 is allowed: {inside}")
         mixed = name == "high, and all"
+        fast = after(program, rounded)
+        if {fast["products"], fast["convolutions"]} != {"tf32"}:
+            wrong.append(f"{name}: TF32 isn't allowed where it was asked for: {fast}")
         if inside["older products"] == "raises" != outside["older products"] and not mixed:
             wrong.append(f"{name}: the older switch of products raises")
         for later, step in PROGRAMS.items():
-            left, alone = after(program, lambda: nested().close(), step), after(program, step)
-            if left != alone:
-                wrong.append(f"{name}, then {later}: {left}, not {alone}")
+            alone = after(program, step)
+            for use in (nested, rounded):
+                left = after(program, lambda use=use: use().close(), step)
+                if left != alone:
+                    wrong.append(f"{name}, then {later}: {left}, not {alone}")
     print(json.dumps(wrong))

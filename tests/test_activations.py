@@ -1,5 +1,6 @@
 """Recording, sealing and reading activations: values, bad images, bytes."""
 
+import errno
 import json
 import os
 import shutil
@@ -24,11 +25,12 @@ from recording import (
 )
 
 from saev.activations import __main__ as activations
-from saev.activations import recording as recording_code
+from saev.activations import forward
 from saev.activations.artifact import Activations, Stream, to_float32
+from saev.activations.shards import ShardState
 from saev.activations.towers.tower import load_tower
 from saev.core.errors import UserError
-from saev.core.files import sha256_file
+from saev.core.files import read_json, sha256_file
 from saev.images.artifact import Images
 from saev.images.decode import open_rgb
 from saev.settings.vit import VitSettings
@@ -176,6 +178,43 @@ def test_workers_threads_and_shards_change_no_value(skipped, tmp_path, monkeypat
     assert statistics == reference["stats.safetensors"]
 
 
+def test_the_digest_of_an_array_is_its_files_with_and_without_skipped_images(skipped, tmp_path):
+    write_pictures(tmp_path / "pics", 300)
+    listed = list_images(tmp_path / "pics", tmp_path / "p-1")
+    record(listed, listed / "v-1", settings(tmp_path), range(2))
+    for out in (listed / "v-1", skipped.listed / "v-1"):
+        files = [e for path in out.glob("shards/*.json") for e in read_json(path)["files"]]
+        arrays = [entry for entry in files if entry["name"].endswith(".npy")]
+        assert arrays
+        for entry in arrays:
+            assert sha256_file(out / entry["name"]) == entry["sha256"]
+
+
+def test_a_block_that_cannot_be_written_stops_the_recording_and_the_next_try_goes_on(
+    skipped, tmp_path, monkeypatch
+):
+    out = tmp_path / "v-1"
+    common = ["record", *arguments(skipped.listed, out, skipped.vit | {"shard_images": 1024})]
+    append, calls = ShardState.append, []
+
+    def full(self, *block):
+        calls.append(len(self.blocks))
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
+        return append(self, *block)
+
+    path = plan(tmp_path / "plan.json", on_bad_image={"p-1": "skip"})
+    monkeypatch.setenv("SAEV_PLAN", str(path))
+    monkeypatch.setattr(ShardState, "append", full)
+    with pytest.raises(OSError, match="No space left"):
+        activations.main([*common, "--shard", "0"])
+    activations.main([*common, "--shard", "0"])
+    assert calls == [0, 1, 1, 2]
+    activations.main(["seal", *common[1:]])
+    statistics = (skipped.listed / "v-1" / "stats.safetensors").read_bytes()
+    assert (out / "stats.safetensors").read_bytes() == statistics
+
+
 def test_all_bad_images_of_a_shard_are_listed_with_the_way_to_skip_them(skipped, tmp_path):
     common = arguments(skipped.listed, tmp_path / "v-1", skipped.vit)
     with pytest.raises(UserError) as caught:
@@ -202,7 +241,7 @@ def test_an_image_that_changed_since_it_was_listed_is_bad(tmp_path):
 def test_every_stored_type_reads_back_what_torch_rounds_to(tmp_path, dtype):
     values = torch.randn(5, 7, generator=torch.manual_seed(0))
     stream = Stream("pooled", 7, 1, "pooled", None)
-    stored = recording_code.stored(values, dtype, stream, list(range(5)))
+    stored = forward.stored(values, dtype, stream, list(range(5)))
     assert np.array_equal(
         to_float32(stored, dtype), values.to(getattr(torch, dtype)).float().numpy()
     )
@@ -212,10 +251,10 @@ def test_values_that_the_type_cannot_hold_are_refused_with_stream_row_and_remedy
     stream = Stream("layer-03.cls", 2, 1, "cls", 3)
     values = torch.tensor([[1.0, 2.0], [70_000.0, 0.0]])
     with pytest.raises(UserError, match=r"70,000 of layer-03\.cls, row 9,.*set dtype to float32"):
-        recording_code.stored(values, "float16", stream, [4, 9])
-    assert recording_code.stored(values, "bfloat16", stream, [4, 9]).dtype == np.uint16
+        forward.stored(values, "float16", stream, [4, 9])
+    assert forward.stored(values, "bfloat16", stream, [4, 9]).dtype == np.uint16
     with pytest.raises(UserError, match=r"NaN or infinite values \(layer-03\.cls, row 9\)"):
-        recording_code.stored(values.log(), "float32", stream, [4, 9])
+        forward.stored(values.log(), "float32", stream, [4, 9])
 
 
 def test_a_disk_that_is_too_small_is_found_before_recording(skipped, tmp_path, monkeypatch):

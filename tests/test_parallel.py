@@ -28,10 +28,10 @@ def free_port():
         return found.getsockname()[1]
 
 
-def processes(size, *command):
-    """Start ``size`` processes as torchrun does; wait until all have ended well."""
+def begin(size, *command):
+    """Start ``size`` processes as torchrun does."""
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(size)}
-    started = [
+    return [
         subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
@@ -47,7 +47,11 @@ def processes(size, *command):
         )
         for rank in range(size)
     ]
-    for process in started:
+
+
+def processes(size, *command):
+    """Run ``size`` processes until all have ended well."""
+    for process in begin(size, *command):
         assert process.wait(120) == 0, process.stderr.read()
 
 
@@ -152,3 +156,41 @@ parallel.join(2, torch.device("cpu"))
 def test_a_process_leaves_its_group_before_it_ends():
     """If it doesn't, PyTorch's threads abort it now and then: 3 of 25 times in a trial."""
     processes(2, "-c", LEAVES)
+
+
+HANGS = """
+import sys, time, torch
+from datetime import timedelta
+from saev.core import logs
+from saev.core.errors import UserError
+from saev.train import parallel
+
+logs.start()
+parallel.PATIENCE = timedelta(seconds=2)
+processes = parallel.join(2, torch.device("cpu"))
+if not processes.first:
+    time.sleep(4)  # reads large files: others wait for that
+processes.meet()
+processes.any(torch.tensor([True]))
+if not processes.first:
+    time.sleep(300)
+try:
+    processes.any(torch.tensor([True]))
+except UserError as error:
+    assert error.may_pass
+    sys.exit(f"error: {error}")
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_ends_the_others_but_one_that_reads_long_does_not():
+    first, hanging = begin(2, "-c", HANGS)
+    try:
+        assert first.wait(60) == 1
+        said = first.stderr.read()
+        assert "error: this process lost another one of its training" in said
+        assert "Traceback" not in said
+        assert hanging.poll() is None
+    finally:
+        hanging.kill()
+        hanging.wait()

@@ -15,6 +15,7 @@ from saev.activations.towers.open_clip import of_tags as said_by_tags
 from saev.activations.towers.tower import load_tower, normalise, resolve_layers
 from saev.core.errors import UserError
 from saev.core.files import sha256_file
+from saev.settings.component import digest
 from saev.settings.vit import VitSettings
 
 ALL = ("cls", "patches", "pooled")
@@ -136,6 +137,45 @@ def test_streams_equal_what_hooks_see_in_timm(model, prefix):
         assert torch.equal(outputs[f"{name}.cls"], tokens[:, 0])
         assert torch.equal(outputs[f"{name}.patches"], tokens[:, prefix:])
     assert torch.equal(outputs["pooled"], pooled)
+
+
+@pytest.mark.parametrize("model", ["open_clip", "timm/test_vit", "timm/eva02_tiny_patch14_224"])
+def test_bfloat16_rounds_products_but_not_what_blocks_add_to(tmp_path, model):
+    if model == "open_clip":
+        model = write_config(tmp_path)
+    tokens = ("cls", "patches", "pooled")
+    exact, rounded = (
+        tower(model, layers=(0, -1), tokens=tokens, precision=precision)
+        for precision in ("float32", "bfloat16")
+    )
+    side = exact.geometry.image_size
+    right, close = exact(pixels(side)), rounded(pixels(side))
+    assert right.keys() == close.keys()
+    for name, values in right.items():
+        assert close[name].dtype == torch.float32
+        off = float((close[name] - values).norm() / values.norm())
+        assert 1e-4 < off < 2e-2, (name, off)
+        if name != "pooled":
+            assert not torch.equal(close[name], close[name].bfloat16().float())
+    assert "in bfloat16" in rounded.describe()
+
+
+def test_tf32_is_float32_without_a_gpu(tmp_path):
+    exact, rounded = (
+        tower(write_config(tmp_path), precision=precision)(pixels(32))["pooled"]
+        for precision in ("float32", "tf32")
+    )
+    assert torch.equal(exact, rounded)
+
+
+def test_precision_names_another_recording_unless_it_is_float32():
+    same = {"model": "ViT-B-16", "weights": "openai", "layers": (0,), "tokens": ("cls",)}
+    digests = [
+        digest(VitSettings(**same, **more).essential())
+        for more in ({}, *({"precision": name} for name in ("float32", "tf32", "bfloat16")))
+    ]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
 
 
 def test_registers_are_no_patches():

@@ -50,7 +50,8 @@ def _record(args: argparse.Namespace) -> None:
     compute = from_plan.compute()
     loose = from_plan.loose("images", images.path.name)
     on_bad = images.settings.model_copy(update=loose).on_bad_image
-    figures = record(spec, images, args.shard, out, compute.workers, on_bad, compute.device)
+    workers = args.threads if compute.workers == "auto" else compute.workers
+    figures = record(spec, images, args.shard, out, workers, args.threads, on_bad, compute.device)
     provenance.write(out / "runs", f"shard-{args.shard:05}.json", **figures)
     sidecar = shard_json(args.shard)
     once.finish([*read_json(out / sidecar)["files"], file_entry(out / sidecar, sidecar)])

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from saev.activations.artifact import MEANS, Stream, compared, shard_json, to_float32
+from saev.activations.block_writer import BlockWriter
 from saev.activations.depth import depths_of
-from saev.activations.loading import BATCH, batches
-from saev.activations.moments import Moments
+from saev.activations.forward import passes, stored
+from saev.activations.loading import batches
 from saev.activations.resolved import vit_settings
 from saev.activations.shards import ShardState
 from saev.activations.towers.tower import Tower, load_tower
@@ -31,7 +32,14 @@ DISK_SLACK = 64 << 20
 
 
 def record(
-    spec: Spec, images: Images, shard: int, out: Path, workers: int, on_bad: str, device: str
+    spec: Spec,
+    images: Images,
+    shard: int,
+    out: Path,
+    workers: int,
+    threads: int,
+    on_bad: str,
+    device: str,
 ) -> dict[str, Any]:
     """Record one shard. Writes its sidecar last.
 
@@ -41,6 +49,7 @@ def record(
         shard: number of the shard.
         out: directory of the activations.
         workers: number of threads that decode images.
+        threads: number of threads that compute statistics and digests.
         on_bad: ``error`` or ``skip``.
         device: ``auto``, ``cpu`` or ``cuda``.
 
@@ -64,12 +73,13 @@ def record(
     dtype = np.dtype(np.uint16 if settings.dtype == "bfloat16" else settings.dtype)
     key = (shard, spec, images.digest, place.type, tower.summary())
     with state(out, *key) as held:
-        n_blocks = -(-(stop - start) // BLOCK)
-        made = ShardState(held.folder, out, shard, streams, dtype, n_blocks)
+        made = ShardState(held.folder, out, shard, streams, dtype, stop - start)
         progress = Progress(
             stop - start, "images", f"recording shard {shard}", done=len(made.blocks) * BLOCK
         )
-        record_blocks(made, tower, images, (start, stop), settings, workers, on_bad, progress)
+        record_blocks(
+            made, tower, images, (start, stop), settings, workers, threads, on_bad, progress
+        )
         entries = made.finish()
         n_rows = made.n_rows
         write_json(
@@ -105,6 +115,7 @@ def record_blocks(
     span: tuple[int, int],
     settings: VitSettings,
     workers: int,
+    threads: int,
     on_bad: str,
     progress: Progress,
 ) -> None:
@@ -112,48 +123,38 @@ def record_blocks(
     start, stop = span
     first = start + len(shard.blocks) * BLOCK
     bad = [_problem(images, r) for b in shard.blocks for r in b.records if r["skipped"]]
-    values = {s.name: np.empty(shard.shape(s, BLOCK), shard.dtype) for s in shard.streams}
+    means = next((stream for stream in shard.streams if stream.name == MEANS), None)
     records: list[dict[str, Any]] = []
     filled = 0
     warned = False
-    for batch in batches(images, first, stop, tower.geometry, workers):
-        records += [image.record for image in batch.images]
-        if not shard.shard and not warned:  # the first shard says it early, sealing says it of all
-            doubts = depths_of(records).doubts(images.settings.gray_range)
-            warned = bool(doubts)
-            for doubt in doubts:
-                logs.say(f"warning (so far): {doubt}")
-        bad += [_problem(images, p.record) for p in batch.images if p.pixels is None]
-        if not bad or on_bad == "skip":
-            n = int(batch.present.sum())
-            if n:
-                outputs = tower(torch.from_numpy(batch.pixels))
+    decoded = batches(images, first, stop, tower.geometry, workers)
+    skip_bad = on_bad == "skip"
+    made = passes(tower, decoded, settings.dtype, skip_bad, running=skip_bad or not bad)
+    with BlockWriter(shard, settings.dtype, threads) as writer:
+        for batch, sent, _ in made:
+            records += [image.record for image in batch.images]
+            if not shard.shard and not warned:  # the first shard says it early, sealing of all
+                doubts = depths_of(records).doubts(images.settings.gray_range)
+                warned = bool(doubts)
+                for doubt in doubts:
+                    logs.say(f"warning (so far): {doubt}")
+            bad += [_problem(images, p.record) for p in batch.images if p.pixels is None]
+            if not bad or skip_bad:
                 rows = [p.record["row"] for p in batch.images if p.pixels is not None]
-                for stream in tower.streams:
-                    # Run the whole batch and select afterwards, so that a bad image changes no
-                    # other.
-                    kept = outputs[stream.name][: len(batch.present)][
-                        torch.from_numpy(batch.present)
-                    ]
-                    values[stream.name][filled : filled + n] = stored(
-                        kept, settings.dtype, stream, rows
-                    )
-                if MEANS in values:
-                    means = next(stream for stream in shard.streams if stream.name == MEANS)
-                    deepest = values[f"layer-{means.layer:02}.patches"][filled : filled + n]
+                here = slice(filled, filled + len(rows))
+                for stream in tower.streams if sent else ():
+                    writer.values[stream.name][here] = sent[stream.name].array(stream, rows)
+                if means and sent:
+                    deepest = writer.values[f"layer-{means.layer:02}.patches"][here]
                     average = to_float32(deepest, settings.dtype).mean(axis=1)
-                    values[MEANS][filled : filled + n] = stored(
-                        torch.from_numpy(average), settings.dtype, means, rows
-                    )
-            filled += n
-            if len(records) == BLOCK or records[-1]["row"] == stop - 1:
-                block = {name: array[:filled] for name, array in values.items()}
-                moments = {
-                    s.name: _moments(block[s.name], s, settings.dtype) for s in shard.streams
-                }
-                shard.append(records, block, moments)
-                records, filled = [], 0
-        progress.update(len(batch.images))
+                    kept = stored(torch.from_numpy(average), settings.dtype, means, rows)
+                    writer.values[MEANS][here] = kept
+                filled += len(rows)
+                if len(records) == BLOCK or records[-1]["row"] == stop - 1:
+                    writer.append(records, filled)
+                    records, filled = [], 0
+            progress.update(len(batch.images))
+        writer.wait()
     if bad and on_bad != "skip":
         name = images.path.name.rpartition("-")[0] or images.path.name
         raise UserError(
@@ -170,48 +171,6 @@ def record_blocks(
 def _problem(images: Images, record: dict[str, Any]) -> str:
     entry = images.read(record["row"], record["row"] + 1)[0]
     return f"{printable(entry.key)} (row {entry.row}): {record['skipped']}"
-
-
-def stored(values: torch.Tensor, dtype: str, stream: Stream, rows: list[int]) -> np.ndarray:
-    """Convert float32 activations to the stored type.
-
-    Args:
-        values: (r, d) or (r, patches, d) float32.
-        dtype: ``float16``, ``float32`` or ``bfloat16`` (returned as uint16).
-        stream: for the message.
-        rows: row ids, for the message.
-
-    Raises:
-        UserError: a value is NaN or infinite, before or after the conversion.
-    """
-    converted = values.to(getattr(torch, dtype))
-    flat = converted.flatten(1)
-    finite = torch.isfinite(flat).all(dim=1)
-    if not bool(finite.all()):
-        at = int(torch.nonzero(~finite)[0, 0])
-        worst = float(values[at].abs().max())
-        if not np.isfinite(worst):
-            raise UserError(
-                f"the tower gives NaN or infinite values ({stream.name}, row {rows[at]}): its "
-                f"weights are damaged, or belong to another model"
-            )
-        raise UserError(
-            f"the activation {worst:,.0f} of {stream.name}, row {rows[at]}, is too large for "
-            f"{dtype} (at most {torch.finfo(getattr(torch, dtype)).max:,.0f}): set dtype to "
-            f"float32 or bfloat16"
-        )
-    if dtype == "bfloat16":
-        return converted.view(torch.int16).cpu().numpy().view(np.uint16)
-    return converted.cpu().numpy()
-
-
-def _moments(block: np.ndarray, stream: Stream, dtype: str) -> Moments:
-    """Statistics of the stored values, a few images at a time to save memory."""
-    total = Moments.empty(stream.d)
-    for start in range(0, len(block), BATCH):
-        part = block[start : start + BATCH].reshape(-1, stream.d)
-        total = total.merged(Moments.of(to_float32(part, dtype)))
-    return total
 
 
 def require_disk(

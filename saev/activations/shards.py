@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from saev.activations.artifact import Stream, shard_array, shard_records, shard_rows, shard_stats
 from saev.activations.moments import Moments
+from saev.core.blocks import BLOCK
 from saev.core.files import sha256_bytes, sha256_file, sync_folder, to_json, write_bytes
 
 HEADER_BYTES = 128
@@ -44,7 +46,7 @@ class ShardState:
         shard: number of the shard.
         streams: what is recorded.
         dtype: numpy type of the stored activations.
-        n_blocks: number of blocks in the shard.
+        n_images: number of images in the shard.
     """
 
     def __init__(
@@ -54,12 +56,15 @@ class ShardState:
         shard: int,
         streams: tuple[Stream, ...],
         dtype: np.dtype,
-        n_blocks: int,
+        n_images: int,
     ) -> None:
         self.folder, self.out, self.shard = folder, out, shard
-        self.streams, self.dtype, self.n_blocks = streams, dtype, n_blocks
+        self.streams, self.dtype = streams, dtype
+        self.n_images, self.n_blocks = n_images, -(-n_images // BLOCK)
         self.blocks: list[Block] = []
         self._files: dict[str, IO[bytes]] = {}
+        self._whole = {s.name: self._begun(s) for s in streams}
+        """SHA-256 of each array's file so far, as it will be if no image is skipped."""
         self._resume()
 
     @property
@@ -78,6 +83,7 @@ class ShardState:
         records: list[dict[str, Any]],
         values: dict[str, np.ndarray],
         moments: dict[str, Moments],
+        threads: Executor,
     ) -> None:
         """Add the next block.
 
@@ -85,16 +91,21 @@ class ShardState:
             records: one for each of its images, including skipped ones.
             values: by stream, in the stored dtype, one row per image that isn't skipped.
             moments: statistics by stream.
+            threads: to hash and write with.
         """
         from safetensors.numpy import save
 
-        digests = {}
-        for stream in self.streams:
-            data = np.ascontiguousarray(values[stream.name]).reshape(-1).view(np.uint8)
-            file = self._file(stream)
-            file.write(data.data)
-            file.flush()
-            digests[stream.name] = hashlib.sha256(data.data).hexdigest()
+        data = {
+            name: np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+            for name, array in values.items()
+        }
+        names = [stream.name for stream in self.streams]
+        found = {name: threads.submit(sha256_bytes, data[name]) for name in names}
+        work = [threads.submit(self._whole[name].update, data[name]) for name in names]
+        work += [threads.submit(self._write, name, data[name]) for name in names]
+        for future in work:
+            future.result()
+        digests = {name: future.result() for name, future in found.items()}
         number = len(self.blocks)
         arrays = {
             f"{name}.{field}": array
@@ -127,7 +138,7 @@ class ShardState:
         found = list(self._finished_blocks())
         complete = len(found) == self.n_blocks
         offsets = dict.fromkeys((s.name for s in self.streams), HEADER_BYTES)
-        own = {s.name: self._array_path(s) for s in self.streams}
+        own = {s.name: self._array_path(s.name) for s in self.streams}
         paths = dict(own)
         for stream in self.streams:
             final = self.out / shard_array(stream.name, self.shard)
@@ -143,14 +154,16 @@ class ShardState:
                 break
             for name, part in parts.items():
                 offsets[name] += len(part)
+                self._whole[name].update(part)
             self.blocks.append(block)
         if len(self.blocks) < self.n_blocks and paths != own:
             # A file in its final place can't be continued, so start them all again.
             self.blocks, offsets = [], dict.fromkeys(offsets, HEADER_BYTES)
+            self._whole = {stream.name: self._begun(stream) for stream in self.streams}
         for number in range(len(self.blocks), self.n_blocks):
             self._block_path(number).unlink(missing_ok=True)
         for stream in self.streams:
-            path = self._array_path(stream)
+            path = self._array_path(stream.name)
             if len(self.blocks) < self.n_blocks or path.exists():
                 path.touch()
                 os.truncate(path, offsets[stream.name])
@@ -162,18 +175,22 @@ class ShardState:
                 return
             yield Block(**json.loads(path.read_bytes()))
 
-    def _file(self, stream: Stream) -> IO[bytes]:
-        if stream.name not in self._files:
-            file = self._array_path(stream).open("r+b")
+    def _begun(self, stream: Stream) -> "hashlib._Hash":
+        return hashlib.sha256(_header(self.shape(stream, self.n_images), self.dtype))
+
+    def _write(self, name: str, data: memoryview) -> None:
+        if name not in self._files:
+            file = self._array_path(name).open("r+b")
             file.seek(0, os.SEEK_END)
-            self._files[stream.name] = file
-        return self._files[stream.name]
+            self._files[name] = file
+        self._files[name].write(data)
+        self._files[name].flush()
 
     def _place_array(self, stream: Stream) -> dict[str, Any]:
         n_rows = self.n_rows
         header = _header(self.shape(stream, n_rows), self.dtype)
         size = HEADER_BYTES + self._bytes(stream, n_rows)
-        path, name = self._array_path(stream), shard_array(stream.name, self.shard)
+        path, name = self._array_path(stream.name), shard_array(stream.name, self.shard)
         final = self.out / name
         if path.exists():
             with path.open("r+b") as file:
@@ -185,8 +202,10 @@ class ShardState:
             final.parent.mkdir(parents=True, exist_ok=True)
             path.replace(final)
             sync_folder(final.parent)
-        # The header comes first but is known last, so the hash can't be computed block by block.
-        return {"name": name, "bytes": size, "sha256": sha256_file(final)}
+        # The header comes first but is known last: it counts the rows.
+        whole = n_rows == self.n_images
+        sha256 = self._whole[stream.name].hexdigest() if whole else sha256_file(final)
+        return {"name": name, "bytes": size, "sha256": sha256}
 
     def _place(self, name: str, data: bytes) -> dict[str, Any]:
         write_bytes(self.out / name, data)
@@ -211,8 +230,8 @@ class ShardState:
     def _bytes(self, stream: Stream, n_rows: int) -> int:
         return n_rows * stream.n_patches * stream.d * self.dtype.itemsize
 
-    def _array_path(self, stream: Stream) -> Path:
-        return self.folder / f"{stream.name}.npy"
+    def _array_path(self, name: str) -> Path:
+        return self.folder / f"{name}.npy"
 
     def _block_path(self, number: int) -> Path:
         return self.folder / f"block-{number:05}.json"

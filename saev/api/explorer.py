@@ -13,8 +13,8 @@ from safetensors import safe_open
 
 from saev.activations import artifact as recorded
 from saev.activations.artifact import Stream, to_float32
+from saev.activations.forward import stored
 from saev.activations.loading import BATCH
-from saev.activations.recording import stored
 from saev.activations.towers.precision import exact_float32
 from saev.activations.towers.tower import Tower, load_tower
 from saev.activations.towers.weights import is_file_name

@@ -133,7 +133,7 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path} is not JSON ({error}): remove it and run again") from error
 
 
-def sha256_bytes(data: bytes) -> str:
+def sha256_bytes(data: bytes | memoryview) -> str:
     """SHA-256 of ``data``, 64 hex digits."""
     return hashlib.sha256(data).hexdigest()
 

@@ -1,6 +1,6 @@
 """Settings of the machine. No digest includes them, because they can't change a result."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -38,11 +38,10 @@ class ComputeSettings(Settings):
         "all runs) run where you start Snakemake, unless a data set has more images than this. 0 "
         "submits them all.",
     )
-    workers: int = Field(
-        2,
-        ge=0,
-        le=1024,
-        description="Threads that decode images ahead of the tower. 0 decodes in the main thread.",
+    workers: Annotated[int, Field(ge=0, le=1024)] | Literal["auto"] = Field(
+        "auto",
+        description="Threads that decode images ahead of the tower. `auto` is as many as the job "
+        "has. 0 decodes in the main thread.",
     )
     data_in_memory: Literal["auto", "always", "never"] = Field(
         "auto",

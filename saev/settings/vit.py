@@ -68,6 +68,12 @@ class VitSettings(Settings):
     dtype: Literal["float16", "float32", "bfloat16"] = Field(
         "float16", description="Type in which activations are stored."
     )
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32",
+        description="How the tower multiplies. `tf32` (GPUs only) and `bfloat16` are several times "
+        "faster on recent GPUs and round the factors: see docs/measured.md for what that changes. "
+        "The residual stream stays in float32.",
+    )
     image_size: int | None = Field(
         None, gt=0, description="Side of the input in pixels. Without it, the model's own."
     )

@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> None:
         mirrored = None
         # While this job waited, the job of a killed run may have finished the work.
         complete = once.there()
-        needed = processes.agree(not complete and not finished.there(held.folder), device)
+        needed = processes.tell(not complete and not finished.there(held.folder))
         if complete:
             once.take_up()
             return held.discard()
@@ -139,7 +139,7 @@ def follow(
 ) -> None:
     """Take the steps of a training whose results the first process writes."""
     logs.mute()
-    if processes.agree(False, device):
+    if processes.told():
         # The first process verifies the files before any process takes a step.
         activations = Activations(activations.path, verify="size")
         in_memory = from_plan.compute().data_in_memory

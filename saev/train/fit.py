@@ -76,6 +76,7 @@ class Learner:
         """Step of the saved state. Before the first step there is nothing to save."""
         self.save_seconds = 0.0
         """How long the last save took."""
+        processes.meet()
         if processes.size > 1:
             held = self.trainer.tensors()
             self.trainer.restore(held, processes.spread_state(held, self.trainer.step))

@@ -13,6 +13,9 @@ does yet.
 import atexit
 import os
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -20,9 +23,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from saev.core import logs
 from saev.core.errors import UserError
 
-PATIENCE = timedelta(days=30)
+PATIENCE = timedelta(minutes=15)
+"""How long a process waits for the others in a step, in which one may write a state or evaluate.
+If one hangs, all end after this time."""
+GLANCE_SECONDS = 0.05
+"""How often a process looks for the others before the first step."""
 
 
 class Processes:
@@ -31,10 +39,12 @@ class Processes:
     Args:
         rank: the number of this process, from 0.
         size: how many there are.
+        store: where they look for each other before the first step.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1) -> None:
+    def __init__(self, rank: int = 0, size: int = 1, store: dist.Store | None = None) -> None:
         self.rank, self.size = rank, size
+        self._store = store
 
     @property
     def first(self) -> bool:
@@ -46,10 +56,36 @@ class Processes:
         each = batch_size // self.size
         return self.rank * each, (self.rank + 1) * each
 
+    def tell(self, flag: bool) -> bool:
+        """Tell all others a flag, from the first process; return it."""
+        if self._store:
+            self._store.set("flag", str(int(flag)))
+        return flag
+
+    def told(self) -> bool:
+        """The flag that the first process tells, once it does: it may wait for a lock."""
+        assert self._store
+        self._come(["flag"])
+        return self._store.get("flag") == b"1"
+
+    def meet(self) -> None:
+        """Wait until all processes are here, as long as it takes them to read large files."""
+        if self._store:
+            self._store.set(f"here-{self.rank}", "1")
+            self._come([f"here-{rank}" for rank in range(self.size)])
+
+    def _come(self, keys: list[str]) -> None:
+        # Not with the store's own wait, during which Python couldn't obey a signal. What started
+        # the processes notices if one is lost.
+        assert self._store
+        while not self._store.check(keys):
+            time.sleep(GLANCE_SECONDS)
+
     def mean(self, tensor: Tensor) -> Tensor:
         """Average over the processes, in place."""
         if self.size > 1:
-            dist.all_reduce(_rows(tensor))
+            with _together():
+                dist.all_reduce(_rows(tensor))
             tensor /= self.size
         return tensor
 
@@ -58,14 +94,16 @@ class Processes:
         if self.size == 1:
             return flags
         found = flags.to(torch.uint8)
-        dist.all_reduce(found, dist.ReduceOp.MAX)
+        with _together():
+            dist.all_reduce(found, dist.ReduceOp.MAX)
         return found.bool()
 
     def least(self, number: Tensor) -> Tensor:
         """The smallest value of a number over the processes."""
         if self.size > 1:
             number = number.clone()
-            dist.all_reduce(number, dist.ReduceOp.MIN)
+            with _together():
+                dist.all_reduce(number, dist.ReduceOp.MIN)
         return number
 
     def agree(self, flag: bool, device: torch.device) -> bool:
@@ -77,7 +115,8 @@ class Processes:
         if self.size == 1:
             return sums
         every: list[Any] = [None] * self.size
-        dist.all_gather_object(every, tuple(sums))
+        with _together():
+            dist.all_gather_object(every, tuple(sums))
         total = type(sums)(*every[0])
         for other in every[1:]:
             total += type(sums)(*other)
@@ -92,7 +131,8 @@ class Processes:
         padded = values.new_zeros(m)
         padded[: len(values)] = values[:m]
         every = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(every, padded)
+        with _together():
+            dist.all_gather(every, padded)
         return torch.cat(every).topk(m).values[-1]
 
     def spread_state(self, tensors: dict[str, Tensor], step: int) -> int:
@@ -106,11 +146,28 @@ class Processes:
             rows = _rows(tensor)
             if rows.dtype == torch.bool:
                 rows = rows.view(torch.uint8)
-            dist.broadcast(rows, 0)
+            with _together():
+                dist.broadcast(rows, 0)
         return int(number)
 
 
 ALONE = Processes()
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Say in words that another process hangs or has ended."""
+    try:
+        yield
+    except RuntimeError as error:  # gloo's; a GPU's processes are ended by NCCL's own watchdog
+        logs.note(str(error))
+        raise UserError(
+            f"this process lost another one of its training, which ended or did nothing for "
+            f"{PATIENCE.total_seconds() / 60:.0f} minutes. If no other line says why, look at the "
+            f"machine (memory, disk, GPUs) and start the workflow again: it resumes from the last "
+            f"saved state",
+            may_pass=True,
+        ) from error
 
 
 def _rows(tensor: Tensor) -> Tensor:
@@ -128,9 +185,14 @@ def join(size: int, device: torch.device) -> Processes:
     rank = int(os.environ["RANK"])
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # The others may wait long while the first one waits for a lock or verifies large files. A
-    # process that is lost is noticed anyway.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    store, _, _ = next(dist.rendezvous("env://"))
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=dist.PrefixStore("group", store),
+        rank=rank,
+        world_size=int(os.environ["WORLD_SIZE"]),
+        timeout=PATIENCE,
+    )
     # If its threads still run when the interpreter shuts down, they sometimes abort the process.
     atexit.register(dist.destroy_process_group)
     if dist.get_world_size() != size:
@@ -138,7 +200,7 @@ def join(size: int, device: torch.device) -> Processes:
             f"processes is {size}, but {dist.get_world_size()} were started: run the stage without "
             f"torchrun, or with --nproc-per-node {size}"
         )
-    return Processes(rank, size)
+    return Processes(rank, size, dist.PrefixStore("saev", store))
 
 
 def started() -> bool:

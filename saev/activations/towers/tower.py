@@ -10,7 +10,7 @@ from torch import Tensor
 from saev.activations.artifact import Stream
 from saev.activations.towers.backbone import Backbone
 from saev.activations.towers.kinds import build
-from saev.activations.towers.precision import exact_float32
+from saev.activations.towers.precision import Precision, computing, narrowed
 from saev.core.errors import UserError
 from saev.core.typed import typed
 from saev.images.geometry import Geometry
@@ -27,6 +27,7 @@ class Tower:
     """Blocks whose output to record, counted from 0, ascending."""
     streams: tuple[Stream, ...]
     device: torch.device
+    precision: Precision = "float32"
 
     @property
     def geometry(self) -> Geometry:
@@ -52,9 +53,9 @@ class Tower:
     @torch.inference_mode()
     def forward(self, inputs: Float[Tensor, "b 3 h w"]) -> dict[str, Tensor]:
         """The same for normalised inputs."""
-        with exact_float32(self.device):
+        with computing(self.device, self.precision):
             outputs = _outputs(self.backbone, inputs, self.layers, self._pooled)
-        return {stream.name: outputs[stream.name] for stream in self.streams}
+        return {stream.name: outputs[stream.name].float() for stream in self.streams}
 
     @property
     def _pooled(self) -> bool:
@@ -82,8 +83,8 @@ class Tower:
         rows, columns = self.geometry.grid
         return (
             f"{self.model}: {parameters / 1e6:.1f} M parameters, {n_blocks} blocks ({last} run), "
-            f"{self.geometry.image_size} px in {rows} × {columns} patches, on {self.device.type}, "
-            f"recording {', '.join(s.name for s in self.streams)}"
+            f"{self.geometry.image_size} px in {rows} × {columns} patches, on {self.device.type} "
+            f"in {self.precision}, recording {', '.join(s.name for s in self.streams)}"
         )
 
 
@@ -96,6 +97,8 @@ def load_tower(settings: VitSettings, device: torch.device | str = "cpu") -> Tow
     device = torch.device(device)
     backbone = build(settings)
     backbone.module.eval().requires_grad_(False).to(device=device, dtype=torch.float32)
+    if settings.precision == "bfloat16":
+        narrowed(backbone.module)
     layers = resolve_layers(settings.layers, backbone.n_blocks, settings.model)
     if "cls" in settings.tokens and not backbone.has_class_token:
         raise UserError(
@@ -103,7 +106,7 @@ def load_tower(settings: VitSettings, device: torch.device | str = "cpu") -> Tow
             f"pooled"
         )
     streams = _probe(backbone, layers, settings, device)
-    return Tower(settings.model, backbone, layers, streams, device)
+    return Tower(settings.model, backbone, layers, streams, device, settings.precision)
 
 
 def resolve_layers(layers: tuple[int, ...], n_blocks: int, model: str) -> tuple[int, ...]:
@@ -153,7 +156,7 @@ def _probe(
     side = backbone.geometry.image_size
     pooled = "pooled" in settings.tokens
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), computing(device, settings.precision):
             blank = torch.zeros(1, 3, side, side, device=device)
             outputs = _outputs(backbone, blank, layers, pooled)
     except AssertionError as error:

@@ -12,6 +12,9 @@ from project import Project
 
 from saev.workflow import known_towers
 
+# Tests leave the machine's GPUs alone unless they are asked for, as GPUs of others often are.
+if not os.environ.get("SAEV_TEST_GPU"):
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # As stages that are run as programs have it (`saev.core.frame.run`).
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 # Whoever started the tests may have had these ignored, as nohup does, and programs inherit that.

@@ -9,6 +9,7 @@ import pytest
 from project import ROOT, Project
 
 from saev.core import gpus
+from saev.core import machine as machines
 from saev.core.errors import UserError
 
 LISTED = """\
@@ -158,3 +159,11 @@ def test_trainings_ask_for_a_gpu_and_take_one_without_any_setting(machine, built
     taken = [re.search(r"taking (\S+) of 2 GPUs", log) for log in logs if "taking" in log]
     assert len(taken) == 2
     assert {found[1] for found in taken} <= {"GPU-aaaa", "GPU-bbbb"}
+
+
+def test_a_gpu_that_saev_does_not_use_is_named(monkeypatch, said):
+    for name, words in (("backends.mps", "the GPU of this Mac"), ("xpu", "Intel's GPUs")):
+        with monkeypatch.context() as there:
+            there.setattr(f"torch.{name}.is_available", lambda: True)
+            assert machines.job_device("auto").type == "cpu"
+        assert f"saev doesn't use {words}" in said()

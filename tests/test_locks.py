@@ -349,7 +349,7 @@ def test_the_state_of_another_process_is_not_removed(tmp_path):
 
 def test_a_state_of_a_training_that_was_taken_over_gets_no_line_and_no_weights(tmp_path):
     with state_of(tmp_path, "work") as held:
-        state = State(held)
+        state = State(held, "cpu")
         state.load()
         state.append({"step": 1})
         write(held.lock.path, token="successor")

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from saev.core import metrics
+from saev.train import step_sums
 
 # Two vectors, mean (2, 2): Σ‖x − x̄‖² = 8. Errors (1, 0) and (0, 2): 5. ⟨x, xh⟩ = 0 + 8, ‖xh‖² = 1
 # + 4.
@@ -81,3 +83,17 @@ def test_merging_stored_blocks_equals_updating_bit_by_bit():
     assert merged.figures() == whole.figures()
     assert whole.sums.n == 959
     assert metrics.unstack(metrics.stack([], 5)) == []
+
+
+def test_sums_of_a_step_are_those_of_its_block_on_every_device():
+    u = torch.randn(700, 9, generator=torch.manual_seed(0))
+    residual, centre = torch.randn_like(u) / 3, torch.linspace(-1, 1, 9).double()
+    n_active = torch.arange(700)
+    l0, l1 = n_active.numpy(), np.zeros(700)
+    block = metrics.block_sums(u.numpy(), (u - residual).numpy(), l0, l1, centre.numpy())
+    step = step_sums.step_sums(u, residual, n_active, centre)
+    assert step == (block.n, block.error, block.about_shift, block.l0)
+    on_gpu = step_sums._on_a_gpu(u, u - residual, centre)
+    assert on_gpu == pytest.approx((block.error, block.about_shift), rel=1e-14)
+    assert metrics.nmse_about_shift(step) == metrics.nmse_about_shift(block)
+    assert metrics.l0(step) == metrics.l0(block)

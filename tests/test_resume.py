@@ -11,7 +11,9 @@ from trained import EVERY, EVERYTHING, LONG, RELU, RESULTS, TOPK, lines, run, st
 
 from saev.core import stop
 from saev.core.errors import UserError
+from saev.core.state import state as state_of
 from saev.train import fit
+from saev.train.training_state import State
 
 
 class Halt(Exception):
@@ -96,6 +98,19 @@ def test_a_damaged_state_is_left_aside(activations, truth, tmp_path, monkeypatch
     text = said()
     assert "can't be used (it is damaged, " in text
     assert ": starting from the first step" in text
+
+
+def test_a_state_of_another_kind_of_device_goes_on_with_a_warning(tmp_path, said):
+    with state_of(tmp_path, "work") as held:
+        first = State(held, "cuda")
+        assert first.load() is None
+        first.save({"w": torch.ones(2)}, 7)
+        assert State(held, "cuda").load()[1] == 7
+        assert "warning" not in said()
+        tensors, step = State(held, "cpu").load()
+        assert step == 7
+        assert torch.equal(tensors["w"], torch.ones(2))
+        assert "the first 7 steps ran on cuda, the others run on cpu" in said()
 
 
 def test_a_state_of_another_training_is_not_taken_up(

@@ -19,6 +19,8 @@ STEP_VECTORS = 4096
 """Roughly how many vectors are read at once."""
 BATCH_VECTORS, BATCH_LATENTS = 2048, 7 << 20
 """Largest number of vectors, and of dense latents (28 MiB of float32), in one product."""
+GPU_BATCH_LATENTS = 16 * BATCH_LATENTS
+"""The same on a GPU, which would wait for the host between smaller products."""
 PADDING = 64
 """Batches are padded with zeros to a multiple of this, so that no product has only a few rows."""
 
@@ -91,9 +93,10 @@ def power_of_two(at_most: int) -> int:
     return 1 << max(0, at_most.bit_length() - 1)
 
 
-def batch_vectors(n_latents: int) -> int:
+def batch_vectors(n_latents: int, device: torch.device) -> int:
     """How many vectors a dictionary of ``n_latents`` encodes at once: a multiple of `PADDING`."""
-    return max(PADDING, min(BATCH_VECTORS, power_of_two(BATCH_LATENTS // n_latents)))
+    most = BATCH_LATENTS if device.type == "cpu" else GPU_BATCH_LATENTS
+    return max(PADDING, min(BATCH_VECTORS, power_of_two(most // n_latents)))
 
 
 class Step(NamedTuple):
@@ -194,7 +197,7 @@ def batches(inputs: Inputs, start: int, stop: int) -> Iterator[VectorBatch]:
     Images without activations are left out.
     """
     step = power_of_two(STEP_VECTORS // inputs.stream.n_patches)
-    size = batch_vectors(inputs.sae.n_latents)
+    size = batch_vectors(inputs.sae.n_latents, inputs.sae.W_dec.device)
     for first in range(start, stop, step):
         last = min(first + step, stop)
         rows, values = inputs.activations.read(inputs.stream, first, last)

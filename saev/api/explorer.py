@@ -153,7 +153,8 @@ class Explorer:
 
     def _active(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All nonzero latents, like `Sae.active`, with the same products as an analysis."""
-        size, device = batch_vectors(self.sae.n_latents), self.sae.W_dec.device
+        device = self.sae.W_dec.device
+        size = batch_vectors(self.sae.n_latents, device)
         starts = range(0, len(vectors), size)
 
         def look(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -37,11 +37,23 @@ def job_device(name: str, n: int = 1) -> "torch.device":
     if name != "cpu":
         gpus.take(n)
     device = torch_device(name)
-    if name == "auto" and device.type == "cpu" and Path("/dev/nvidiactl").exists():
-        logs.say(
-            f"warning: this machine has GPUs, but {_why_no_cuda()}: computing on the processor"
-        )
+    if name == "auto" and device.type == "cpu":
+        if Path("/dev/nvidiactl").exists():
+            logs.say(
+                f"warning: this machine has GPUs, but {_why_no_cuda()}: computing on the processor"
+            )
+        elif other := _other_gpu():
+            logs.say(f"saev doesn't use {other}: computing on the processor")
     return device
+
+
+def _other_gpu() -> str | None:
+    """The kind of GPU here that PyTorch could use and saev doesn't."""
+    import torch
+
+    if torch.backends.mps.is_available():
+        return "the GPU of this Mac (MPS)"
+    return "Intel's GPUs (XPU)" if torch.xpu.is_available() else None
 
 
 def _why_no_cuda() -> str:

@@ -43,6 +43,18 @@ class Sums(NamedTuple):
         return Sums(*(a + b for a, b in zip(self, other, strict=True)))  # type: ignore[operator]
 
 
+class StepSums(NamedTuple):
+    """Those of `Sums` that the figures of a training step need."""
+
+    n: int
+    error: float
+    about_shift: float
+    l0: int
+
+    def __add__(self, other: "StepSums") -> "StepSums":  # type: ignore[override]
+        return StepSums(*(a + b for a, b in zip(self, other, strict=True)))  # type: ignore[arg-type]
+
+
 def block_sums(
     x: np.ndarray, xh: np.ndarray, l0: np.ndarray, l1: np.ndarray, shift: np.ndarray
 ) -> Sums:
@@ -73,13 +85,13 @@ def _chunk_sums(
     x: np.ndarray, xh: np.ndarray, l0: np.ndarray, l1: np.ndarray, shift: np.ndarray
 ) -> Sums:
     centred, error = x - shift, x - xh
-    squares_x, squares_xh, inner = _dots(x, x), _dots(xh, xh), _dots(x, xh)
+    squares_x, squares_xh, inner = row_dots(x, x), row_dots(xh, xh), row_dots(x, xh)
     lengths = np.sqrt(squares_x) * np.sqrt(squares_xh)
     cosine = np.divide(inner, lengths, out=np.zeros_like(inner), where=lengths > 0)
     return Sums(
         len(x),
-        float(_dots(error, error).sum()),
-        float(_dots(centred, centred).sum()),
+        float(row_dots(error, error).sum()),
+        float(row_dots(centred, centred).sum()),
         centred.sum(axis=0),
         float(squares_xh.sum()),
         float(inner.sum()),
@@ -89,7 +101,7 @@ def _chunk_sums(
     )
 
 
-def _dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def row_dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Inner product of each row. Not with BLAS, whose sums depend on the number of threads."""
     return np.einsum("bd,bd->b", a, b, optimize=False)
 
@@ -106,7 +118,7 @@ def nmse(sums: Sums) -> float | None:
     return sums.error / centred if centred > 1e-12 * sums.about_shift else None
 
 
-def nmse_about_shift(sums: Sums) -> float | None:
+def nmse_about_shift(sums: Sums | StepSums) -> float | None:
     """Σ‖x − xh‖² / Σ‖x − c‖². With c the recorded mean, this is what training logs as nmse."""
     return sums.error / sums.about_shift if sums.about_shift else None
 
@@ -117,7 +129,7 @@ def explained_variance(sums: Sums) -> float | None:
     return None if value is None else 1 - value
 
 
-def l0(sums: Sums) -> float | None:
+def l0(sums: Sums | StepSums) -> float | None:
     """Mean number of nonzero latents of a vector."""
     return sums.l0 / sums.n if sums.n else None
 

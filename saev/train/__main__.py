@@ -91,7 +91,7 @@ def main(arguments: list[str]) -> None:
             for doubt in before(settings, task.n_steps, task.std):
                 logs.say(f"warning: {out.name}: {doubt}")
             given = (device, args.threads)
-            own = Learner(task, State(held), *given, out.name, mirrored, processes)
+            own = Learner(task, State(held, device.type), *given, out.name, mirrored, processes)
             with together.partners(
                 out, args.done, group, task, resolved, spec.code, inputs, *given
             ) as others:

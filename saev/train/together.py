@@ -102,7 +102,7 @@ def partners(
                 continue
             try:
                 own = task._replace(settings=settings)
-                learners.append(Learner(own, State(kept), device, threads, name))
+                learners.append(Learner(own, State(kept, device.type), device, threads, name))
             except UserError as error:
                 logs.say(f"leaving {name} out of this pass: {error}")
         yield learners

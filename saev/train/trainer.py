@@ -13,6 +13,7 @@ from saev.train.adam import Adam
 from saev.train.clip import clipping
 from saev.train.parallel import ALONE, Processes
 from saev.train.schedule import learning_rate
+from saev.train.step_sums import step_sums
 
 EVAL_CHUNK = 1024
 """How many held-out vectors are encoded at once. Constant, as figures depend on how sums are
@@ -69,10 +70,10 @@ class Trainer:
         self.mean = mean
 
     @property
-    def centre(self) -> np.ndarray:
-        """(d,) float64, the recorded mean, normalised. This waits for the device."""
-        scale = self.sae.norm_scale.double().cpu().numpy()
-        return (self.mean - self.sae.norm_mean.double().cpu().numpy()) / scale
+    def centre(self) -> Tensor:
+        """(d,) float64, the recorded mean, normalised."""
+        mean = torch.from_numpy(self.mean).double().to(self.device)
+        return (mean - self.sae.norm_mean.double()) / self.sae.norm_scale.double()
 
     def learning_rate(self, step: int) -> float:
         """The rate of the step that follows ``step`` steps."""
@@ -165,7 +166,7 @@ class Trainer:
     def evaluate(self, x: np.ndarray) -> dict[str, float | int | None]:
         """The same figures for the current weights on held-out activations (h, d) float32."""
         totals: dict[str, float] = {}
-        accumulated = metrics.ReconstructionMetrics(self.centre)
+        sums = metrics.StepSums(0, 0.0, 0.0, 0)
         given = _indices(self.dead())
         self.sae.eval()  # the mode in which it will be loaded
         for part in np.array_split(x, -(-len(x) // EVAL_CHUNK)):
@@ -173,15 +174,13 @@ class Trainer:
             forward = self.sae.loss(u, self.step, given)
             for name, value in forward.terms._asdict().items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(part)
-            accumulated.merge([self._sums(u, forward)])
+            sums += self._sums(u, forward)
         self.sae.train()
         means = {name: total / len(x) for name, total in totals.items()}
-        return {**means, **_quality(accumulated.sums)}
+        return {**means, **_quality(sums)}
 
-    def _sums(self, u: Tensor, forward: Forward) -> metrics.Sums:
-        l0 = forward.n_active.cpu().numpy()
-        x, xh = (t.detach().cpu().numpy() for t in (u, u - forward.residual))
-        return metrics.block_sums(x, xh, l0, np.zeros(len(l0)), self.centre)
+    def _sums(self, u: Tensor, forward: Forward) -> metrics.StepSums:
+        return step_sums(u.detach(), forward.residual.detach(), forward.n_active, self.centre)
 
     def finite(self) -> bool:
         """Whether all weights are finite, and small enough for the next loss, with their
@@ -226,5 +225,5 @@ def _indices(flags: Tensor) -> Tensor | None:
     return found if len(found) else None
 
 
-def _quality(sums: metrics.Sums) -> dict[str, float | None]:
+def _quality(sums: metrics.StepSums) -> dict[str, float | None]:
     return {"nmse": metrics.nmse_about_shift(sums), "l0": metrics.l0(sums)}

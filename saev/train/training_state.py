@@ -30,9 +30,11 @@ class State:
     Args:
         held: the locked state of this training. Once another process has taken it over, nothing
             more is written: `append` and `save` raise UserError.
+        device: the kind of device that computes, ``cpu`` or ``cuda``.
     """
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: Held, device: str) -> None:
+        self.device = device
         self.held, self.folder, self.curve = held, held.folder, held.folder / CURVE
 
     def load(self) -> tuple[dict[str, Tensor], int] | None:
@@ -52,7 +54,9 @@ class State:
                         else file.get_tensor(name)
                         for name in file.keys()  # noqa: SIM118
                     }
-                of, step, curve_bytes = (facts[key] for key in ("of", "step", "curve_bytes"))
+                of, step, curve_bytes, device = (
+                    facts[key] for key in ("of", "step", "curve_bytes", "device")
+                )
                 short = curve_bytes - self.curve.stat().st_size
                 reason = f"{self.curve.name} is {short:,} bytes too short for it"
             except (SafetensorError, TypeError, ValueError, KeyError, OSError) as error:
@@ -65,6 +69,12 @@ class State:
                         "it, and run again"
                     )
                 if short <= 0:
+                    if device != self.device:
+                        logs.say(
+                            f"warning: the first {step:,} steps ran on {device}, the others run on "
+                            f"{self.device}: their rounding differs, so this dictionary is none "
+                            f"that either would give alone"
+                        )
                     os.truncate(self.curve, curve_bytes)
                     return tensors, step
             path.replace(path.with_suffix(".unusable"))
@@ -88,7 +98,12 @@ class State:
         with self.curve.open("rb") as handle:
             os.fsync(handle.fileno())
         # The folder's name is a digest of settings, inputs and code.
-        facts = {"of": self.folder.name, "step": step, "curve_bytes": self.curve.stat().st_size}
+        facts = {
+            "of": self.folder.name,
+            "step": step,
+            "curve_bytes": self.curve.stat().st_size,
+            "device": self.device,
+        }
         kept = {}
         for name, tensor in tensors.items():
             here = tensor.detach().cpu()

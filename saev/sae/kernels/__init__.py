@@ -42,7 +42,9 @@ def of(tensor: Tensor) -> ModuleType:
 @cache
 def _has_kernels(index: int) -> bool:
     """Whether our kernels run on this GPU. If they don't, say why, once."""
-    if find_spec("triton") is None:
+    if torch.version.hip is not None:
+        why = "the fast kernels are for NVIDIA GPUs"
+    elif find_spec("triton") is None:
         why = "Triton isn't installed"
     elif torch.cuda.get_device_capability(index) < OLDEST:
         why = f"{torch.cuda.get_device_name(index)} has no bfloat16 products of its own"

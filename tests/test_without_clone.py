@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -37,10 +38,29 @@ def alone(folder, *command, path=None):
     )
 
 
+def copy_as_for_a_container(folder):
+    """Copy what `envs/Containerfile` copies from the clone; return where its package lies."""
+    for line in (ROOT / "envs/Containerfile").read_text().splitlines():
+        if not line.startswith("COPY"):
+            continue
+        *names, target = line.split()[1:]
+        into = folder / target.removeprefix("/")
+        for path in (path for name in names for path in ROOT.glob(name)):
+            if path.is_dir():
+                ignored = shutil.ignore_patterns("__pycache__", "cache")
+                shutil.copytree(path, into, ignore=ignored)
+            else:
+                into.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, into)
+    return folder / "opt/saev"
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
+    """A wheel built from the files that a container is made of."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = ("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT)
+    source = copy_as_for_a_container(tmp_path_factory.mktemp("container"))
+    build = ("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source)
     done = alone(folder, sys.executable, "-m", "pip", *build)
     assert done.returncode == 0, done.stderr
     (made,) = folder.glob("saev_workflow-*.whl")

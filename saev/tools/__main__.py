@@ -21,6 +21,7 @@ Runs the workflow and looks after its results.
   saev ls                       lists all results, with metrics and sizes
   saev diff A B                 finds the stage that makes two results differ
   saev gc                       lists what the settings no longer use; --delete removes it
+  saev borrow DIR               uses the recordings of another project, which it only reads
 """
 INIT = """\
 Makes a folder with a config.yaml to start from: the demo, or your images. Overwrites nothing.
@@ -76,6 +77,16 @@ never follows symbolic links, and refuses to work while the workflow runs.
   saev gc --configfile mine.yaml
   saev gc --delete
   saev gc --delete results/pets-1a2b3c4d/clip-5e6f7a8b/cls-11111111
+"""
+BORROW = """\
+Uses the recordings of another project: links the activations that the current settings need and DIR
+has, made from the same images and tower by the same code. Copies nothing and never writes into DIR,
+which may be read-only. Several projects may borrow from one at once. Afterwards, run the workflow:
+its jobs verify every linked file, and dictionaries are written here. To give a recording back,
+remove its folder in results/.
+
+  saev borrow /shared/imagenet
+  saev borrow /shared/imagenet --configfile mine.yaml
 """
 PLAN = """\
 Shows, without running anything, which jobs the current settings still need, how many bytes of
@@ -156,7 +167,11 @@ def _parser() -> argparse.ArgumentParser:
         "plan", _plan, "show the jobs left to do, what they write and how long they take", PLAN
     )
     plan.add_argument("--cores", type=int, metavar="N", help="cores to run on (default: all)")
-    for one in (gc, plan):
+    borrow = add("borrow", _borrow, "use the recordings of another project", BORROW)
+    borrow.add_argument(
+        "lender", metavar="DIR", type=Path, help="another project, or its folder of results"
+    )
+    for one in (gc, plan, borrow):
         one.add_argument(
             "--configfile",
             nargs="+",
@@ -237,6 +252,14 @@ def _gc(arguments: argparse.Namespace) -> int:
     results = tree.existing(arguments.results)
     agreed = _agreed if not arguments.yes else lambda question: True
     print("\n".join(garbage.run(results, arguments.configfile, arguments.delete, agreed)))
+    return 0
+
+
+def _borrow(arguments: argparse.Namespace) -> int:
+    from saev.tools import borrow
+
+    for line in borrow.run(arguments.lender, Path(arguments.results), arguments.configfile):
+        print(line)
     return 0
 
 

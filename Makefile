@@ -10,8 +10,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 MARKERS ?=
-# Most of a test's time is the start of programs, which takes one core.
-TEST_PROCESSES ?= 2
+# Most of a test's time is the start of programs, which now and then wait for each other. So three
+# keep two cores busy.
+TEST_PROCESSES ?= 3
 # Snakemake and libraries keep caches at home, and some homes can't be written.
 ifeq ($(shell [ -w "$${XDG_CACHE_HOME:-$$HOME}" ] && echo yes),)
 export XDG_CACHE_HOME := $(CURDIR)/.cache
@@ -42,7 +43,8 @@ $(BIN)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $(BIN)/.installed $@
 
 test: $(BIN)/.installed-test
-	pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(if $(MARKERS),-m "$(MARKERS)")
+	pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
+	  $(if $(MARKERS),-m "$(MARKERS)")
 
 $(BIN)/.installed-slurm: $(BIN)/.installed-test
 	$(BIN)/python -m pip install --quiet snakemake-executor-plugin-slurm==2.8.0 \

@@ -27,6 +27,21 @@ settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
 
 
+LONGEST = (
+    *("test_triton_kernels", "test_planted", "test_cluster", "test_nothing_lost", "test_slurm"),
+    *("test_parallel", "test_golden", "test_bare_machine", "test_examples", "test_workflow"),
+    *("test_housekeeping_runs", "test_faults", "test_demo", "test_train", "test_done_once"),
+    *("test_borrow", "test_sources", "test_without_clone", "test_shared_labels", "test_good_guest"),
+)
+"""Files whose tests take longest. They come first, so that at the end no process works alone."""
+
+
+def pytest_collection_modifyitems(items):
+    last = len(LONGEST)
+    place = {f"{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, last))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _towers_checked_once():
     """The program that checks towers takes seconds to start, and many tests ask about the same."""

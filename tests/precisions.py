@@ -106,9 +106,8 @@ if __name__ == "__main__":
         if inside["older products"] == "raises" != outside["older products"] and not mixed:
             wrong.append(f"{name}: the older switch of products raises")
         for later, step in PROGRAMS.items():
-            alone = after(program, step)
-            for use in (nested, rounded):
-                left = after(program, lambda use=use: use().close(), step)
-                if left != alone:
-                    wrong.append(f"{name}, then {later}: {left}, not {alone}")
+            use = rounded if later == name else nested
+            left, alone = after(program, lambda use=use: use().close(), step), after(program, step)
+            if left != alone:
+                wrong.append(f"{name}, then {later}: {left}, not {alone}")
     print(json.dumps(wrong))

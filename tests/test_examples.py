@@ -20,7 +20,8 @@ def test_an_example_is_planned_without_its_data(tmp_path, path):
     settings = yaml.safe_load(path.read_text())
     assert planned["train_sae"] == planned["build_dashboard"] == len(settings["runs"])
     images = settings.get("images", {}).get(settings["runs"][0]["images"], {}).get("n_images", 1161)
-    assert planned["record_shard"] == -(-images // 4096)
+    shard_images = settings["vit"][settings["runs"][0]["vit"]].get("shard_images", 4096)
+    assert planned["record_shard"] == -(-images // shard_images)
     assert (path.stem == "second_tower") == ("fetch_focus_weights" in planned)
 
 

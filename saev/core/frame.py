@@ -79,7 +79,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spec",
         required=True,
-        help='settings of the job: {"settings": {…}}. The workflow adds what it found and the digest '
+        help='settings of the job: {"settings": {…}}. The workflow adds what it found and a digest '
         "of the code",
     )
     parser.add_argument(

@@ -195,7 +195,8 @@ def test_the_cost_model_says_what_its_formulas_give():
         gigabytes = f"{size:,.0f} GB" if size > 100 else f"{size:.2f} GB"
         assert said["activations"] == gigabytes
         assert said["checkpoint"] == f"{8 * n * d / 1e6:.0f} MB"
-        assert said["shards, parts"] == f"{-(-n_images // 4096):,}, {-(-n_images // PART)}"
+        counts = f"{-(-n_images // 4096):,}, {-(-n_images // PART)}"
+        assert said["shards of 4,096 images, parts"] == counts
         assert said["memory to train"] == f"{1.28 * (32 * n * d + 4 * batch * n) / 1e9:.1f} GB"
         assert said["recording, 2 cores"] == f"{n_images * g / 4.17 / day:.1f} days"
         assert said["vectors to train on"].partition(" million")[0] in (

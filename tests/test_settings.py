@@ -378,6 +378,7 @@ def test_neutral_values_never_change():
         "VitSettings.layers": [],
         "VitSettings.like": None,
         "VitSettings.made": False,
+        "VitSettings.precision": "float32",
         "VitSettings.shard_images": 4096,
         "VitSettings.weights": None,
         "VitSettings.weights_seed": 0,

@@ -5,8 +5,8 @@
 
 An analysis with labels also needs `--labels DIR`.
 
-If a part is killed, it starts again from its beginning. Parts are small
-(`saev.analyze.artifact.PART`).
+If the job of a part is killed, the next one starts the part anew. A part has at most
+`saev.analyze.artifact.PART` images.
 """
 
 import argparse

@@ -79,7 +79,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spec",
         required=True,
-        help='JSON from the workflow: {"settings": {…}, "code": "digest of the code"}',
+        help='settings of the job: {"settings": {…}}. The workflow adds what it found and a digest '
+        "of the code",
     )
     parser.add_argument(
         "--done",
@@ -89,7 +90,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log", help="file to write progress and errors to, as well as to the terminal"
     )
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="number of threads")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), help="number of threads (default: all cores)"
+    )
 
 
 def run(main: Callable[[list[str]], None]) -> None:

@@ -21,7 +21,10 @@ from saev.settings.images import place as lies
 def main(arguments: list[str]) -> None:
     """Write the manifest of one set of images."""
     parser = frame.parser("List the images of a folder, a data set or tars.")
-    parser.add_argument("--listing", help="listing that the workflow made when it started")
+    parser.add_argument(
+        "--listing",
+        help="listing that the workflow made when it started (default: list the source now)",
+    )
     parser.add_argument("--out", required=True, help="directory results/{images}")
     args = parser.parse_args(arguments)
     spec = read_spec(args.spec)

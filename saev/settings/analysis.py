@@ -13,7 +13,8 @@ class AnalysisSettings(LabelsSettings):
     )
     on: str | None = Field(
         None,
-        description="Another entry of `images` to analyse, instead of the one trained on.",
+        description="Another entry of `images` to analyse, instead of the one that the dictionary "
+        "was trained on.",
     )
 
 

@@ -13,53 +13,54 @@ class ComputeSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
         description="Where towers and dictionaries run. `auto` uses a GPU if there is one. Each "
-        "job takes a GPU of its own, and more jobs than GPUs wait. Jobs of "
-        "a cluster ask for GPUs if this is `cuda`, or if it is `auto` and the profile's default "
-        "resources name one (`gpu: 1`).",
+        "job takes a GPU of its own, and waits until one is free. On a cluster, jobs ask for GPUs "
+        "if this is `cuda`, or if it is `auto` and the profile's default resources name one (`gpu: "
+        "1`).",
     )
     threads: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Threads per job. 0 means all the cores that you gave Snakemake, divided by "
-        "the number of GPUs for jobs that use one; on a cluster, `cluster_threads`.",
+        description="Threads of each heavy job. 0 means all the cores that you gave Snakemake (for "
+        "jobs that use a GPU, divided by the number of GPUs). On a cluster, 0 means "
+        "`cluster_threads`.",
     )
     cluster_threads: int = Field(
         8,
         ge=1,
         le=1024,
-        description="Cores that each heavy job asks a cluster for, if `threads` is 0. How many the "
-        "machine has on which you start Snakemake doesn't matter there.",
+        description="Cores that each heavy job asks a cluster for, if `threads` is 0. It doesn't "
+        "matter how many cores the machine has on which you start Snakemake.",
     )
     local_images: int = Field(
         10_000,
         ge=0,
-        description="On a cluster, short jobs (listing, labels, sealing, comparing, the page of "
-        "all runs) run where you start Snakemake, unless a data set has more images than this. 0 "
-        "submits them all.",
+        description="On a cluster, short jobs (listing, labels, sealing, comparing, the gallery) "
+        "run where you start Snakemake, unless a data set has more images than this. 0 submits "
+        "them all.",
     )
     workers: Annotated[int, Field(ge=0, le=1024)] | Literal["auto"] = Field(
         "auto",
-        description="Threads that decode images ahead of the tower. `auto` is as many as the job "
-        "has. 0 decodes in the main thread.",
+        description="Threads that decode images ahead of the tower. `auto` means as many as the "
+        "job has threads. 0 decodes in the main thread.",
     )
     data_in_memory: Literal["auto", "always", "never"] = Field(
         "auto",
         description="`always` loads all training vectors into memory at the start. `never` reads "
         "them from files during training. `auto` loads them if they need at most half of the free "
-        "memory, or if there are at most 524,288.",
+        "memory, or if there are at most 524,288 vectors.",
     )
     state_seconds: float = Field(
         20.0,
         ge=0,
         description="Seconds between two saved states of a training. A stopped training resumes "
-        "from the last one. 0 saves after every step. If saving takes more than a second, this is "
-        "multiplied by the seconds it takes.",
+        "from the last one. 0 saves after every step. If saving takes more than a second, this "
+        "number is multiplied by the seconds that it takes.",
     )
     wandb: Literal["disabled", "offline", "online"] = Field(
         "disabled",
-        description="Mirror of each training in Weights & Biases. `disabled` makes none, `offline` "
-        "keeps it in `wandb/` until you sync it, `online` sends it at once.",
+        description="Copy of each training's curve in Weights & Biases. `disabled` makes none, "
+        "`offline` keeps it in `wandb/` until you sync it, `online` sends it at once.",
     )
     wandb_project: str = Field(
         "saev", min_length=1, description="Project name in Weights & Biases."

@@ -17,8 +17,8 @@ class ImagesSettings(Settings):
         None,
         gt=0,
         description="Number of images. If you give `n_images` and `version`, the source isn't "
-        "listed when the workflow starts (it may be huge, elsewhere or not there yet). The number "
-        "is checked when the images are listed.",
+        "listed when the workflow starts, so it may be huge, elsewhere or not there yet. The "
+        "number is checked when the images are listed.",
     )
     max_pixels: int = Field(
         178_956_970, gt=0, description="An image with more pixels than this counts as bad."
@@ -26,15 +26,15 @@ class ImagesSettings(Settings):
     gray_range: Annotated[tuple[float, float], Strict(False)] | None = Field(
         None,
         description="In gray images of more than 8 bits, the values that become black and white, "
-        "such as `[0, 4095]` for 12 bits in a 16-bit file. Values beyond them become black and "
-        "white too. Without it: 0 and 65535 for integers, 0 and 1 for floats.",
+        "such as `[0, 4095]` for 12 bits in a 16-bit file. Lower values become black, and higher "
+        "ones white. Without `gray_range`: 0 and 65535 for integers, 0 and 1 for floats.",
     )
     on_bad_image: Literal["error", "skip"] = Field(
         "error",
         exclude=True,
         description="What to do with an image that can't be read. `error` stops, and lists all bad "
         "images of the shard. `skip` records the reason and leaves the row empty. You can change "
-        "this at any time: what is already recorded stays.",
+        "this at any time: what is already recorded stays as it is.",
     )
     credit: str | None = Field(
         None, exclude=True, description="Whose images these are. Shown on the dashboard."
@@ -118,8 +118,8 @@ class HubSettings(TableSettings):
     revision: str = Field(min_length=1, description="Commit or tag to use.")
     n_images: int = Field(
         gt=0,
-        description="Number of images. You give it because nothing is downloaded when the workflow "
-        "starts. It is checked when the images are listed.",
+        description="Number of images. It is needed because nothing is downloaded when the "
+        "workflow starts. The number is checked when the images are listed.",
     )
     config: str | None = Field(None, description="Configuration to use, if there are several.")
     split: str = Field("train", description="Split to use.")

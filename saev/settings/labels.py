@@ -13,16 +13,16 @@ class LabelSettings(Settings):
 
     folder: bool = Field(False, description="Use the top-level folder of each image as its label.")
     table: AtHome | None = Field(
-        None, description="A .csv or .parquet table with one row per image."
+        None, description="A .csv or .parquet table with one row for each image."
     )
     key: str = Field(
         "path",
-        description="Column of the table that holds the image keys (for a folder: paths within "
+        description="Column of the table that holds the keys of the images (for a folder: paths in "
         "it).",
     )
     column: str | None = Field(
         None,
-        description="Column of the table that holds the label. Default: the name of the label.",
+        description="Column of the table that holds the label. Without it, the name of the label.",
     )
     sha256: str | None = Field(
         None,
@@ -30,9 +30,7 @@ class LabelSettings(Settings):
         description="SHA-256 of the table. Needed if a rule makes the table, or if it isn't here "
         "yet.",
     )
-    source: str | None = Field(
-        None, description="A column that comes with the images (see `images`)."
-    )
+    source: str | None = Field(None, description="A column of the source of the images.")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -10,8 +10,8 @@ class ReferenceSettings(Settings):
     """The `train.jsonl` of another training, and how closely a training should match it."""
 
     curve: AtHome = Field(
-        description="A `train.jsonl`: from another run, or written by other code in the same "
-        "format."
+        description="A `train.jsonl` of another training. Other code may have written it, in the "
+        "same format."
     )
     sha256: str | None = Field(
         None,

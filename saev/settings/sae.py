@@ -57,8 +57,8 @@ class ArchetypalSettings(SelectingSettings):
     relaxation: float = Field(
         0.0,
         ge=0,
-        description="How far a decoder row may lie from a mixture of the points. All points have "
-        "norm 1.",
+        description="How far a decoder row may lie from a mixture of the points, which have norm "
+        "1.",
     )
 
     @model_validator(mode="after")

@@ -35,7 +35,7 @@ class SaeSettings(Settings):
         1,
         gt=0,
         description="Number of processes that share each batch. On a machine with GPUs, each has "
-        "its own GPU. Changes the rounding of sums.",
+        "its own GPU. The number changes the rounding of sums.",
     )
     epochs: float = Field(gt=0, description="Passes over the training vectors. Can be a fraction.")
     lr: float = Field(gt=0, description="Learning rate of Adam.")
@@ -44,14 +44,14 @@ class SaeSettings(Settings):
     )
     schedule: Literal["constant", "cosine", "linear"] = Field(
         "constant",
-        description="Learning rate after the warm-up: constant, or decaying along half a cosine or "
+        description="Learning rate after the warm-up: constant, or falling along half a cosine or "
         "a line.",
     )
     decay_from: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Fraction of the planned steps after which the learning rate decays.",
+        description="Fraction of the planned steps after which the learning rate starts to fall.",
     )
     lr_end: float = Field(
         0.0, ge=0, lt=1, description="Final learning rate, as a fraction of `lr`."
@@ -87,7 +87,7 @@ class SaeSettings(Settings):
     init: Literal["tied", "data"] = Field(
         "tied",
         description="Initial decoder rows: random directions (`tied`), or directions of training "
-        "vectors (`data`). The encoder starts with the same directions.",
+        "vectors (`data`). The encoder starts in the same directions.",
     )
     dead_after: int = Field(
         100_000,
@@ -109,7 +109,7 @@ class SaeSettings(Settings):
     patience: int | None = Field(
         None,
         gt=0,
-        description="Stop after this many evaluations without a better held-out nmse.",
+        description="Stop after this many evaluations in a row without a better held-out nmse.",
     )
     min_improvement: float = Field(
         0.0,
@@ -217,7 +217,11 @@ class SelectingSettings(AuxSettings):
 
     telling: ClassVar[tuple[str, ...]] = ("k",)
 
-    k: int = Field(gt=0, description="Maximum number of active latents per vector.")
+    k: int = Field(
+        gt=0,
+        description="Number of active latents per vector: the maximum for `topk`, the average for "
+        "`batchtopk`.",
+    )
 
     @model_validator(mode="after")
     def _k(self) -> Self:

@@ -11,5 +11,5 @@ class TrainSettings(Settings):
     together: bool = Field(
         False,
         description="Train all dictionaries that see the same batches in one pass over the "
-        "activations. Holds the weights of all of them in memory at once.",
+        "activations. Their weights are all in memory at once.",
     )

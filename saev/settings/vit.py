@@ -27,7 +27,7 @@ class VitSettings(Settings):
         min_length=1,
         description="An open_clip name (`ViT-B-16-quickgelu`), `hf-hub:owner/name` (or "
         "`hf-hub:owner/name@commit`), a timm name (`timm/vit_small_patch14_dinov2`), or the path "
-        "of an open_clip model configuration (.json).",
+        "of a model configuration (.json) of open_clip.",
     )
     weights: AtHome | None = Field(
         None,
@@ -62,17 +62,18 @@ class VitSettings(Settings):
     )
     tokens: tuple[Tokens, ...] = Field(
         min_length=1,
-        description="Tokens to record, one kind or more: `cls` (the class token) and `patches`, "
-        "both of each layer; `pooled`, the tower's output.",
+        description="Kinds of tokens to record: `cls` (the class token) and `patches`, of each "
+        "layer; `pooled`, the tower's output.",
     )
     dtype: Literal["float16", "float32", "bfloat16"] = Field(
         "float16", description="Type in which activations are stored."
     )
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
         "float32",
-        description="How the tower multiplies. `tf32` (GPUs only) and `bfloat16` are several times "
-        "faster on recent GPUs and round the factors: see docs/measured.md for what that changes. "
-        "The residual stream stays in float32.",
+        description="Number format of the factors in the tower's products. `tf32` and `bfloat16` "
+        "round them, which changes the activations a little; both are for recent GPUs. Neither has "
+        "been measured yet. On a CPU, `tf32` is the same as `float32`. The residual stream stays "
+        "in float32.",
     )
     image_size: int | None = Field(
         None, gt=0, description="Side of the input in pixels. Without it, the model's own."
@@ -81,7 +82,7 @@ class VitSettings(Settings):
         4096,
         gt=0,
         multiple_of=BLOCK,
-        description="Images per shard (one file per stream, one job).",
+        description="Images per shard. A shard is one job, and one file for each stream.",
     )
 
     @field_validator("model")

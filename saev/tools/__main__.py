@@ -45,7 +45,7 @@ The rules, profiles, examples and docs lie in
 CHECK = """\
 Compares every result with its meta.json and run.json. Reports files that were altered or are
 missing, and inputs and code that have changed since the result was made. Says how long stale
-results took, and how to make them again. Needs only the results.
+results took, and how to make them again. Needs only the results; --deep also needs your images.
 Exit status: 0 if all is well, 1 if there is a problem.
 """
 LS = """\
@@ -66,9 +66,9 @@ status: 0 if the results are the same, 1 if they differ, 2 after an error.
             openmoji-1a2b3c4d/clip-5e6f7a8b/cls-22222222
 """
 GC = """\
-Lists what no run of the current settings uses: directories at every level, states of stopped runs
+Lists what no run of the current settings uses: directories at every level, states of stopped jobs
 whose result is complete, temporary files of dead processes, old plans and listings. The list
-includes results of other settings files, unless you name those with --configfile.
+includes results of other settings files, unless you name those files with --configfile.
 
 --delete removes states, temporary files, plans and listings. It removes directories of results only
 if you name them, and asks first (unless you add --yes). It never removes what saev didn't make,
@@ -89,8 +89,8 @@ remove its folder in results/.
   saev borrow /shared/imagenet --configfile mine.yaml
 """
 PLAN = """\
-Shows, without running anything, which jobs the current settings still need, how many bytes of
-activations they write, and how long they may take, judged by earlier results on this machine.
+Shows which jobs the current settings still need, how many bytes of activations they write, and how
+long they may take, judged by earlier results on this machine. Runs none of them.
 
   saev plan --configfile mine.yaml --cores 8
 """

@@ -1,4 +1,4 @@
-"""The `train` stage: recorded activations to a sparse autoencoder.
+"""The `train` stage: trains a sparse autoencoder on recorded activations.
 
     python -m saev.train --spec JSON --activations results/IMAGES/VIT --out results/IMAGES/VIT/SAE
 

@@ -27,6 +27,7 @@ from recording import (
 from saev.activations import __main__ as activations
 from saev.activations import forward
 from saev.activations.artifact import Activations, Stream, to_float32
+from saev.activations.moments import CHUNK, Moments
 from saev.activations.shards import ShardState
 from saev.activations.towers.tower import load_tower
 from saev.core.errors import UserError
@@ -333,8 +334,21 @@ def test_seal_refuses_missing_shards_other_listings_and_lost_rows(skipped, tmp_p
         activations.main(["seal", *common])
 
 
+@pytest.mark.parametrize("shape", [(0, 4), (1, 1), (5, 3), (4097, 33), (8200, 64)])
+def test_moments_have_the_bits_of_numpy(shape):
+    vectors = np.random.default_rng(0).standard_normal(shape, np.float32) * 3 + 1
+    found, expected = Moments.of(vectors), Moments.empty(shape[1])
+    for start in range(0, len(vectors), CHUNK):
+        x = vectors[start : start + CHUNK].astype(np.float64)
+        mean = x.mean(axis=0)
+        m2, low, high = np.square(x - mean).sum(axis=0), x.min(axis=0), x.max(axis=0)
+        norms = float(np.sqrt(np.square(x).sum(axis=1)).sum())
+        expected = expected.merged(Moments(len(x), mean, m2, low, high, norms))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
 def test_seal_says_which_dimension_holds_most_of_the_variance():
-    from saev.activations.moments import Moments
     from saev.activations.seal import _sanity
 
     vectors = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)

@@ -8,8 +8,12 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from saev.core.compiled import compiled
+
 CHUNK = 4096
-"""Vectors converted to float64 at a time."""
+"""Vectors summed at a time, before they are merged with others."""
+ROWS = 128
+"""Vectors converted to float64 at a time: they stay in the processor's cache."""
 
 
 class Moments(NamedTuple):
@@ -38,18 +42,18 @@ class Moments(NamedTuple):
         """Statistics of (n, d) float32 vectors, summed in chunks of a fixed size."""
         total = cls.empty(vectors.shape[1])
         for start in range(0, len(vectors), CHUNK):
-            part = vectors[start : start + CHUNK].astype(np.float64)
-            mean = part.mean(axis=0)
-            total = total.merged(
-                cls(
-                    len(part),
-                    mean,
-                    np.square(part - mean).sum(axis=0),
-                    part.min(axis=0),
-                    part.max(axis=0),
-                    float(np.sqrt(np.square(part).sum(axis=1)).sum()),
-                )
-            )
+            part = vectors[start : start + CHUNK]
+            d, n = vectors.shape[1], len(part)
+            sums, m2 = np.zeros(d), np.zeros(d)
+            low, high = np.full(d, np.inf), np.full(d, -np.inf)
+            _add(part, sums, low, high)
+            mean = sums / n
+            _add_deviations(part, mean, m2)
+            norms = np.empty(n)
+            for i in range(0, n, ROWS):
+                rows = part[i : i + ROWS].astype(np.float64)
+                norms[i : i + ROWS] = np.sqrt(np.square(rows).sum(axis=1))
+            total = total.merged(cls(n, mean, m2, low, high, float(norms.sum())))
         return total
 
     def merged(self, other: Self) -> Self:
@@ -93,3 +97,22 @@ class Moments(NamedTuple):
             arrays["max"],
             float(arrays["norms"][0]),
         )
+
+
+# Row by row, as numpy sums along the first axis, so the bits are numpy's, in a quarter of its time.
+@compiled()
+def _add(vectors, sums, low, high):
+    for i in range(vectors.shape[0]):
+        for j in range(vectors.shape[1]):
+            value = np.float64(vectors[i, j])
+            sums[j] += value
+            low[j] = min(low[j], value)
+            high[j] = max(high[j], value)
+
+
+@compiled()
+def _add_deviations(vectors, mean, m2):
+    for i in range(vectors.shape[0]):
+        for j in range(vectors.shape[1]):
+            deviation = np.float64(vectors[i, j]) - mean[j]
+            m2[j] += deviation * deviation

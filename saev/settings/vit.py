@@ -71,9 +71,9 @@ class VitSettings(Settings):
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
         "float32",
         description="Number format of the factors in the tower's products. `tf32` and `bfloat16` "
-        "round them, which changes the activations a little; both are for recent GPUs. Neither has "
-        "been measured yet. On a CPU, `tf32` is the same as `float32`. The residual stream stays "
-        "in float32.",
+        "round them, which changes the activations: docs/measured.md says how much. Both are for "
+        "recent GPUs, where their speed hasn't been measured yet. On a CPU, `tf32` is the same as "
+        "`float32`. The residual stream stays in float32.",
     )
     image_size: int | None = Field(
         None, gt=0, description="Side of the input in pixels. Without it, the model's own."

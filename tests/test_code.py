@@ -13,6 +13,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from project import Project
 
 from saev.core.planned import sources_digest
 from saev.workflow import hashes
@@ -191,6 +192,29 @@ def test_digests_of_code_are_remembered_until_a_file_of_code_changes(tmp_path, m
         memory.save()
         assert len(looked) == told
         assert len(remembered(tmp_path / "hashes.json")) == 1
+
+
+def test_a_file_with_another_content_of_equal_size_and_time_is_hashed_again(tmp_path):
+    table, memory = tmp_path / "sites.csv", hashes.Hashes(tmp_path / "hashes.json")
+    table.write_text("path,site\n0.png,north\n")
+    stat, first = table.stat(), memory.of(str(table))
+    table.write_text("path,site\n0.png,south\n")
+    os.utime(table, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert memory.of(str(table)) != first
+
+
+@pytest.mark.slow
+def test_a_job_refuses_code_that_changes_while_it_imports_it(tmp_path):
+    project = Project.create(tmp_path / "project", n_images=90)
+    with (project.folder / "saev/activations/recording.py").open("a") as file:
+        file.write(
+            "\n_other = Path(__file__).with_name('moments.py')\n"
+            "_other.write_text(_other.read_text() + 'NEW = 1\\n')\n"
+        )
+    done = project.snakemake("activations", check=False)
+    said = done.stdout + done.stderr
+    assert "the code of saev.activations changed after this run was planned" in said
+    assert not list((project.folder / "results").rglob("*.npy"))
 
 
 def test_the_memory_of_digests_sees_every_file_of_code(tmp_path):

@@ -163,6 +163,15 @@ def test_the_directory_depends_on_the_groups_and_not_on_their_names(project):
     assert run["sae"] != names[0][0]
 
 
+def test_groups_that_were_damaged_are_found_again_by_the_next_start(project):
+    resolve(project.settings())
+    (path,) = (project.folder / "results" / PLANS).glob("groups.*.npy")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"x")
+    resolve(project.settings())
+    assert path.read_bytes() == whole
+
+
 @pytest.mark.slow
 def test_training_and_analysis_hold_out_the_same_sequences(project):
     project.snakemake()

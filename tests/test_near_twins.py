@@ -76,6 +76,20 @@ def test_one_outlying_dimension_makes_no_near_twins():
     assert find_near_twins(held(values), NONE).pairs.tolist() == []
 
 
+def test_vectors_that_are_all_equal_are_near_twins():
+    for n in (2, 500):
+        found = find_near_twins(held(np.tile(unlike(1), (n, 1))), NONE)
+        assert found.pairs.tolist() == [[row, 0] for row in range(1, n)]
+        assert found.n_crowded == 0
+
+
+def test_near_copies_that_look_like_the_mean_are_near_twins():
+    half = unlike(1000)
+    values = np.concatenate([half, -half, np.zeros((30, 48))])
+    found = find_near_twins(held(values), NONE)
+    assert found.pairs.tolist() == [[row, 2000] for row in range(2001, 2030)]
+
+
 def test_near_copies_do_not_depend_on_how_vectors_are_read():
     values, copies = with_near_copies(n=1500)
     rows = np.arange(1500) * 3 + 1

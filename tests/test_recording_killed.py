@@ -107,6 +107,35 @@ def test_finished_blocks_are_taken_up_and_torn_ones_recorded_again(tmp_path, mon
     assert not (out / ".state").exists()
 
 
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("ending", ["json", "safetensors"])
+def test_a_block_whose_records_or_statistics_are_damaged_is_recorded_again(
+    tmp_path, monkeypatch, ending, cut
+):
+    write_pictures(tmp_path / "pics", 300)
+    listed = list_images(tmp_path / "pics", tmp_path / "p-1")
+    vit = settings(tmp_path, shard_images=512)
+    reference = tmp_path / "undisturbed" / "v-1"
+    record(listed, reference, vit, range(1))
+    out = tmp_path / "damaged" / "v-1"
+    common = ["record", *arguments(listed, out, vit), "--shard", "0"]
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ShardState, "finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            activations.main(common)
+    (path,) = out.glob(f".state/*/block-00000.{ending}")
+    data = path.read_bytes()
+    at = data.rindex(b'"width": 36') + 9 if ending == "json" else len(data) - 3
+    path.write_bytes(data[:at] if cut else data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    activations.main(common)
+    activations.main(["seal", *arguments(listed, out, vit)])
+    assert contents(out) == contents(reference)
+
+
 PLACE = ShardState._place_array
 
 

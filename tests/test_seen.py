@@ -17,6 +17,7 @@ from saev.core.errors import UserError
 from saev.core.files import file_entry, sha256_bytes, write_json
 from saev.images.__main__ import main
 from saev.images.artifact import Images
+from saev.labels import source_labels
 from saev.workflow.plan import resolve
 
 N = 12
@@ -203,6 +204,20 @@ def test_the_analysis_gets_the_corrected_labels(make):
     found = pq.read_table("out/labels.parquet").column("label.kind").to_pylist()
     in_order = [*corrected[::2], *corrected[1::2]] if make in (tars, parquet) else corrected
     assert found == in_order
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:99], lambda data: data[:4] + data[9:]])
+def test_corrected_labels_that_were_damaged_are_kept_anew_by_the_next_start(damage):
+    record(made(parquet)[0])
+    corrected = ["fox", *LABELS[1:]]
+    made(parquet, labels=corrected)
+    (path,) = Path("results/.plans").glob("labels.*.parquet")
+    whole, sha256 = path.read_bytes(), path.stem.partition(".")[2]
+    path.write_bytes(damage(whole))
+    with pytest.raises(UserError, match="missing or was altered: start the workflow again"):
+        source_labels.corrected("labels.kind.source", sha256, path.parent)
+    made(parquet, labels=corrected)
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("make", ALL)

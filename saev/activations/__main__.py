@@ -45,6 +45,7 @@ def _record(args: argparse.Namespace) -> None:
         return once.take_up()
     from saev.activations.recording import record  # PyTorch takes seconds to import
 
+    frame.require_same_code()
     set_threads(args.threads)
     take_over_pillow()
     compute = from_plan.compute()

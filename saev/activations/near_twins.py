@@ -222,6 +222,8 @@ def _cosines(
         needed, where = np.unique(np.concatenate([one[pairs], other[pairs]]), return_inverse=True)
         values = standardised(vectors.take(rows[needed]), vectors.mean, vectors.std)
         a, b = values[where].astype(np.float64).reshape(2, len(pairs), -1)
-        lengths = np.square(a).sum(axis=1) * np.square(b).sum(axis=1)
-        found[pairs] = (a * b).sum(axis=1) / np.sqrt(np.maximum(1, lengths))
+        squares = np.square(a).sum(axis=1), np.square(b).sum(axis=1)
+        cosines = (a * b).sum(axis=1) / np.sqrt(np.maximum(1, squares[0] * squares[1]))
+        # Vectors without a direction are as good as the mean, and so as good as equal.
+        found[pairs] = np.where(squares[0] + squares[1] == 0, 1.0, cosines)
     return found

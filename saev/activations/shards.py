@@ -18,7 +18,14 @@ import numpy as np
 from saev.activations.artifact import Stream, shard_array, shard_records, shard_rows, shard_stats
 from saev.activations.moments import Moments
 from saev.core.blocks import BLOCK
-from saev.core.files import sha256_bytes, sha256_file, sync_folder, to_json, write_bytes
+from saev.core.files import (
+    canonical_json,
+    sha256_bytes,
+    sha256_file,
+    sync_folder,
+    to_json,
+    write_bytes,
+)
 
 HEADER_BYTES = 128
 
@@ -30,6 +37,8 @@ class Block(NamedTuple):
     """One record per row of the listing, in row order."""
     sha256: dict[str, str]
     """SHA-256 of the block's part of each stream's array, by stream."""
+    stats: str
+    """SHA-256 of the file with its statistics."""
 
     @property
     def rows(self) -> list[int]:
@@ -112,9 +121,11 @@ class ShardState:
             for name, moment in moments.items()
             for field, array in moment.arrays().items()
         }
-        write_bytes(self._stats_path(number), save(arrays))
-        block = Block(records, digests)
-        write_bytes(self._block_path(number), to_json(block._asdict()))
+        stats = save(arrays)
+        write_bytes(self._stats_path(number), stats)
+        block = Block(records, digests, sha256_bytes(stats))
+        kept = {"block": block._asdict(), "sha256": _digest(block)}
+        write_bytes(self._block_path(number), to_json(kept))
         self.blocks.append(block)
 
     def finish(self) -> list[dict[str, Any]]:
@@ -134,7 +145,7 @@ class ShardState:
         return sorted(entries, key=lambda entry: entry["name"])
 
     def _resume(self) -> None:
-        """Keep the blocks whose part of every array still has its SHA-256. Drop the rest."""
+        """Keep the blocks of which all files still have their SHA-256. Drop the rest."""
         found = list(self._finished_blocks())
         complete = len(found) == self.n_blocks
         offsets = dict.fromkeys((s.name for s in self.streams), HEADER_BYTES)
@@ -170,10 +181,21 @@ class ShardState:
 
     def _finished_blocks(self) -> Iterator[Block]:
         for number in range(self.n_blocks):
-            path = self._block_path(number)
-            if not path.exists() or not self._stats_path(number).exists():
+            block = self._finished_block(number)
+            if block is None:
                 return
-            yield Block(**json.loads(path.read_bytes()))
+            yield block
+
+    def _finished_block(self, number: int) -> Block | None:
+        """A block as it was written; None if it wasn't, or if one of its files was damaged."""
+        try:
+            kept = json.loads(self._block_path(number).read_bytes())
+            block = Block(**kept["block"])
+            whole = kept["sha256"] == _digest(block)
+            whole = whole and sha256_file(self._stats_path(number)) == block.stats
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        return block if whole else None
 
     def _begun(self, stream: Stream) -> "hashlib._Hash":
         return hashlib.sha256(_header(self.shape(stream, self.n_images), self.dtype))
@@ -255,6 +277,10 @@ def records_schema() -> Any:
             ("skipped", pa.string()),
         ]
     )
+
+
+def _digest(block: Block) -> str:
+    return sha256_bytes(canonical_json(block._asdict()).encode())
 
 
 def _read_part(path: Path, offset: int, size: int) -> bytes:

@@ -61,6 +61,7 @@ def main(arguments: list[str]) -> None:
 def _open(given: argparse.Namespace, settings: AnalysisSettings) -> "Inputs":
     from saev.analyze.inputs import open_inputs  # PyTorch takes seconds to import
 
+    frame.require_same_code()
     set_threads(given.threads)
     device = job_device(from_plan.compute().device)
     return open_inputs(settings, given.sae, given.activations, given.labels, device)

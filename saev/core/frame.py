@@ -75,6 +75,20 @@ def _after(option: str, arguments: list[str]) -> str | None:
     return arguments[arguments.index(option) + 1] if option in arguments[:-1] else None
 
 
+def require_same_code() -> None:
+    """Check again that the code is what the run was planned with.
+
+    A job that imports some of its code after it has started calls this when all is imported: the
+    code may have changed in the meantime.
+
+    Raises:
+        UserError: it isn't.
+    """
+    spec = _after("--spec", sys.argv[1:])
+    if spec:
+        require_planned_code(_module(), spec)
+
+
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spec",
@@ -105,12 +119,11 @@ def run(main: Callable[[list[str]], None]) -> None:
     """
     ask_for_reproducible_products()
     arguments = sys.argv[1:]
-    log, spec = (_after(option, arguments) for option in ("--log", "--spec"))
+    log = _after("--log", arguments)
     logs.start(log)
     stop.listen(log)
     try:
-        if spec:
-            require_planned_code(_module(), spec)
+        require_same_code()
         main(arguments)
     except UserError as error:
         logs.say(f"error: {error}")

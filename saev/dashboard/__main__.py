@@ -79,6 +79,7 @@ def _run(args: argparse.Namespace) -> None:
             return held.discard()
         from saev.dashboard.build import build  # PyTorch takes seconds to import
 
+        frame.require_same_code()
         summary = build(
             args.out,
             held.folder,

@@ -69,7 +69,7 @@ def correction(present: Path, then: Path, column: str, plans: Path) -> str | Non
     if column in brought(then) and _digest(_texts(then, SOURCE + column)) == now:
         return None
     path = plans / f"{labels_name(now)}.parquet"
-    if not path.exists():
+    if not _holds(path, now):
         schema = pyarrow.schema([(COLUMN, pyarrow.string())])
         with (
             atomic_path(path) as temporary,
@@ -87,7 +87,7 @@ def corrected(where: str, sha256: str, plans: Path) -> pyarrow.ChunkedArray:
         UserError: they are missing or were altered.
     """
     path = plans / f"{labels_name(sha256)}.parquet"
-    if not path.is_file() or _digest(_texts(path, COLUMN)) != sha256:
+    if not _holds(path, sha256):
         raise UserError(f"{where}: {path} is missing or was altered: start the workflow again")
     return pyarrow.parquet.read_table(path).column(COLUMN)
 
@@ -100,6 +100,14 @@ def labels_digest(listing: Path, column: str) -> str | None:
 def labels_name(sha256: str) -> str:
     """Name, without extension, of the file that keeps labels."""
     return f"labels.{sha256[:16]}"
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    """Whether a file holds labels with this SHA-256. It may be missing or damaged."""
+    try:
+        return _digest(_texts(path, COLUMN)) == sha256
+    except (pyarrow.ArrowException, OSError, ValueError, IndexError):
+        return False
 
 
 def _texts(listing: Path, name: str) -> Iterator[pyarrow.Array]:

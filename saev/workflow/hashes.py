@@ -15,7 +15,10 @@ CODE = "code: "
 
 
 class Hashes:
-    """Remembers SHA-256 of files by path, size and time, because weights files are large.
+    """Remembers SHA-256 of files by path, size and times, because weights files are large.
+
+    A program can set back the time of a file's content (``mtime``), but not that of its last change
+    (``ctime``).
 
     Digests of code are remembered until a file of code changes, because syntax trees take a second.
 
@@ -31,7 +34,8 @@ class Hashes:
     def of(self, path: str) -> str:
         """SHA-256 of the file at ``path``."""
         stat = Path(path).stat()
-        key = f"{Path(path).resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
+        facts = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        key = "\0".join(map(str, (Path(path).resolve(), *facts)))
         return self._remembered(key, lambda: sha256_file(path))
 
     def of_setting(self, key: str, path: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from saev.core.errors import UserError
-from saev.core.files import canonical_json
+from saev.core.files import canonical_json, sha256_file
 from saev.core.plan_file import groups_name
 from saev.labels.artifact import labels_folder
 from saev.labels.table_files import require_columns
@@ -96,7 +96,8 @@ class Labels:
         given = source.model_dump(mode="json")
         asked = canonical_json([self.hashes.module(GROUPS), given, label, table, listing.name])
         known = self.hashes.known.get(asked)
-        if known is None or not (self.plans / groups_name(known)).is_file():
+        path = self.plans / groups_name(known or "")
+        if known is None or not path.is_file() or sha256_file(path) != known:
             from saev.workflow.label_groups import write_groups
 
             known = write_groups(where, label, source, listing, self.plans)

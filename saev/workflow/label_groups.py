@@ -66,6 +66,6 @@ def write_groups(where: str, name: str, source: LabelSettings, listing: Path, pl
     np.save(held, groups)
     sha256 = sha256_bytes(held.getvalue())
     path = plans / groups_name(sha256)
-    if not path.exists():
+    if not path.exists() or path.read_bytes() != held.getvalue():
         write_bytes(path, held.getvalue())
     return sha256

@@ -307,4 +307,6 @@ def test_a_deep_check_names_replaced_images_and_edited_figures_and_says_what_a_q
     assert "1 images of" in deep.stdout
     assert "summary.json" in checked().stdout
     picture.unlink()
-    assert "1 of 300 images" in checked("--deep").stdout
+    gone = checked("--deep").stdout
+    assert "1 of 300 images" in gone
+    assert "if you moved them, change the path in the settings" in gone

@@ -214,3 +214,21 @@ def test_a_table_that_holds_only_its_separator_is_empty(tmp_path, keys):
     (tmp_path / "labels.csv").write_text("sep=;\n")
     with pytest.raises(UserError, match="is empty"):
         resolve(settings(table="labels.csv"))
+
+
+def test_rows_of_separators_alone_are_passed_over(tmp_path, keys):
+    rows = ["path;kind;note", *(f"{key};a;b" for key in keys), ";;", ";;"]
+    (tmp_path / "l.csv").write_text("\n".join(rows) + "\n")
+    resolve(settings(table="l.csv"))
+    assert labels(tmp_path, table="l.csv") == dict.fromkeys(keys, "a")
+
+
+def test_a_label_of_folders_is_refused_where_no_image_lies_in_one(tmp_path, keys):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for i, key in enumerate(keys):
+        (tmp_path / "pictures" / key).rename(flat / f"{i}.png")
+    given = settings(folder=True)
+    given["images"]["pets"]["folder"] = "flat"
+    with pytest.raises(UserError, match=r"analysis\.a\.labels\.kind\.folder: no image lies in a"):
+        resolve(given)

@@ -120,6 +120,15 @@ def test_a_label_that_the_analysis_lacks_is_refused_when_the_workflow_starts(pro
         resolve(given)
 
 
+def test_a_label_with_one_value_is_refused_when_the_workflow_starts(project):
+    table = project.folder / "sequences.csv"
+    keys = sorted((project.folder / "pictures").rglob("*.png"))
+    rows = [f"{key.relative_to(project.folder / 'pictures').as_posix()},one" for key in keys]
+    table.write_text("\n".join(["path,sequence", *rows]) + "\n")
+    with pytest.raises(UserError, match=r"sae\.cls\.held_out_by: all images have the label"):
+        resolve(project.settings())
+
+
 def test_two_labels_of_one_table_give_their_own_groups(project):
     table = project.folder / "sequences.csv"
     lines = table.read_text().splitlines()

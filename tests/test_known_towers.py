@@ -232,3 +232,19 @@ def test_a_tower_that_cannot_be_tried_leaves_the_others_checked(tmp_path, monkey
     assert "there is no 'ViT-B-61'" in answers["unknown"]["error"]
     assert answers["small"].keys() == {"unchecked"}
     assert "size" in answers["small"]["unchecked"]
+
+
+def test_a_size_that_cuts_patches_is_refused_with_the_sizes_that_fit(tmp_path):
+    tower = write_config(tmp_path)
+    said = preview.preview(json.loads(vit(tower, image_size=47).model_dump_json()))["error"]
+    assert "image_size: 47 isn't a multiple of 16" in said
+    assert said.endswith("15 pixels at two edges would never be seen: use 32 or 48")
+    fits = preview.preview(json.loads(vit(tower, image_size=48).model_dump_json()))
+    assert fits["n_patches"] == 9
+
+
+def test_the_size_of_a_model_itself_may_cut_patches(tmp_path):
+    own = TINY | {"vision_cfg": TINY["vision_cfg"] | {"image_size": 40}}
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    given = json.loads(vit(tmp_path / "own.json", image_size=40).model_dump_json())
+    assert preview.preview(given)["n_patches"] == 4

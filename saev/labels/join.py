@@ -121,6 +121,19 @@ def _source_column(name: str, source: LabelSettings, manifest: Path) -> Column:
     return lambda batch: as_labels(batch.column(SOURCE + wanted))
 
 
+def check_folders(name: str, listing: Path) -> None:
+    """Check that images lie in folders, from which a label is made.
+
+    Raises:
+        UserError: none does.
+    """
+    if not any(_folder(piece).null_count < len(piece) for piece in pieces(listing)):
+        raise UserError(
+            f"labels.{name}.folder: no image lies in a folder within the source, so none has this "
+            f"label: sort the images into folders, name a table, or leave the label out"
+        )
+
+
 def check_table(name: str, source: LabelSettings, listing: Path | None) -> None:
     """Check a label's table as the analysis will read it.
 
@@ -194,6 +207,9 @@ def _read_table(name: str, source: LabelSettings) -> tuple[pyarrow.Array, pyarro
         raise UserError(
             f"{where} can't be read: {error}. Keys and labels must be text or numbers, in UTF-8"
         ) from error
+    # Spreadsheets write separators for rows that look empty.
+    filled = pyarrow.compute.or_(keys.is_valid(), texts.is_valid())
+    keys, texts = keys.filter(filled), texts.filter(filled)
     if len(texts) and texts.null_count == len(texts):
         raise UserError(f"{where}: the column {wanted!r} is empty in all rows")
     return keys, texts
@@ -224,7 +240,10 @@ def _load(where: str, path: Path, columns: list[str], delimiter: str) -> pyarrow
 
 def _require_unique(where: str, key: str, keys: pyarrow.Array) -> None:
     if keys.null_count:
-        raise UserError(f"{where}: {keys.null_count:,} rows have no {key!r}")
+        raise UserError(
+            f"{where}: {keys.null_count:,} rows have no {key!r}, but a label: write "
+            f"there which image each of them means, or remove these rows"
+        )
     counts = pyarrow.compute.value_counts(keys)
     often = counts.filter(pyarrow.compute.greater(counts.field("counts"), 1))
     if len(often):

@@ -25,7 +25,8 @@ class Finding(NamedTuple):
 
     folder: Path
     kind: str
-    """``altered``, ``stale``, ``incomplete``, ``left over``; ``not seen`` if nothing is wrong."""
+    """``altered``, ``gone``, ``stale``, ``incomplete``, ``left over``; ``not seen`` if nothing is
+    wrong."""
     text: str
 
 
@@ -61,8 +62,12 @@ def images_as_recorded(folder: Path) -> Iterator[Finding]:
         text = f"{len(wrong):,} images of {where} have other contents than when recorded:"
         yield Finding(folder, "altered", listed(wrong, text))
     if gone:
-        text = f"{gone:,} of {images.n_images:,} images of {where} are gone"
-        yield Finding(folder, "altered", text)
+        text = (
+            f"{gone:,} of {images.n_images:,} images of {where} are gone: put them back or, if "
+            f"you moved them, change the path in the settings and run the workflow, which makes "
+            f"nothing again"
+        )
+        yield Finding(folder, "gone", text)
     if unread:
         text = f"{unread:,} images of {where} that couldn't be read when they were recorded"
         yield Finding(folder, UNSEEN, text)

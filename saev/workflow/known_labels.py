@@ -64,7 +64,11 @@ class Labels:
             if source.sha256 is not None:
                 return None
             return self.hashes.of_setting(f"{where}.labels.{label}.table", source.table)
-        if source.source is None or listings is None:
+        if listings is None:
+            return None
+        if source.folder:
+            self._check_folders(where, label, listings.present)
+        if source.source is None:
             return None
         # Arrow's readers start slowly, and a workflow without such labels doesn't need them.
         from saev.labels.source_labels import correction, require_brought
@@ -103,6 +107,19 @@ class Labels:
             known = write_groups(where, label, source, listing, self.plans)
             self.hashes.known[asked] = known
         return known
+
+    def _check_folders(self, where: str, label: str, listing: Path) -> None:
+        """Look for folders among the images' keys, unless the same listing had some before."""
+        asked = canonical_json(["folders", listing.name])
+        if asked in self.hashes.known:
+            return
+        from saev.labels.join import check_folders
+
+        try:
+            check_folders(label, listing)
+        except UserError as error:
+            raise UserError(f"{where}.{error}") from error
+        self.hashes.known[asked] = "found"
 
     def _check_table(
         self, where: str, label: str, source: LabelSettings, listings: Listings | None

@@ -57,6 +57,11 @@ def write_groups(where: str, name: str, source: LabelSettings, listing: Path, pl
         groups[start + labelled] = np.array(rows, np.int64)[inverse]
     if not first:
         raise UserError(f"{where}: no image has the label {name}, so there are no groups")
+    if len(first) == 1 and not n_without:
+        raise UserError(
+            f"{where}: all images have the label {name} {next(iter(first))!r}, so no group can be "
+            f"held out: name a label with more values"
+        )
     if n_without:
         logs.say(
             f"{where}: {n_without:,} of {len(groups):,} images have no label {name}; each is a "

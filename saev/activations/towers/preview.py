@@ -16,6 +16,7 @@ import torch
 from saev.activations.towers.tower import load_tower
 from saev.activations.towers.unpickled import first_line
 from saev.core.errors import UserError
+from saev.images.geometry import Geometry
 from saev.settings.vit import VitSettings
 
 
@@ -24,9 +25,9 @@ def preview(given: dict[str, Any]) -> dict[str, Any]:
     settings, or why it is ``unchecked``: PyTorch can't compute all of it without numbers."""
     try:
         with torch.device("meta"):
-            backbone = load_tower(
-                VitSettings.model_validate_json(json.dumps(given)), "meta"
-            ).backbone
+            settings = VitSettings.model_validate_json(json.dumps(given))
+            backbone = load_tower(settings, "meta").backbone
+            _require_whole_patches(settings, backbone.geometry)
     except UserError as error:
         return {"error": str(error)}
     except RuntimeError as error:  # PyTorch's own; the other towers are still checked
@@ -37,6 +38,21 @@ def preview(given: dict[str, Any]) -> dict[str, Any]:
         "has_class_token": backbone.has_class_token,
         "n_patches": rows * columns,
     }
+
+
+def _require_whole_patches(settings: VitSettings, geometry: Geometry) -> None:
+    """Refuse a chosen ``image_size`` of which the tower wouldn't see the right and lower edge."""
+    side, patch = geometry.image_size, geometry.patch_size
+    left_over = side - geometry.grid[0] * patch
+    if settings.image_size is None or left_over <= 0:
+        return
+    plain = load_tower(settings.model_copy(update={"image_size": None}), "meta")
+    if plain.geometry.image_size != side:  # the model's own size is as it was trained
+        raise UserError(
+            f"image_size: {side} isn't a multiple of {patch}, the side of a patch of "
+            f"{settings.model}, so {left_over} pixels at two edges would never be seen: use "
+            f"{side - left_over} or {side - left_over + patch}"
+        )
 
 
 if __name__ == "__main__":

@@ -135,7 +135,8 @@ def list_folder(folder: str | Path, skip: bool = False) -> Listing:
         raise UserError(
             f"there is no image in {folder}"
             + (f"; it holds {kinds}" if kinds else "; it is empty")
-            + ". Images are found by extension: .jpg, .png, .webp, .tif and the like"
+            + ". Images are found by extension: .jpg, .png, .webp, .tif and the like. "
+            "Instead of folder, write tars, parquet or saved if the images lie in such files"
         )
     found.sort()
     keys, sizes, times, inodes = (list(column) for column in zip(*found, strict=True))

@@ -128,3 +128,17 @@ def test_recordings_of_dark_images_say_so_and_a_range_brightens_them(tmp_path, c
     stream = next(iter(dark.streams.values()))
     first, second = (one.read(stream, 0, 2) for one in (dark, light))
     assert not np.array_equal(first, second)
+
+
+def test_files_of_several_pages_or_frames_are_counted(tmp_path):
+    pages = [Image.new("RGB", (36, 33), colour) for colour in ("red", "green", "blue")]
+    for name, more in (("a.tif", pages[1:]), ("b.gif", pages[1:]), ("c.webp", pages[1:])):
+        pages[0].save(tmp_path / name, save_all=True, append_images=more)
+        assert decode((tmp_path / name).read_bytes()).several, name
+    for name in ("d.tif", "e.gif", "f.webp", "g.png", "h.jpg"):
+        pages[0].save(tmp_path / name)
+        assert not decode((tmp_path / name).read_bytes()).several, name
+    pages[0].save(tmp_path / "i.jpg", "MPO", save_all=True, append_images=pages[1:])
+    assert not decode((tmp_path / "i.jpg").read_bytes()).several
+    (said,) = Depths(several=3).doubts(None)
+    assert said.startswith("3 images are in files of several pages or frames")

@@ -9,9 +9,12 @@ from PIL import Image
 
 from saev.core.errors import UserError
 from saev.core.spec import parsed
+from saev.images.artifact import write_manifest
 from saev.images.sources import open_source
 from saev.images.sources.source import passed_over
+from saev.labels.join import label_column, pieces
 from saev.settings.images import AnyImagesSettings
+from saev.settings.labels import LabelSettings
 
 
 def png(seed):
@@ -235,3 +238,17 @@ def test_hidden_files_in_tars_are_counted_and_said(tmp_path):
     assert sum(len(table) for table in source.tables()) == 2
     assert source.notes() == {"samples_without_image": 0, "ignored": {"hidden files in tars": 3}}
     assert passed_over(source.notes()) == "3 × hidden files in tars"
+
+
+def test_the_label_of_folders_in_a_tar_is_the_folder_and_not_the_tar(tmp_path):
+    (tmp_path / "sub").mkdir()
+    members = [(f"./{kind}/{i}.png", png(i)) for kind in ("fox", "hare") for i in range(2)]
+    packed(tmp_path / "sub" / "a.tar", *members, ("top.png", png(9)))
+    listed = tmp_path / "listing.parquet"
+    source = open_source(parsed(AnyImagesSettings, {"tars": str(tmp_path / "sub")}))
+    write_manifest(listed, source.fingerprint(), source)
+    found = label_column("kind", LabelSettings(folder=True), listed)
+    (piece,) = pieces(listed)
+    by_key = dict(zip(piece.column("key").to_pylist(), found(piece).to_pylist(), strict=True))
+    assert sorted(map(str, by_key.values())) == ["None", "fox", "fox", "hare", "hare"]
+    assert by_key["a.tar/top.png"] is None

@@ -100,6 +100,28 @@ def test_a_damaged_state_is_left_aside(activations, truth, tmp_path, monkeypatch
     assert ": starting from the first step" in text
 
 
+def test_no_flipped_bit_of_a_state_or_its_curve_is_trained_on(tmp_path, said):
+    with state_of(tmp_path, "work") as held:
+        state = State(held, "cpu")
+        state.load()
+        state.append({"step": 1, "loss": 0.5})
+        tensors = {"w": torch.ones(4, 3).T, "dead": torch.zeros(5, dtype=torch.bool)}
+        state.save({**tensors, "n": torch.tensor(3)}, 1)
+        path = held.folder / "state.safetensors"
+        whole, curve = path.read_bytes(), state.curve.read_bytes()
+        assert torch.equal(State(held, "cpu").load()[0]["w"], tensors["w"])
+        for file, data in ((path, whole), (state.curve, curve)):
+            for place in (len(data) // 2, len(data) - 2):
+                path.write_bytes(whole)
+                state.curve.write_bytes(curve)
+                flipped = bytearray(data)
+                flipped[place] ^= 1
+                file.write_bytes(flipped)
+                assert State(held, "cpu").load() is None
+                assert state.curve.read_bytes() == b""
+        assert said().count("starting from the first step") == 4
+
+
 def test_a_state_of_another_kind_of_device_goes_on_with_a_warning(tmp_path, said):
     with state_of(tmp_path, "work") as held:
         first = State(held, "cuda")

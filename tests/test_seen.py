@@ -16,7 +16,7 @@ from PIL import Image
 from saev.core.errors import UserError
 from saev.core.files import file_entry, sha256_bytes, write_json
 from saev.images.__main__ import main
-from saev.images.artifact import Images
+from saev.images.artifact import Images, require_vouched
 from saev.labels import source_labels
 from saev.workflow.plan import resolve
 
@@ -98,7 +98,7 @@ def _here(tmp_path, monkeypatch):
 
 
 def settings(source: dict) -> dict:
-    label = {"folder": True} if "folder" in source else {"source": "sci"}
+    labels = {} if "folder" in source else {"kind": {"source": "sci"}}
     return {
         "images": {"pets": source},
         "vit": {"t": {"model": "ViT-B-32", "weights": "random", "layers": [0], "tokens": ["cls"]}},
@@ -108,7 +108,7 @@ def settings(source: dict) -> dict:
                 **{"epochs": 1, "batch_size": 4, "lr": 0.001, "normalisation": "none"},
             }
         },
-        "analysis": {"a": {"labels": {"kind": label}}},
+        "analysis": {"a": {"labels": labels}},
         "runs": [{"images": "pets", "vit": "t", "sae": "s", "analysis": "a"}],
     }
 
@@ -173,7 +173,7 @@ def test_files_that_are_written_again_with_the_same_images_change_nothing(make):
         path.unlink()
         path.write_bytes(data)
     assert made(make) == first
-    assert len(list(Path("results/.plans").glob("seen.*.parquet"))) == 2
+    assert len(list(Path("results/.plans").glob("seen.*"))) == 2
 
 
 @pytest.mark.parametrize("make", LABELLED)
@@ -398,3 +398,26 @@ def test_images_of_a_stated_version_keep_their_path_in_the_digest():
         start({"folder": place, **stated})[0] for place in ("a", str(Path.cwd() / "a/"), "b")
     )
     assert one == two != three
+
+
+def test_no_flipped_bit_of_a_listing_or_a_memory_reaches_a_result(tmp_path, monkeypatch, said):
+    monkeypatch.chdir(tmp_path)
+    given = settings(folder(PIXELS, LABELS))
+    (name,) = resolve(given).names("images")
+    kept = Path("results/.plans", f"{name}.parquet")
+    (memory,) = Path("results/.plans").glob("seen.*.seen")
+    whole, seen = kept.read_bytes(), memory.read_bytes()
+    rng = np.random.default_rng(0)
+    for path, data in ((kept, whole), (memory, seen)):
+        for place in rng.integers(0, len(data), 15):
+            flipped = bytearray(data)
+            flipped[place] ^= 1 << rng.integers(8)
+            path.write_bytes(flipped)
+            assert resolve(given).names("images") == [name]
+            assert kept.read_bytes() == whole
+            assert memory.read_bytes() == seen
+    assert said().count("is damaged: listing the images again") == 15
+    assert said().count("is damaged: looking at the files as if for the first time") == 15
+    kept.write_bytes(whole[:-9] + b"corrupted")
+    with pytest.raises(UserError, match="was altered after it was written: start the workflow"):
+        require_vouched(kept)

@@ -166,6 +166,8 @@ def test_tf32_is_float32_without_a_gpu(tmp_path):
         for precision in ("float32", "tf32")
     )
     assert torch.equal(exact, rounded)
+    said = tower(write_config(tmp_path), precision="tf32").describe()
+    assert "on cpu in float32, as a CPU has no tf32" in said
 
 
 def test_precision_names_another_recording_unless_it_is_float32():
@@ -305,6 +307,19 @@ def test_cls_is_refused_where_there_is_no_class_token():
 def test_unknown_names_tags_and_files_say_what_is_allowed(model, weights, message):
     with pytest.raises(UserError, match=message):
         tower(model, weights)
+
+
+@pytest.mark.parametrize(
+    ("model", "meant"),
+    [
+        ("vit-b-16", "ViT-B-16"),
+        ("vit_base_patch16_clip_224", "timm/vit_base_patch16_clip_224"),
+        ("timm/Vit_Tiny_patch16_224", "timm/vit_tiny_patch16_224"),
+    ],
+)
+def test_a_name_in_other_letters_or_without_its_library_is_recognised(model, meant):
+    with pytest.raises(UserError, match=rf"did you mean {meant}( or|\?)"):
+        tower(model)
 
 
 def test_a_hub_that_does_not_answer_is_one_line(monkeypatch, tmp_path):

@@ -1,16 +1,18 @@
-"""Doubts about images of more than 8 bits: whether the model saw them nearly black, or cut off."""
+"""Doubts about what the model saw: images nearly black or cut off, files of several pages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 DEPTH = "depth"
 """Key of a record with the `Depth` of its image. It isn't written to `images.parquet`."""
+SEVERAL = "several"
+"""The same for an image of whose file only the first page or frame was taken."""
 DARK = 0.25
 """An image that reaches at most this share of white is nearly black: it has 14 bits or fewer."""
 
 
 class Depths(NamedTuple):
-    """Counts of the images of more than 8 bits."""
+    """Counts of the images of more than 8 bits, and of those in files with several."""
 
     gray: int = 0
     gray_dark: int = 0
@@ -22,6 +24,8 @@ class Depths(NamedTuple):
     cut: int = 0
     """Gray ones with values beyond `gray_range`."""
     cut_largest: float = 0.0
+    several: int = 0
+    """Images in files with more pages or frames."""
 
     def doubts(self, gray_range: tuple[float, float] | None) -> list[str]:
         """What should be said about them, a line each."""
@@ -45,12 +49,18 @@ class Depths(NamedTuple):
                 f"{self.cut:,} of {self.gray:,} gray images of more than 8 bits have values beyond "
                 f"gray_range, up to {self.cut_largest:,g}: the tower sees these as white"
             )
+        if self.several:
+            found.append(
+                f"{self.several:,} images are in files of several pages or frames, of which only "
+                f"the first was taken: to have them all, write each into a file of its own"
+            )
         return found
 
 
-def depths_of(records: Iterable[dict[str, Any]]) -> Depths:
+def depths_of(records: Sequence[dict[str, Any]]) -> Depths:
     """Count the images of some records."""
-    return merged(_one(*record[DEPTH]) for record in records if record.get(DEPTH))
+    deep = [_one(*record[DEPTH]) for record in records if record.get(DEPTH)]
+    return merged([*deep, Depths(several=sum(SEVERAL in record for record in records))])
 
 
 def merged(parts: Iterable[Depths]) -> Depths:

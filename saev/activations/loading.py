@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from saev.activations.depth import DEPTH
+from saev.activations.depth import DEPTH, SEVERAL
 from saev.core.files import sha256_bytes
 from saev.images.artifact import Images
 from saev.images.decode import BadImage, decode
@@ -27,7 +27,7 @@ class DecodedImage(NamedTuple):
     """One row of the listing, decoded."""
 
     record: dict[str, Any]
-    """Its row of `images.parquet`; for an image of over 8 bits also its `Depth`, under `DEPTH`."""
+    """Its row of `images.parquet`; also the keys of `saev.activations.depth`, if they apply."""
     pixels: np.ndarray | None
     """(h, w, 3) uint8; None if the image is skipped."""
 
@@ -56,7 +56,7 @@ def read_image(images: Images, entry: Entry, geometry: Geometry) -> DecodedImage
         record["sha256"] = sha256_bytes(data)
         if entry.bytes not in (None, len(data)):
             raise BadImage(f"has {len(data):,} bytes, {entry.bytes:,} when it was listed")
-        image, depth = decode(data, images.settings.max_pixels, images.settings.gray_range)
+        image, depth, several = decode(data, images.settings.max_pixels, images.settings.gray_range)
         pixels = geometry.pixels(image)
     except OSError as error:
         return DecodedImage(record | {"skipped": f"the file can't be read: {error.strerror}"}, None)
@@ -65,7 +65,8 @@ def read_image(images: Images, entry: Entry, geometry: Geometry) -> DecodedImage
     box = geometry.crop(*image.size)
     crop = {f"crop_{name}": float(edge) for name, edge in box._asdict().items()}
     record |= {"width": image.width, "height": image.height, **crop}
-    return DecodedImage(record | ({DEPTH: list(depth)} if depth else {}), pixels)
+    more = ({DEPTH: list(depth)} if depth else {}) | ({SEVERAL: True} if several else {})
+    return DecodedImage(record | more, pixels)
 
 
 def batches(

@@ -98,7 +98,7 @@ def record(
             },
         )
         held.discard()
-    found = depths_of(record for block in made.blocks for record in block.records)
+    found = depths_of([record for block in made.blocks for record in block.records])
     commit = tower.backbone.commit
     return {
         "images_per_second": round(progress.rate(), 3),

@@ -10,7 +10,14 @@ from saev.core.once import Once
 from saev.core.provenance import Provenance
 from saev.core.spec import read_spec
 from saev.core.state import scratch
-from saev.images.artifact import MANIFEST, PLACE, STAGE, manifest_summary, write_manifest
+from saev.images.artifact import (
+    MANIFEST,
+    PLACE,
+    STAGE,
+    manifest_summary,
+    require_vouched,
+    write_manifest,
+)
 from saev.images.sources import open_source
 from saev.images.sources.source import passed_over
 from saev.settings import from_plan
@@ -41,6 +48,7 @@ def main(arguments: list[str]) -> None:
         manifest = held.folder / MANIFEST
         if resolved.fingerprint is not None and args.listing:
             # This listing may be older than the folder, so that a new image doesn't disturb a run.
+            require_vouched(Path(args.listing))
             found = manifest_summary(args.listing).fingerprint
             _require_same(resolved.fingerprint, found, source.where)
             manifest.write_bytes(Path(args.listing).read_bytes())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from saev.core.errors import UserError
-from saev.core.files import atomic_path, read_json
+from saev.core.files import atomic_path, read_json, sha256_file, write_bytes
 from saev.core.meta import META, RUN, read_meta, require_unaltered
 from saev.core.spec import parsed
 from saev.images.sources import open_source
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet
 
 MANIFEST = "manifest.parquet"
+VOUCHED = ".sha256"
+"""Extension of the file with the SHA-256 of a listing in `.plans`."""
 STAGE = "images"
 PLACE = "source"
 """Key of `run.json` under which it says where the images lie."""
@@ -108,6 +110,26 @@ def manifest_summary(path: str | Path) -> ManifestSummary:
             f"lists the images again"
         ) from error
     return ManifestSummary(n, total, metadata.get(FINGERPRINT.encode(), b"").decode())
+
+
+def vouch(listing: Path) -> None:
+    """Write the SHA-256 of a listing beside it, for `require_vouched`."""
+    write_bytes(listing.with_suffix(VOUCHED), f"{sha256_file(listing)}\n".encode())
+
+
+def require_vouched(listing: Path) -> None:
+    """Check that a listing is as it was written.
+
+    Raises:
+        UserError: it isn't.
+    """
+    kept = listing.with_suffix(VOUCHED)
+    sha256 = f"{sha256_file(listing)}\n".encode()
+    if not kept.is_file() or kept.read_bytes() != sha256:
+        raise UserError(
+            f"{listing} was altered after it was written: start the workflow again, which lists "
+            f"the images anew"
+        )
 
 
 def _sum(pieces: Iterator["pyarrow.Array"]) -> int | None:

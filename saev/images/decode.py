@@ -57,6 +57,8 @@ class Decoded(NamedTuple):
     """RGB."""
     depth: Depth | None
     """None for an image of at most 8 bits."""
+    several: bool = False
+    """Whether the file holds more pages or frames, of which this is the first."""
 
 
 def take_over_pillow() -> None:
@@ -129,7 +131,17 @@ def decode(
         if floats is None:
             raise BadImage("a compressed TIFF of big-endian floats: save it without compression")
         return _of_floats(floats, data, gray_range)
-    return to_rgb(image, gray_range)
+    decoded = to_rgb(image, gray_range)
+    return decoded._replace(several=_has_several(image))
+
+
+def _has_several(image: Image.Image) -> bool:
+    if image.format == "MPO":  # a photograph, and beside it a preview or a map of its light
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged second page doesn't make the first unreadable
+        return True
 
 
 def _require_size(width: int, height: int, max_pixels: int) -> None:

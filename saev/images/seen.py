@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from saev.core import logs
-from saev.core.files import atomic_path, canonical_json, sha256_bytes
+from saev.core.files import canonical_json, sha256_bytes, write_bytes
 from saev.images.sources.source import GROUP_ROWS, Entry, Source
 from saev.settings.component import digest
 from saev.settings.images import place
@@ -80,8 +80,8 @@ class Seen:
         self, folder: Path, name: str, source: Source[Any], before: Callable[[str], Before]
     ) -> None:
         self.place = place(source.settings)
-        self.path = folder / f"{name}.{digest(self.place)}.parquet"
-        self.moved = f"{name}.{'?' * 8}.parquet"
+        self.path = folder / f"{name}.{digest(self.place)}.seen"
+        self.moved = f"{name}.{'?' * 8}.seen"
         self.source, self.before = source, before
 
     def look(self, list_images: Callable[[Path, str], None]) -> tuple[str, Path | None]:
@@ -204,7 +204,7 @@ class Seen:
     def _elsewhere(self, now: pyarrow.Table) -> Memory | None:
         """The memory of the same files in another place: they were moved, or have other names."""
         for path in sorted(self.path.parent.glob(self.moved)):
-            known = self._read(path)
+            known = self._read(path) if path != self.path else None
             if known and known.listing is None and known.files.drop_columns(LINE).equals(now):
                 return known
         return None
@@ -226,7 +226,11 @@ class Seen:
 
     def _read(self, path: Path) -> Memory | None:
         try:
-            table = pyarrow.parquet.read_table(path)
+            sha256, _, data = path.read_bytes().partition(b"\n")
+            if sha256_bytes(data).encode() != sha256:
+                logs.say(f"{path} is damaged: looking at the files as if for the first time")
+                return None
+            table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))
             about = json.loads(table.schema.metadata[ABOUT])
             listing = about["listing"]
             if listing is not None and not self.path.with_name(listing).exists():
@@ -234,15 +238,17 @@ class Seen:
             files = table.replace_schema_metadata(None)
             return Memory(files, about["fingerprint"], about["contents"], listing)
         except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError):
-            return None  # the first look, or a memory that was removed or damaged
+            return None  # the first look, or a memory that was removed
 
     def _write(self, memory: Memory) -> None:
         about = canonical_json(
             {name: value for name, value in memory._asdict().items() if name != "files"}
         )
-        with atomic_path(self.path) as temporary:
-            table = memory.files.replace_schema_metadata({ABOUT: about.encode()})
-            pyarrow.parquet.write_table(table, temporary)
+        table = memory.files.replace_schema_metadata({ABOUT: about.encode()})
+        sink = pyarrow.BufferOutputStream()
+        pyarrow.parquet.write_table(table, sink)
+        data = sink.getvalue().to_pybytes()
+        write_bytes(self.path, f"{sha256_bytes(data)}\n".encode() + data)
 
 
 def _with_lines(files: pyarrow.Table, lines: list[str | None] | None = None) -> pyarrow.Table:

@@ -107,6 +107,9 @@ def label_column(name: str, source: LabelSettings, manifest: Path) -> Column:
 
 def _folder(batch: pyarrow.RecordBatch) -> pyarrow.Array:
     keys = batch.column("key").to_pylist()
+    if "offset" in batch.schema.names:  # members of tars, whose keys begin with the tar's name
+        pairs = zip(keys, batch.column("file").to_pylist(), strict=True)
+        keys = [key.removeprefix(f"{file}/").removeprefix("./") for key, file in pairs]
     return pyarrow.array([k.split("/")[0] if "/" in k else None for k in keys], pyarrow.string())
 
 

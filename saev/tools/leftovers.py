@@ -12,13 +12,14 @@ from saev.core.errors import UserError
 from saev.core.locks import ABANDONED_SECONDS, Lock, alive
 from saev.core.plan_file import PLANS, groups_name
 from saev.core.state import STATE
+from saev.images.artifact import VOUCHED
 from saev.images.seen import memory_name
 from saev.labels.source_labels import labels_name
 from saev.tools import tree
 from saev.workflow.plan import Plan
 from saev.workflow.stages import FORMER_LABELS
 
-KEPT = re.compile(r"((?:seen|labels|groups)\.[0-9a-f]+)(\.[0-9a-f]+)*\.(?:parquet|npy)")
+KEPT = re.compile(r"((?:seen|labels|groups)\.[0-9a-f]+)(\.[0-9a-f]+)*\.(?:parquet|npy|seen)")
 PLAN_FILE = re.compile(r"[0-9a-f]{16}\.json")
 
 
@@ -104,7 +105,7 @@ def plans(results: Path, plan: Plan) -> Iterator[Garbage]:
             continue
         if PLAN_FILE.fullmatch(path.name) and path.name != present:
             yield Garbage(path, "plan of other settings or code", None, path.stat().st_size)
-        named = path.suffix in (".parquet", ".json") and tree.NAME.fullmatch(path.stem)
+        named = path.suffix in (".parquet", ".json", VOUCHED) and tree.NAME.fullmatch(path.stem)
         if named and path.stem not in listings:
             yield Garbage(path, "listing of images that no run uses", None, path.stat().st_size)
         kept = KEPT.fullmatch(path.name)

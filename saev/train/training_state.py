@@ -2,8 +2,10 @@
 
 import json
 import os
+import zlib
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -48,17 +50,13 @@ class State:
             try:
                 with safe_open(path, "pt") as file:
                     facts = json.loads(file.metadata()[KEY])
-                    tensors = {
-                        name.removesuffix(TRANSPOSED): file.get_tensor(name).T
-                        if name.endswith(TRANSPOSED)
-                        else file.get_tensor(name)
-                        for name in file.keys()  # noqa: SIM118
-                    }
+                    stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 of, step, curve_bytes, device = (
                     facts[key] for key in ("of", "step", "curve_bytes", "device")
                 )
                 short = curve_bytes - self.curve.stat().st_size
                 reason = f"{self.curve.name} is {short:,} bytes too short for it"
+                crc32 = facts["crc32"]
             except (SafetensorError, TypeError, ValueError, KeyError, OSError) as error:
                 reason = f"it is damaged, {error!r}"
             else:
@@ -68,7 +66,10 @@ class State:
                         f"{self.folder.name}: move it back into the folder of that name, or remove "
                         "it, and run again"
                     )
-                if short <= 0:
+                whole = short <= 0 and crc32 == self._crc32(stored, curve_bytes)
+                if short <= 0 and not whole:
+                    reason = f"bits of it or of {self.curve.name} have changed"
+                if whole:
                     if device != self.device:
                         logs.say(
                             f"warning: the first {step:,} steps ran on {device}, the others run on "
@@ -76,7 +77,12 @@ class State:
                             f"that either would give alone"
                         )
                     os.truncate(self.curve, curve_bytes)
-                    return tensors, step
+                    return {
+                        name.removesuffix(TRANSPOSED): tensor.T
+                        if name.endswith(TRANSPOSED)
+                        else tensor
+                        for name, tensor in stored.items()
+                    }, step
             path.replace(path.with_suffix(".unusable"))
             logs.say(f"{path} can't be used ({reason}): starting from the first step")
         self.curve.write_bytes(b"")
@@ -97,17 +103,30 @@ class State:
         self.held.require()
         with self.curve.open("rb") as handle:
             os.fsync(handle.fileno())
-        # The folder's name is a digest of settings, inputs and code.
-        facts = {
-            "of": self.folder.name,
-            "step": step,
-            "curve_bytes": self.curve.stat().st_size,
-            "device": self.device,
-        }
         kept = {}
         for name, tensor in tensors.items():
             here = tensor.detach().cpu()
             turned = here.dim() == 2 and not here.is_contiguous()
             kept[name + TRANSPOSED * turned] = (here.T if turned else here).contiguous()
+        curve_bytes = self.curve.stat().st_size
+        facts = {
+            "of": self.folder.name,  # a digest of settings, inputs and code
+            "step": step,
+            "curve_bytes": curve_bytes,
+            "device": self.device,
+            "crc32": self._crc32(kept, curve_bytes),
+        }
         with atomic_path(self.folder / STATE) as path:
             save_file(kept, path, {KEY: canonical_json(facts)})
+
+    def _crc32(self, tensors: dict[str, Tensor], curve_bytes: int) -> int:
+        """Checksum of tensors as they are stored, and of the curve that belongs to them.
+
+        A SHA-256 would make saving a large dictionary several times slower.
+        """
+        with self.curve.open("rb") as handle:
+            found = zlib.crc32(handle.read(curve_bytes))
+        for name in sorted(tensors):
+            values = tensors[name].reshape(-1).view(torch.uint8)
+            found = zlib.crc32(values.numpy().data, zlib.crc32(name.encode(), found))
+        return found

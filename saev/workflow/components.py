@@ -11,7 +11,14 @@ from saev.core.errors import UserError
 from saev.core.files import read_json, to_json, write_bytes, write_json
 from saev.core.meta import META, RUN, read_meta, require_unaltered
 from saev.core.plan_file import PLANS
-from saev.images.artifact import MANIFEST, PLACE, manifest_summary, write_manifest
+from saev.images.artifact import (
+    MANIFEST,
+    PLACE,
+    manifest_summary,
+    require_vouched,
+    vouch,
+    write_manifest,
+)
 from saev.images.artifact import STAGE as IMAGES
 from saev.images.seen import Before, Seen, memory_name
 from saev.images.sources import open_source
@@ -167,6 +174,7 @@ class Resolver:
             _forget_damaged(kept)
             if not kept.exists():
                 write_manifest(kept, fingerprint, source)
+                vouch(kept)
             n_images = manifest_summary(kept).n_images
             notes = self._notes(kept, source)
             self.components["images"][directory] |= {"n_images": n_images, "notes": notes}
@@ -277,9 +285,10 @@ class Resolver:
 
 
 def _forget_damaged(kept: Path) -> None:
-    """Remove a listing that can't be read, or whose notes can't, and say so. It is made again."""
+    """Remove a listing that was altered, or whose notes can't be read, and say so. It is made
+    again."""
     notes = kept.with_suffix(".json")
-    for path, read in ((kept, manifest_summary), (notes, _notes_in)):
+    for path, read in ((kept, require_vouched), (notes, _notes_in)):
         try:
             if path.exists():
                 read(path)

@@ -1,6 +1,7 @@
 """The kinds of towers, and the choice between them by the model's name."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -40,8 +41,19 @@ def build(settings: VitSettings) -> Backbone:
         try:
             return kind.build(settings)
         except UnknownModel as error:
-            near = difflib.get_close_matches(settings.model, error.known, n=3, cutoff=0.6)
+            near = _near(settings.model, error.known)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise UserError(
                 f"model: there is no {settings.model!r}{hint or '.'} Allowed are {NAMES}"
             ) from None
+
+
+def _near(model: str, known: Sequence[str]) -> list[str]:
+    """Names of models that may be meant, whatever the case of their letters."""
+    from timm import is_model
+
+    if is_model(model):
+        return [f"timm/{model}"]
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(model.lower(), by_lower, n=3, cutoff=0.6)
+    return [by_lower[name] for name in near]

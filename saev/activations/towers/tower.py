@@ -81,10 +81,12 @@ class Tower:
         n_blocks = self.backbone.n_blocks
         last = n_blocks if self._pooled else max(self.layers) + 1
         rows, columns = self.geometry.grid
+        exact = self.precision == "tf32" and self.device.type == "cpu"
+        precision = "float32, as a CPU has no tf32" if exact else self.precision
         return (
             f"{self.model}: {parameters / 1e6:.1f} M parameters, {n_blocks} blocks ({last} run), "
             f"{self.geometry.image_size} px in {rows} × {columns} patches, on {self.device.type} "
-            f"in {self.precision}, recording {', '.join(s.name for s in self.streams)}"
+            f"in {precision}, recording {', '.join(s.name for s in self.streams)}"
         )
 
 

@@ -232,3 +232,10 @@ def test_a_label_of_folders_is_refused_where_no_image_lies_in_one(tmp_path, keys
     given["images"]["pets"]["folder"] = "flat"
     with pytest.raises(UserError, match=r"analysis\.a\.labels\.kind\.folder: no image lies in a"):
         resolve(given)
+
+
+def test_a_quotation_without_an_end_is_doubted(tmp_path, keys, said):
+    rows = [f'{keys[0]},"x', *(f"{key},y" for key in keys[1:3]), f'{keys[3]},"', f"{keys[4]},z"]
+    (tmp_path / "l.csv").write_text("\n".join(["path,kind", *rows]) + "\n")
+    labels(tmp_path, table="l.csv")
+    assert "warning: label kind: 1 images have labels of several lines" in said()

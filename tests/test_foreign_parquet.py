@@ -14,7 +14,9 @@ from saev.core.errors import UserError
 from saev.core.spec import parsed
 from saev.images.sources import open_source
 from saev.images.sources.source import Entry
+from saev.settings.config import Config
 from saev.settings.images import AnyImagesSettings
+from saev.workflow.components import Resolver
 
 
 def rows(where, **given):
@@ -247,3 +249,19 @@ def test_images_that_are_encoded_by_a_dictionary_are_read(tmp_path, value):
     assert sum(len(table) for table in source.tables()) == 3
     entries = [Entry(i, str(i), None, None, None) for i in range(3)]
     assert [source.read(entry) for entry in entries] == [png(1), png(2), png(1)]
+
+
+def test_the_splits_of_a_data_set_from_the_hub_are_said(tmp_path, said, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
+        write(tmp_path / f"set/{name}.parquet")
+
+    def start(pattern):
+        settings = parsed(AnyImagesSettings, {"parquet": pattern})
+        Resolver(Config.model_construct(images={"p": settings}), "results")._images("p")
+
+    start("set")
+    assert "set holds several splits, and all are taken: test (1 files), train (2 files)" in said()
+    before = said().count("several splits")
+    start("set/train-*.parquet")
+    assert said().count("several splits") == before

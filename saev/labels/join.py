@@ -57,6 +57,7 @@ def write_labels(
     )
     labelled = dict.fromkeys(columns, 0)
     doubtful: dict[str, Counter[str]] = {name: Counter() for name in columns}
+    broken = dict.fromkeys(columns, 0)
     with (
         atomic_path(Path(out) / TABLE) as temporary,
         pyarrow.parquet.ParquetWriter(temporary, schema) as writer,
@@ -67,10 +68,17 @@ def write_labels(
             for name, array in found.items():
                 labelled[name] += len(array) - array.null_count
                 doubtful[name].update(_doubtful(array))
+                lines = pyarrow.compute.match_substring(array, "\n")
+                broken[name] += pyarrow.compute.sum(lines, min_count=0).as_py()
             arrays = [batch.column("row"), *found.values()]
             writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema), PIECE)
     for name, n in labelled.items():
         logs.say(f"label {name}: {n:,} of {images.n_images:,} images have one")
+        if broken[name]:
+            logs.say(
+                f"warning: label {name}: {broken[name]:,} images have labels of several lines. "
+                f"Does the table lack the end of a quotation?"
+            )
         for text, n_texts in sorted(doubtful[name].items()):
             logs.say(
                 f"label {name}: {text!r} is the label of {n_texts:,} images. If it stands for "
@@ -197,9 +205,9 @@ def _read_table(name: str, source: LabelSettings) -> tuple[pyarrow.Array, pyarro
         raise UserError(f"labels.{name}.table: there is no file {path}")
     if source.sha256 not in (None, source.sha256 and sha256_file(path)):
         raise UserError(
-            f"{where} was changed: its SHA-256 isn't the one in the settings "
-            f"({str(source.sha256)[:12]}…). Restore it, or set the new SHA-256 (that makes a new "
-            "analysis)."
+            f"{where} was changed: its SHA-256 isn't the one in the settings, or that of the "
+            f"workflow's start ({str(source.sha256)[:12]}…). Restore it, set the new SHA-256, or "
+            f"start the workflow again if you gave none (a new table makes a new analysis)."
         )
     try:
         delimiter = require_columns(where, path, key, wanted)

@@ -22,7 +22,7 @@ from saev.images.artifact import (
 from saev.images.artifact import STAGE as IMAGES
 from saev.images.seen import Before, Seen, memory_name
 from saev.images.sources import open_source
-from saev.images.sources.source import Source, passed_over
+from saev.images.sources.source import SPLITS, Source, passed_over
 from saev.settings.analysis import AnalysisResolved
 from saev.settings.component import Settings, completed, digest
 from saev.settings.config import COMPONENTS, Config, RunSettings
@@ -194,6 +194,13 @@ class Resolver:
         left_out = passed_over(notes)
         if left_out:
             logs.say(f"{source.where}: passed over: {left_out}")
+        splits = notes.get(SPLITS, {})
+        if splits:
+            held = ", ".join(f"{name} ({n:,} files)" for name, n in sorted(splits.items()))
+            logs.say(
+                f"{source.where} holds several splits, and all are taken: {held}. For one of them, "
+                f"give a pattern such as {min(splits)}-*.parquet"
+            )
         return notes
 
     def _say_where(self, directory: str, lies: dict[str, str]) -> None:

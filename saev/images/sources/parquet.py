@@ -1,6 +1,8 @@
 """Parquet files with a column of images. `parquet_files` reads them."""
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain
@@ -9,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from saev.core.files import canonical_json, sha256_bytes
 from saev.images.sources.find import find_files
-from saev.images.sources.source import GROUP_ROWS, IGNORED, SourceFiles, stated
+from saev.images.sources.source import GROUP_ROWS, IGNORED, SPLITS, SourceFiles, stated
 from saev.images.sources.table import TableInFiles
 from saev.settings.images import ParquetSettings
 
 if TYPE_CHECKING:
     from saev.images.sources.parquet_files import ParquetFiles
+
+
+SPLIT = re.compile(r"([a-z]+)-\d+-of-\d+")
+"""Begins the name of a file that the Hugging Face hub has split: `train-00000-of-00002`."""
 
 
 class Parquet(TableInFiles[ParquetSettings]):
@@ -31,8 +37,10 @@ class Parquet(TableInFiles[ParquetSettings]):
         return find_files("parquet", self.where, ".parquet")[:2]
 
     def notes(self) -> dict[str, Any]:
-        ignored = find_files("parquet", self.where, ".parquet").ignored
-        return {IGNORED: ignored} if ignored else {}
+        _, names, ignored = find_files("parquet", self.where, ".parquet")
+        splits = Counter(found[1] for name in names if (found := SPLIT.match(Path(name).name)))
+        more: dict[str, Any] = {SPLITS: dict(splits)} if len(splits) > 1 else {}
+        return more | ({IGNORED: ignored} if ignored else {})
 
     holder = "file"
 

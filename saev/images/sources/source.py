@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 GROUP_ROWS = 65_536
 """Rows per table of a source and per row group of the manifest, the smallest part read at once."""
-IGNORED, WITHOUT_IMAGE = "ignored", "samples_without_image"
+IGNORED, WITHOUT_IMAGE, SPLITS = "ignored", "samples_without_image", "splits"
 """Keys of what `Source.notes` counts."""
 SHOWN_KINDS = 8
 SOURCE = "source."

@@ -14,6 +14,7 @@ from saev.core.plan_file import PLANS
 from saev.images.artifact import (
     MANIFEST,
     PLACE,
+    VOUCHED,
     manifest_summary,
     require_vouched,
     vouch,
@@ -295,6 +296,8 @@ def _forget_damaged(kept: Path) -> None:
     """Remove a listing that was altered, or whose notes can't be read, and say so. It is made
     again."""
     notes = kept.with_suffix(".json")
+    if not kept.with_suffix(VOUCHED).exists():  # a start was killed before it wrote that
+        kept.unlink(missing_ok=True)
     for path, read in ((kept, require_vouched), (notes, _notes_in)):
         try:
             if path.exists():

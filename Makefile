@@ -20,7 +20,7 @@ endif
 NODE := node_modules/.bin
 PAGES := $(addprefix saev/dashboard/assets/,*.js *.css *.d.ts)
 
-.PHONY: all install test test-slurm lint format check clean
+.PHONY: all install test slurm test-slurm lint format check clean
 
 all: $(BIN)/.installed
 	@snakemake --cores all
@@ -51,10 +51,12 @@ $(BIN)/.installed-slurm: $(BIN)/.installed-test
 	  snakemake-executor-plugin-cluster-generic==1.0.9 --constraint constraints.txt
 	@touch $@
 
-test-slurm: $(BIN)/.installed-slurm
+slurm: $(BIN)/.installed-slurm
 	@command -v slurmctld munged >/dev/null || [ "$$(id -u)" != 0 ] || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -qq --no-install-recommends slurm-wlm munge; } || true
+
+test-slurm: slurm
 	pytest -rs tests/slurm
 
 node_modules/.installed: package.json

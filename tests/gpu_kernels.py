@@ -43,10 +43,15 @@ def trainer_of(name, monkeypatch, kernel, device):
     return trainer
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_steps_with_them_equal_steps_on_a_cpu_and_do_not_wait_for_the_device(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "dense_dead"), [*((name, 8192) for name in EVERY), ("topk", 0), ("relu", 0)]
+)
+def test_steps_with_them_equal_steps_on_a_cpu_and_do_not_wait_for_the_device(
+    name, dense_dead, monkeypatch
+):
     # Without the rounding of factors, on which hangs what is selected.
     monkeypatch.setattr(gpu, "HALF", torch.float32)
+    monkeypatch.setattr(gpu, "DENSE_DEAD", dense_dead)
     batches = [draw(8, 33, seed=step).cpu().numpy() for step in range(4)]
     trained = []
     for kernel, device in ((cpu, "cpu"), (gpu, DEVICE)):

@@ -5,14 +5,16 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from synthetic import encoded, planted, write_activations
 
-from saev.activations.artifact import Activations
+from saev.activations.artifact import Activations, to_float32
 from saev.core.errors import UserError
 from saev.train import __main__ as train
 from saev.train import loader, memory, order, reading
 from saev.train.gather import Buffers, take_rows
 from saev.train.split import split_images
+from saev.train.trainer import widened
 
 KINDS = [loader.InMemory, loader.Streamed]
 ABSENT = (0, 7, 255, 256, 511, 599)
@@ -166,6 +168,27 @@ def test_every_float16_is_converted_as_numpy_does():
     expected = values.astype(np.float32)
     assert np.array_equal(out, expected, equal_nan=True)
     assert np.array_equal(np.signbit(out), np.signbit(expected))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_every_half_number_is_widened_on_a_device_as_on_the_host(dtype):
+    values = np.arange(65536, dtype=np.uint16)[:, None]
+    stored = values.view(np.float16) if dtype == "float16" else values
+    out = np.empty((65536, 1), np.float32)
+    take_rows(stored, np.arange(65536), dtype, out)
+    held = torch.from_numpy(stored if dtype == "float16" else stored.view(np.int16))
+    assert np.array_equal(widened(held).numpy(), out, equal_nan=True)
+    whole = torch.ones(2, dtype=torch.float64)
+    assert widened(whole) is whole
+
+
+def test_batches_for_a_gpu_are_the_others_as_they_are_stored(folder):
+    vectors = opened(loader.InMemory, folder)[0]
+    plain = list(loader.batches(vectors, 64, 5, 3, 9))
+    stored = list(loader.batches(vectors, 64, 5, 3, 9, for_gpu=True))
+    assert {batch.dtype for batch in stored} == {vectors.values.dtype}
+    for one, other in zip(plain, stored, strict=True):
+        assert np.array_equal(one, to_float32(other, vectors.dtype))
 
 
 def test_an_index_beyond_the_vectors_is_an_error():

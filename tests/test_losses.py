@@ -129,6 +129,24 @@ def test_the_auxiliary_loss_reaches_the_encoder_of_dead_latents_alone():
     assert not changed[8:].any()
 
 
+@pytest.mark.parametrize("name", [name for name, given in SETTINGS.items() if given.get("aux_k")])
+def test_the_auxiliary_loss_is_the_same_with_dense_products(name, monkeypatch):
+    sae, u = make(name).double(), vectors().double()
+    dead = torch.tensor([0, 3, 4, 9, 11])
+    with torch.no_grad():
+        sae.b_enc[dead] -= 1
+    found = []
+    for limit in (0, len(dead)):
+        monkeypatch.setattr(kernels.of(u), "DENSE_DEAD", limit)
+        terms = sae.loss(u, 0, dead).terms
+        found.append((terms.aux, torch.autograd.grad(terms.loss, list(sae.parameters()))))
+    (aux, grads), (dense_aux, dense_grads) = found
+    assert aux > 0
+    torch.testing.assert_close(aux, dense_aux, rtol=1e-10, atol=1e-12)
+    for sparse, dense in zip(grads, dense_grads, strict=True):
+        torch.testing.assert_close(sparse, dense, rtol=1e-9, atol=1e-12)
+
+
 def test_the_sparse_parts_pass_gradcheck():
     generator = torch.Generator().manual_seed(0)
     u = torch.randn(6, 5, generator=generator, dtype=torch.float64)

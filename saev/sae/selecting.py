@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from saev.sae import kernels
-from saev.sae.base import Forward, Sae
+from saev.sae.base import Forward, Sae, mean_square
 from saev.sae.codes import Codes, attach, reconstruct
 from saev.sae.sums import ordered_sum
 from saev.settings.sae_base import SelectingSettings
@@ -79,8 +79,16 @@ class Selecting(Sae):
 
 
 def of_dead(pre: Tensor, aux_k: int, dead: Tensor | None) -> Tensor | None:
-    """Copy the columns of ``pre`` (b, n) that AuxK uses; None if it has no work."""
-    return pre.detach()[:, dead] if aux_k and dead is not None and len(dead) else None
+    """Copy the columns of ``pre`` (b, n) that AuxK uses; None if it uses none."""
+    if not aux_k or dead is None or not len(dead) or _is_dense(pre, dead):
+        return None
+    return pre.detach()[:, dead]
+
+
+def _is_dense(like: Tensor, dead: Tensor) -> bool:
+    """Whether AuxK multiplies dense matrices, which is faster on a GPU for a few thousand dead
+    latents than gathering rows for each of ``aux_k`` entries."""
+    return len(dead) <= kernels.of(like).DENSE_DEAD
 
 
 def aux_terms(
@@ -105,9 +113,20 @@ def aux_terms(
     Returns:
         both; 0 and 0 if nothing is dead.
     """
-    if pre is None or dead is None:
+    if not aux_k or dead is None or not len(dead):
         zero = torch.zeros((), dtype=u.dtype, device=u.device)
         return zero, zero
+    whole = ordered_sum(residual.square().sum(dim=1)) / residual.numel()
+    if pre is None:
+        aux_mse = _dense(sae, aux_k, u, residual, dead, lifted)
+    else:
+        aux_mse = _sparse(sae, aux_k, pre, u, residual, dead, lifted)
+    return aux_mse, aux_mse.detach() / whole.clamp_min(torch.finfo(u.dtype).tiny)
+
+
+def _sparse(
+    sae: Sae, aux_k: int, pre: Tensor, u: Tensor, residual: Tensor, dead: Tensor, lifted: bool
+) -> Tensor:
     taken = nn.functional.elu(pre) + 1 if lifted else pre
     starts, columns, values = kernels.of(pre).largest(taken, min(aux_k, len(dead)))
     # On a GPU there may be unused space after the last entry. Its column is one past the end.
@@ -117,6 +136,21 @@ def aux_terms(
     if lifted:
         slope = values.clamp_max(1)
         codes = codes.with_values(values + slope * (codes.values - values))
-    aux_mse, _ = reconstruct(codes, residual, sae.dictionary(), torch.zeros_like(sae.b_dec))
-    whole = ordered_sum(residual.square().sum(dim=1)) / residual.numel()
-    return aux_mse, aux_mse.detach() / whole.clamp_min(torch.finfo(u.dtype).tiny)
+    return reconstruct(codes, residual, sae.dictionary(), torch.zeros_like(sae.b_dec))[0]
+
+
+def _dense(sae: Sae, aux_k: int, u: Tensor, residual: Tensor, dead: Tensor, lifted: bool) -> Tensor:
+    kernel, (b, m) = kernels.of(u), (len(u), len(dead))
+    # A column of W_enc is contiguous in memory.
+    weight = sae.W_enc.T.index_select(0, dead).T
+    pre = kernel.affine(u, weight, sae.b_enc.index_select(0, dead), sae.b_dec)
+    z = nn.functional.elu(pre) + 1 if lifted else pre
+    starts, columns, _ = kernel.largest(z.detach(), min(aux_k, m))
+    entries = torch.arange(len(columns), device=u.device)
+    vectors = (torch.searchsorted(starts, entries, right=True) - 1).clamp_max(b - 1)
+    # Unused space after the last entry has the column m.
+    kept = torch.zeros(b, m + 1, dtype=torch.bool, device=u.device)
+    kept[vectors, columns] = True
+    z = torch.where(kept[:, :m], z, 0)
+    rows = sae.dictionary().index_select(0, dead)
+    return mean_square(residual, kernel.affine(z, rows, torch.zeros_like(sae.b_dec)))[0]

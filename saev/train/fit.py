@@ -175,10 +175,10 @@ def fit(learners: list[Learner], state_seconds: float) -> tuple[list[Learner], f
     saved = time.monotonic()
     with stop.between_steps() as stopping:
         progress = Progress(task.n_steps * size, "vectors", title, done=start * size)
-        pinned = first.trainer.device.type == "cuda"
+        for_gpu = first.trainer.device.type == "cuda"
         share = first.processes.share(size)
         batches = loader.batches(
-            task.vectors, size, task.settings.seed, start, task.n_steps, pinned, share
+            task.vectors, size, task.settings.seed, start, task.n_steps, for_gpu, share
         )
         for step, batch in enumerate(batches, start):
             wait = state_seconds * max(1.0, sum(learner.save_seconds for learner in going))

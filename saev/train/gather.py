@@ -1,15 +1,17 @@
-"""Several threads gather rows into float32 buffers, which are reused.
+"""Several threads gather rows into buffers, which are reused: as float32, or as they are stored.
 
 ``index_select`` of PyTorch, followed by a conversion to float32, reached 0.59 to 0.75 of the speed
 (float16 rows per CPU second). So the half types have their own kernels (docs/measured.md).
 """
 
+import math
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from saev.core.compiled import compiled
 
@@ -65,17 +67,17 @@ _pool = ThreadPoolExecutor(n_threads(), thread_name_prefix="gather")
 
 
 def take_rows(values: np.ndarray, indices: np.ndarray, dtype: str, out: np.ndarray) -> None:
-    """Write the rows ``indices`` of ``values``, as float32, into ``out``.
+    """Write the rows ``indices`` of ``values`` into ``out``.
 
     Args:
         values: (n, d) in the stored type; bfloat16 is stored as uint16.
         indices: (b,) int64.
         dtype: ``float16``, ``float32`` or ``bfloat16``.
-        out: (b, d) float32, C-contiguous.
+        out: (b, d) float32 or of the stored type, C-contiguous.
     """
     if len(indices) and not 0 <= indices.min() <= indices.max() < len(values):
         raise IndexError(f"an index is out of range: there are {len(values)} vectors")
-    if dtype == "float32":
+    if out.dtype == values.dtype:
         kernel = _copy
     else:
         kernel = _widen_bfloat16 if dtype == "bfloat16" else _widen_float16
@@ -89,7 +91,7 @@ def take_rows(values: np.ndarray, indices: np.ndarray, dtype: str, out: np.ndarr
 
 
 class Buffers:
-    """Float32 arrays of one shape. An array is reused as soon as nothing else refers to it.
+    """Arrays of one shape and type. An array is reused as soon as nothing else refers to it.
 
     As long as you keep an array, a view of it, or a tensor that shares its memory, its content
     stays and other arrays are used. So a loop that drops each batch needs two arrays, and a list of
@@ -99,10 +101,13 @@ class Buffers:
     Args:
         shape: the shape of each array.
         pinned: put the arrays into pinned memory, which a GPU reads faster.
+        dtype: the type.
     """
 
-    def __init__(self, shape: tuple[int, ...], pinned: bool = False) -> None:
-        self.shape, self.pinned = shape, pinned
+    def __init__(
+        self, shape: tuple[int, ...], pinned: bool = False, dtype: npt.DTypeLike = np.float32
+    ) -> None:
+        self.shape, self.pinned, self.dtype = shape, pinned, np.dtype(dtype)
         self.arrays: list[np.ndarray] = []
 
     def take(self) -> np.ndarray:
@@ -116,10 +121,19 @@ class Buffers:
 
     def _made(self) -> np.ndarray:
         if not self.pinned:
-            return np.empty(self.shape, np.float32)
+            return np.empty(self.shape, self.dtype)
         import torch
 
-        return torch.empty(self.shape, dtype=torch.float32, pin_memory=True).numpy()
+        n_bytes = self.dtype.itemsize * math.prod(self.shape)
+        held = torch.empty(n_bytes, dtype=torch.uint8, pin_memory=True)
+        return held.numpy().view(self.dtype).reshape(self.shape)
+
+
+def can_pin() -> bool:
+    """Whether there can be pinned memory."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _unheld() -> int:

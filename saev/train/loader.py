@@ -14,11 +14,13 @@ import numpy as np
 from saev.activations.artifact import Activations, Stream, to_float32
 from saev.core.errors import UserError
 from saev.train import order
-from saev.train.gather import Buffers, take_rows
+from saev.train.gather import Buffers, can_pin, take_rows
 from saev.train.memory import free_memory
 from saev.train.read_ahead import read_ahead
 from saev.train.reading import Files, Reader
 
+STORED = {"float16": np.float16, "float32": np.float32, "bfloat16": np.uint16}
+"""Numpy types of stored vectors."""
 MEMORY_SHARE = 0.5
 """Share of the free memory that the vectors may take, unless the settings say otherwise."""
 
@@ -138,18 +140,23 @@ def batches(
     seed: int,
     first_step: int,
     n_steps: int,
-    pinned: bool = False,
+    for_gpu: bool = False,
     share: tuple[int, int] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield the batches (batch_size, d) float32 of steps ``first_step`` (from 0) to ``n_steps``.
+    """Yield the batches (batch_size, d) of steps ``first_step`` (from 0) to ``n_steps``.
 
     Epochs follow one another without a gap. So every batch is full, and the batch of a step depends
     only on the step. A batch keeps its content as long as you keep it; see `gather.Buffers`.
-    ``pinned`` puts it into memory that a GPU reads faster. ``share`` gives a first and a last row
-    (exclusive): only these rows of each batch are yielded.
+
+    Args:
+        vectors, batch_size, seed, first_step, n_steps: which.
+        for_gpu: yield vectors as they are stored, which is half the bytes for half types, in memory
+            that a GPU reads faster. `Trainer` widens them there. Otherwise they are float32.
+        share: a first and a last row (exclusive): only these rows of each batch are yielded.
     """
     low, high = share or (0, batch_size)
-    buffers = Buffers((high - low, vectors.d), pinned)
+    shape, stored = (high - low, vectors.d), STORED[vectors.dtype]
+    buffers = Buffers(shape, can_pin(), stored) if for_gpu else Buffers(shape)
     windows = order.windows(vectors.n, seed, first_step * batch_size, n_steps * batch_size)
     batch, filled = None, 0
     with closing(vectors.opened(windows)) as opened:  # type: ignore[type-var]

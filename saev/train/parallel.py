@@ -14,14 +14,16 @@ import atexit
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn import Parameter
 
 from saev.core import logs
 from saev.core.errors import UserError
@@ -152,6 +154,50 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+class Averaging:
+    """Averages the gradients of a dictionary over the processes.
+
+    Each is on its way as soon as the backward pass has made it, while that goes on to the next. All
+    processes send them in the same order, whichever is made first.
+
+    Args:
+        parameters: by name.
+        processes: more than one.
+    """
+
+    def __init__(self, parameters: Iterable[tuple[str, Parameter]], processes: Processes) -> None:
+        self.processes = processes
+        # The decoder's gradient is made before the encoder's.
+        self._order = [p for _, p in sorted(parameters, key=lambda named: named[0] != "W_dec")]
+        self._ready: set[int] = set()
+        self._sent: list[tuple[dist.Work, Tensor]] = []
+        self._next = 0
+        for i, parameter in enumerate(self._order):
+            parameter.register_post_accumulate_grad_hook(partial(self._made, i))
+
+    def _made(self, i: int, _: Tensor) -> None:
+        self._ready.add(i)
+        self._send(lambda j: j in self._ready)
+
+    def _send(self, wanted: Callable[[int], bool]) -> None:
+        while self._next < len(self._order) and wanted(self._next):
+            gradient = self._order[self._next].grad
+            self._next += 1
+            if gradient is not None:
+                with _together():
+                    work = dist.all_reduce(_rows(gradient), async_op=True)
+                self._sent.append((work, gradient))
+
+    def finish(self) -> None:
+        """Wait until every gradient is the mean over the processes."""
+        self._send(lambda j: True)
+        for work, gradient in self._sent:
+            with _together():
+                work.wait()
+            gradient /= self.processes.size
+        self._ready, self._sent, self._next = set(), [], 0
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from saev.core import metrics
 from saev.sae import Forward, Sae
 from saev.train.adam import Adam
 from saev.train.clip import clipping
-from saev.train.parallel import ALONE, Processes
+from saev.train.parallel import ALONE, Averaging, Processes
 from saev.train.schedule import learning_rate
 from saev.train.step_sums import step_sums
 
@@ -46,6 +46,8 @@ class Trainer:
         self.sae, self.settings, self.n_steps = sae, sae.settings, n_steps
         self.processes = processes
         sae.across = processes if processes.size > 1 else None
+        alone = processes.size == 1
+        self._averaging = None if alone else Averaging(sae.named_parameters(), processes)
         self.device = sae.b_dec.device
         self.adam = Adam(sae)
         self.step = 0
@@ -98,7 +100,7 @@ class Trainer:
         """Take one step on this process' share of a batch.
 
         Args:
-            x: (b, d) float32 raw activations.
+            x: (b, d) raw activations, float32 or, for a GPU, as they are stored.
 
         Returns:
             the normalised activations, and the forward pass.
@@ -108,9 +110,8 @@ class Trainer:
             self.take_for_dead(self.dead())
         forward = self.sae.loss(u, self.step, self.dead_latents)
         forward.terms.loss.backward()
-        for parameter in self.sae.parameters():
-            if parameter.grad is not None:
-                self.processes.mean(parameter.grad)
+        if self._averaging:
+            self._averaging.finish()
         scale: float | Tensor = 1.0
         if self.settings.clip_norm is not None:
             self.sae.remove_parallel_gradient()
@@ -130,9 +131,9 @@ class Trainer:
 
         From pinned memory, without waiting for the GPU.
         """
-        here = torch.from_numpy(x)
+        here = torch.from_numpy(x.view(np.int16) if x.dtype == np.uint16 else x)
         if self._copies is None:
-            return here
+            return widened(here)
         # Use another CUDA stream, so that the copy's end doesn't depend on earlier steps.
         with torch.cuda.stream(self._copies):
             there = here.to(self.device, non_blocking=True)
@@ -143,7 +144,7 @@ class Trainer:
         if self._copying:
             self._copying[1].synchronize()
         self._copying = (x, copied)
-        return there
+        return widened(there)
 
     def figures(self, u: Tensor, forward: Forward) -> dict[str, float | int | None]:
         """Figures of the last step, for `train.jsonl`. This waits for the device."""
@@ -210,6 +211,12 @@ class Trainer:
         self.take_for_dead(tensors["dead_now"].to(self.device))
         self.resampled = int(tensors["resampled"])
         self.step = step
+
+
+def widened(x: Tensor) -> Tensor:
+    """Vectors as float32, exactly, if they are stored in a half type. int16 is bfloat16's bits."""
+    half = x.view(torch.bfloat16) if x.dtype == torch.int16 else x
+    return half.float() if half.dtype in (torch.float16, torch.bfloat16) else half
 
 
 def in_short(line: Mapping[str, Any]) -> str:

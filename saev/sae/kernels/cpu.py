@@ -13,6 +13,8 @@ from saev.core.compiled import compiled
 from saev.sae.kernels import plain, selection
 from saev.sae.kernels.threads import spread
 
+DENSE_DEAD = plain.DENSE_DEAD
+
 encode, affine = plain.encode, plain.affine
 keep, joined = plain.keep, plain.joined
 

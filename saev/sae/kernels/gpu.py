@@ -16,6 +16,9 @@ from saev.sae.kernels import plain, triton
 
 HALF = torch.bfloat16
 """The type that factors of products are rounded to."""
+DENSE_DEAD = 8192
+"""See `plain`. A matrix of so many columns takes 0.5 GB for 16,384 vectors. By its FLOPs, an H100
+needs about 2 ms for the products; to gather 512 rows for each vector takes it 20 ms."""
 BIAS_PARTS = 3
 """How many bfloat16 numbers, of 8 significant bits each, add up to a float32."""
 

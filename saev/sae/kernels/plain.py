@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+DENSE_DEAD = 0
+"""Up to how many dead latents are computed densely by AuxK."""
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Of Adam."""
 

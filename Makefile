@@ -57,7 +57,7 @@ slurm: $(BIN)/.installed-slurm
 	  apt-get install -qq --no-install-recommends slurm-wlm munge; } || true
 
 test-slurm: slurm
-	pytest -rs tests/slurm
+	SAEV_TEST_SLURM=1 pytest -rs tests/slurm
 
 node_modules/.installed: package.json
 	@command -v npm >/dev/null || \

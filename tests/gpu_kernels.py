@@ -52,7 +52,7 @@ def test_steps_with_them_equal_steps_on_a_cpu_and_do_not_wait_for_the_device(
     # Without the rounding of factors, on which hangs what is selected.
     monkeypatch.setattr(gpu, "HALF", torch.float32)
     monkeypatch.setattr(gpu, "DENSE_DEAD", dense_dead)
-    batches = [draw(8, 33, seed=step).cpu().numpy() for step in range(4)]
+    batches = [draw(8, 33, seed=step).cpu().numpy() for step in range(3)]
     trained = []
     for kernel, device in ((cpu, "cpu"), (gpu, DEVICE)):
         trainer = trainer_of(name, monkeypatch, kernel, device)

@@ -61,14 +61,20 @@ def settings_of(name):
     return EVERY[name] | extra | {"clip_norm": 0.5, "dead_after": 100, "schedule": "cosine"}
 
 
+@pytest.fixture(scope="module")
+def ten_steps(tmp_path_factory):
+    """Folders with what ten steps of every architecture gave, by one process and by two."""
+    given = json.dumps({name: settings_of(name) for name in EVERY})
+    folders = [tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")]
+    for size, folder in enumerate(folders, 1):
+        processes(size, "tests/ten_steps.py", str(size), str(folder), given)
+    return folders
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
-def test_ten_steps_of_two_processes_are_those_of_one(name, tmp_path):
-    found = []
-    for size in (1, 2):
-        path = tmp_path / f"{size}.npz"
-        processes(size, "tests/ten_steps.py", str(size), str(path), json.dumps(settings_of(name)))
-        found.append(dict(np.load(path)))
+def test_ten_steps_of_two_processes_are_those_of_one(name, ten_steps):
+    found = [dict(np.load(folder / f"{name}.npz")) for folder in ten_steps]
     one, two = found
     assert one.keys() == two.keys()
     assert "relu" in name or one["silent"].max() > 0

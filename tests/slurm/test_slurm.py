@@ -1,6 +1,7 @@
 """The workflow on a real Slurm of one node with pretend GPUs, which these tests start.
 
-`make test-slurm` runs them. They need root, and Slurm and munge from Debian's packages.
+`make test-slurm` runs them all. They need root, and Slurm and munge from Debian's packages. Where
+these are installed, `make test` runs two of them.
 """
 
 import os
@@ -52,6 +53,11 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(lacking()), reason=lacking()),
 ]
+
+
+rarely = pytest.mark.skipif(
+    "SAEV_TEST_SLURM" not in os.environ, reason="takes minutes: make test-slurm runs it"
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -123,7 +129,7 @@ def jobs(project):
 GPUS = ("--default-resources", "gpu=1", "mem_mb=1000", "runtime=5")
 
 
-@pytest.mark.parametrize("profile", QUICK)
+@pytest.mark.parametrize("profile", ["slurm", pytest.param("generic", marks=rarely)])
 def test_a_profile_runs_the_workflow_with_default_settings(project, profile):
     ok, said = submitted(project, profile, *GPUS)
     assert ok, said
@@ -147,6 +153,7 @@ def test_a_users_mistake_reaches_the_terminal_in_one_try(project):
     assert len([job for job in jobs(project) if job["JobState"] == "FAILED"]) == 1
 
 
+@rarely
 def test_a_job_that_slurm_kills_for_memory_is_tried_again_with_more(project):
     # Two Snakemakes and PyTorch take more than 900 MB, but not 1,800.
     ok, said = submitted(
@@ -159,6 +166,7 @@ def test_a_job_that_slurm_kills_for_memory_is_tried_again_with_more(project):
     assert killed
 
 
+@rarely
 def test_shards_share_a_job_and_its_gpu_and_the_one_that_fails_is_named(tmp_path):
     project = made(tmp_path / "project", n_images=300)
     grouped = ("--groups", "record_shard=shards", "--group-components", "shards=2")
@@ -179,6 +187,7 @@ def test_shards_share_a_job_and_its_gpu_and_the_one_that_fails_is_named(tmp_path
     assert ok, said
 
 
+@rarely
 def test_a_training_in_two_processes_is_one_task_with_two_gpus(project):
     settings = project.settings()
     settings["sae"]["cls"]["processes"] = 2
@@ -189,6 +198,7 @@ def test_a_training_in_two_processes_is_one_task_with_two_gpus(project):
     assert job["NumTasks"] == job["NumNodes"] == "1"
 
 
+@rarely
 def test_a_job_that_slurm_will_never_start_is_said(project):
     asked = command(
         project, "slurm", "activations", "--set-resources", "record_shard:slurm_partition=short"

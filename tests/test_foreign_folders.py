@@ -234,3 +234,14 @@ def test_a_file_of_another_kind_may_have_a_name_that_is_not_utf8(tmp_path):
     found = list_folder(tmp_path).ignored
     assert found == {".\\xff": 1, ".txt": 1}
     to_json(found)
+
+
+def test_images_in_formats_that_cannot_be_read_are_refused_or_counted(tmp_path):
+    write_pictures(tmp_path, 3)
+    for name in ("a.heic", "b.HEIC", "c.nef"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UserError, match=r"HEIC: 2, such as a\.heic[\s\S]*on_bad_image of these"):
+        list_folder(tmp_path)
+    listing = list_folder(tmp_path, skip=True)
+    assert len(listing.keys) == 3
+    assert listing.ignored == {"HEIC": 2, "camera raw": 1}

@@ -249,6 +249,9 @@ class Run:
             raise UserError(f"there is no row {row}: {images.path} has the rows 0 to {n - 1}")
         entry = images.read(row, row + 1)[0]
         record = self._reader.take_records(np.array([row]))[0]
+        where = f"row {row}, {entry.key} of {self._source.where}"
+        if record["skipped"] is not None:
+            raise UserError(f"can't show {where}: it was skipped ({record['skipped']})")
         try:
             data = self._source.read(entry)
             if sha256_bytes(data) != record["sha256"]:
@@ -257,8 +260,9 @@ class Run:
         except (OSError, BadImage) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise UserError(
-                f"can't show row {row}, {entry.key} of {self._source.where}: {reason}. Put the "
-                f"image back to where it was recorded"
+                f"can't show {where}: {reason}. Put the image back or, if the whole folder moved, "
+                f"set its new place in the settings and start the workflow, which records nothing "
+                f"again"
             ) from error
 
     @cached_property

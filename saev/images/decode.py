@@ -320,6 +320,8 @@ def _unidentified(data: bytes) -> str:
     for name, found in kinds.items():
         if found:
             return f"is {name}, which can't be read: convert it to PNG, TIFF or JPEG"
+    if data.startswith(b"version https://git-lfs.github.com/"):
+        return "is a pointer of Git LFS and not the image: fetch it with git lfs pull"
     starts: dict[str, bytes | tuple[bytes, ...]] = {
         "JPEG": b"\xff\xd8",
         "PNG": b"\x89PNG",

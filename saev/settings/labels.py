@@ -42,7 +42,10 @@ class LabelSettings(Settings):
         if self.table is None and (self.column or self.sha256 or self.key != "path"):
             raise ValueError("key, column and sha256 belong to table")
         if self.table is not None and not self.table.endswith((".csv", ".parquet")):
-            raise ValueError(f"table: {self.table} must end in .csv or .parquet")
+            raise ValueError(
+                f"table: {self.table} must end in .csv or .parquet: save it from a spreadsheet as "
+                f"CSV (UTF-8), or write it with pandas' to_csv or to_parquet"
+            )
         return self
 
 

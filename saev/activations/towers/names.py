@@ -179,6 +179,11 @@ def _siglip(tower: StateDict, _: StateDict) -> StateDict:
 
 
 def _dino(tower: StateDict, _: StateDict) -> StateDict:
+    if any(".o_proj." in name for name in tower):
+        raise UserError(
+            "these weights have the names that transformers uses inside of its programs since "
+            "version 5: save the model with its save_pretrained, and use model.safetensors"
+        )
     out = _renamed(tower, DINO)
     return {k: v for k, v in out.items() if not k.startswith(("pooler.", "classifier."))}
 

@@ -20,6 +20,9 @@ class FoundFiles(NamedTuple):
     """Number of what else a folder holds, by extension or kind."""
 
 
+BRACES = ". Patterns have * and ?, and {a..b} stands for itself"
+
+
 def find_files(key: str, pattern: str, suffix: str) -> FoundFiles:
     """Find files. A folder is searched for those that end in ``suffix``.
 
@@ -65,7 +68,7 @@ def find_files(key: str, pattern: str, suffix: str) -> FoundFiles:
             )
     if not names:
         raise UserError(
-            f"{key}: there is no file {pattern}"
+            f"{key}: there is no file {pattern}{BRACES * ('{' in pattern)}"
             if not (path.is_dir() or rest)
             else f"{key}: there is no {suffix} file under {pattern}"
         )

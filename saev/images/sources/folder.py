@@ -99,11 +99,12 @@ def list_folder(folder: str | Path, skip: bool = False) -> Listing:
 
     Args:
         folder: the folder.
-        skip: leave out, and count, broken links and folders that can't be opened.
+        skip: leave out, and count, images of formats that saev can't read, broken links and folders
+            that can't be opened.
 
     Raises:
-        UserError: the folder doesn't exist, has no images, has images of a format that saev can't
-            read, or names that aren't UTF-8. Without ``skip``: it has broken links, folders that
+        UserError: the folder doesn't exist, has no images, or names that aren't UTF-8. Without
+            ``skip``: it has images of formats that saev can't read, broken links, folders that
             can't be opened, or empty image files.
     """
     folder = Path(folder)
@@ -123,7 +124,10 @@ def list_folder(folder: str | Path, skip: bool = False) -> Listing:
             foreign.setdefault(FOREIGN[extension], []).append(key)
         else:
             ignored[kind_of(extension)] += 1
-    _refuse(folder, foreign)
+    if skip:
+        ignored.update({kind: len(keys) for kind, keys in foreign.items()})
+    else:
+        _refuse(folder, foreign)
     _refuse_odd_names(folder, found)
     if not skip:
         empty = [str(folder / key) for key, size, *_ in found if not size]
@@ -165,7 +169,8 @@ def _refuse(folder: Path, foreign: dict[str, list[str]]) -> None:
     ]
     raise UserError(
         listed(sorted(problems), f"{folder} holds images in formats that saev can't read:")
-        + "\nConvert them to PNG, TIFF or JPEG, or move them out of the folder."
+        + "\nConvert them to PNG, TIFF or JPEG, or move them out of the folder, or skip them: set "
+        "on_bad_image of these images to skip."
     )
 
 

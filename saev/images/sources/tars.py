@@ -191,7 +191,7 @@ def index(path: Path, name: str, wanted: str | None) -> Index:
         if sample in seen:
             raise UserError(
                 f"tars: {path}: the files of {sample} aren't next to each other, or two samples "
-                f"have that name: pack the tar again, sorted by name"
+                f"have that name: pack the tar again, sorted by name (tar --sort=name)"
             )
         seen.add(sample)
         image = _image(path, sample, members, wanted)

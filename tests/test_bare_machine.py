@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from project import ROOT, Project
 
 from saev.workflow import jobs
 
-PROGRAMS = ("make", "sh", "bash", "dirname", "mkdir", "rm", "cat", "echo", "touch", "wc")
+PROGRAMS = ["make", "sh", "bash", "dirname", "mkdir", "rm", "cat", "echo", "touch", "wc"]
+if find_spec("snakemake_executor_plugin_slurm"):
+    PROGRAMS.append("which")  # Snakemake imports each plugin that is there, and this one calls it
 
 
 @pytest.fixture(scope="module")

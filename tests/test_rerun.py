@@ -74,8 +74,8 @@ def test_comments_docstrings_and_formatting_rerun_nothing(project, edit):
     edit("saev/analyze/__main__.py", '"""', '"""Other words first. ')
     edit(
         "saev/core/files.py",
-        "def sha256_bytes(data: bytes)",
-        "# why\n\n\ndef sha256_bytes(\n    data: bytes,\n)",
+        "def sha256_bytes(data: bytes | memoryview)",
+        "# why\n\n\ndef sha256_bytes(\n    data: bytes | memoryview,\n)",
     )
     edit("rules/train.smk", "# Its", "# All its")
     assert project.planned() == {}

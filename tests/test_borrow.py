@@ -73,6 +73,11 @@ def test_recording_again_replaces_links_and_not_what_they_lead_to(lender, mine):
     recording = next(mine.folder.glob(PATTERN))
     assert not any(path.is_symlink() for path in recording.rglob("shard-*"))
     assert contents(lender.folder) == before
+    # What was recorded here before is kept.
+    (recording / "meta.json").unlink()
+    assert borrow(mine, lender.folder).returncode == 0
+    assert (recording / "meta.json").is_symlink()
+    assert not any(path.is_symlink() for path in recording.rglob("shard-*"))
 
 
 @pytest.mark.slow

@@ -118,6 +118,8 @@ def _link(theirs: Path, ours: Path) -> tuple[int, int]:
     files.sort(key=lambda path: path.name == META)
     for path in files:
         link = ours / path.relative_to(theirs)
+        if link.is_file() and not link.is_symlink():
+            continue  # a recording that was begun here: its finished files have the same bytes
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(path.resolve())

@@ -34,6 +34,7 @@ for stage in STAGES:
     include: f"rules/{stage.name}.smk"
 
 
+include: "rules/parity.smk"
 include: "demo/demo.smk"
 
 

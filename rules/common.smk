@@ -67,6 +67,13 @@ if workflow.is_main_process:
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*-[0-9a-f]{8}"
 
 
+# What `snakemake parity --config old=… new=…` compares.
+PARITY = {
+    "old": str(config.pop("old", "HEAD")),
+    "new": str(config.pop("new", "worktree")),
+}
+
+
 def make_plan():
     """The plan of this run. The main process makes it; jobs read its file."""
     try:

@@ -15,7 +15,7 @@ from saev.workflow.stages import RULES, STAGES, as_markdown
 
 ORDER = (
     *("core", "settings", "images", "activations", "sae", "train", "compare", "labels", "analyze"),
-    *("dashboard", "api", "workflow", "tools"),
+    *("dashboard", "api", "workflow", "parity", "tools"),
 )
 """Packages, each of which may import those before it."""
 SHARED_NAMES = ("__init__", "__main__", "artifact")
@@ -135,7 +135,7 @@ def test_every_worker_rule_stands_in_the_table():
         lines = path.read_text().splitlines()
         found |= {line[5:-1] for line in lines if line.startswith("rule ")}
     targets = {stage.name for stage in STAGES}
-    assert found - targets == set(RULES)
+    assert found - targets - {"parity"} == set(RULES)
 
 
 def test_only_artifacts_know_the_names_of_files():

@@ -31,7 +31,8 @@ AT_START = ("ATEN", "MKL", "NPY", "NUMBA", "OMP", "OPENBLAS", "PYTHON", "TORCH",
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 at_start = {{k: v for k, v in os.environ.items() if k.startswith({prefixes})}}
-if at_start.get("PYTHONPATH") == os.getcwd():
+code = at_start.get("PYTHONPATH", "")
+if code == os.getcwd() or os.path.isfile(code + "/Snakefile"):
     del at_start["PYTHONPATH"]  # it is the first place that the job looks in anyway
 if sys.argv[1:2] != ["-m"] or not sys.argv[2].startswith("saev.") or at_start != {at_start}:
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
@@ -138,7 +139,8 @@ def run(files: list[int], arguments: list[str], folder: str, environment: dict, 
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
-        sys.path[0] = folder
+        code = environment.get("PYTHONPATH", "")
+        sys.path[0] = code if Path(code, "Snakefile").is_file() else folder
         sys.argv[:] = arguments
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
         code = 0

@@ -17,6 +17,9 @@ from saev.core.made import DONE, MADE, read_made
 from saev.core.meta import altered_files, matches_sha256
 from saev.core.plan_file import plan_file, read_plan
 
+ACCEPTED = "accepted"
+"""Key of a record under which it says that other code would have made the same."""
+
 
 def stamp_name(rule: str, number: str = "") -> str:
     """Name of the stamp of a rule's job. ``number`` is that of its shard or part, if any."""
@@ -35,6 +38,7 @@ class Once:
 
     def __init__(self, stamp: str | Path | None, folder: str | Path, *key: Any) -> None:
         self.stamp, self.folder = Path(stamp) if stamp else None, Path(folder)
+        self._parts = key
         self.key = sha256_bytes(canonical_json(key).encode())
 
     def there(self, matches: Callable[[Path, str], bool] = matches_sha256) -> bool:
@@ -47,9 +51,19 @@ class Once:
         if self.stamp is None:
             return False
         made = self._made()
-        if made.get("key") != self.key or (_forced(self.stamp) and made["plan"] != _plan()):
+        if not self.is_of(made) or (_forced(self.stamp) and made["plan"] != _plan()):
             return False
         return not altered_files(self.folder, made["files"], deep=True, matches=matches)
+
+    def is_of(self, made: dict[str, Any]) -> bool:
+        """Whether a record is of a result from these things, or by code that was accepted for
+        this."""
+        accepted = made.get(ACCEPTED)
+        if accepted:
+            before = _with_code(self._parts, accepted["code"], accepted["instead_of"])
+            if made.get("key") == sha256_bytes(canonical_json(before).encode()):
+                return True
+        return made.get("key") == self.key
 
     def take_up(self) -> None:
         """Reuse the existing result: say so, and tell Snakemake that the job is done."""
@@ -80,6 +94,27 @@ class Once:
         assert self.stamp is not None
         digest = sha256_bytes(canonical_json(entries).encode())
         write_bytes(self.stamp, f"{digest}\n".encode())
+
+
+def accept(record: Path, code: str, instead_of: str) -> None:
+    """Note in the record of a job that other code would have made the same.
+
+    Args:
+        record: the `.made` of a job.
+        code: digest of the code that counts from now on.
+        instead_of: digest of the code that the job ran with.
+    """
+    made = read_made(record)
+    if made:
+        first = made.get(ACCEPTED, {}).get("instead_of", instead_of)
+        write_json(record, {**made, ACCEPTED: {"code": code, "instead_of": first}})
+
+
+def _with_code(parts: Any, code: str, instead: str) -> Any:
+    """The parts of a key with another digest of code: their own item, or one of a spec."""
+    if isinstance(parts, (tuple, list)):
+        return [_with_code(part, code, instead) for part in parts]
+    return instead if parts == code else parts
 
 
 def forget(folder: Path, names: set[str]) -> None:

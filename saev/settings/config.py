@@ -13,6 +13,7 @@ from saev.settings.compute import ComputeSettings
 from saev.settings.explained import explain
 from saev.settings.images import AnyImagesSettings
 from saev.settings.near import nearest
+from saev.settings.parity import ParitySettings
 from saev.settings.presets import expanded
 from saev.settings.references import ReferenceSettings
 from saev.settings.sae import AnySaeSettings
@@ -66,6 +67,9 @@ class Config(Settings):
     train: TrainSettings = Field(
         TrainSettings(), description="How to run trainings. Changes no result."
     )
+    parity: ParitySettings = Field(
+        ParitySettings(), description="How `saev parity` compares. Changes no result."
+    )
     _sweeps: dict[str, list[str]] = PrivateAttr(default_factory=dict)
 
     @property
@@ -82,6 +86,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "runs": RunSettings,
     "compute": ComputeSettings,
     "train": TrainSettings,
+    "parity": ParitySettings,
 }
 """The class of each section's entries, but for those with variants; under "", that of all."""
 

@@ -50,6 +50,7 @@ TITLES = {
     "RunSettings": "runs: what to make",
     "ComputeSettings": "compute: the machine",
     "TrainSettings": "train: how trainings are run",
+    "ParitySettings": "parity: how two versions of the code are compared",
 }
 FIRST = {"architecture", *SOURCE_SETTINGS}
 """Keys that tell variants apart."""

@@ -94,8 +94,8 @@ def _refused(theirs: Path, images: str, vit: str, plan: Plan) -> str | None:
     n = plan.n_shards(images, vit)
     for number in range(n):
         stamp = folder / stamp_name("record_shard", f"{number:05}")
-        expected = Once(stamp, folder, spec, digest, number).key
-        if read_made(stamp.with_suffix(MADE)).get("key") != expected:
+        once = Once(stamp, folder, spec, digest, number)
+        if not once.is_of(read_made(stamp.with_suffix(MADE))):
             return (
                 f"shard {number} of {n} was recorded by other code or other versions of the "
                 f"libraries, so the workflow would record it again: use theirs ({folder / RUN}), "

@@ -14,7 +14,7 @@ look (`__repr__`).
 import ast
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TypeGuard
@@ -99,11 +99,18 @@ def module_digest(module: str, root: Path = ROOT, files: tuple[Path, ...] = ()) 
     return total.hexdigest()[:16]
 
 
-def closure(module: str, root: Path = ROOT) -> dict[str, Path]:
+def closure(
+    module: str, root: Path = ROOT, leave_out: Callable[[str], bool] = is_exempt
+) -> dict[str, Path]:
     """Find the modules of this project that ``module`` may import, itself and packages included.
 
     Imports inside functions count. Imports for type checkers don't, because they never run. Only
-    static imports are found. Leaves out exempt modules and what only they import.
+    static imports are found.
+
+    Args:
+        module: dotted name of the module.
+        root: the folder that holds the project.
+        leave_out: tells which modules to leave out, with what only they import.
 
     Returns:
         the file of each module by its dotted name, sorted.
@@ -119,7 +126,7 @@ def closure(module: str, root: Path = ROOT) -> dict[str, Path]:
     while todo:
         name = todo.pop()
         path = _file(name, root)
-        if name in found or path is None or is_exempt(name):
+        if name in found or path is None or leave_out(name):
             continue
         found[name] = path
         parts = name.split(".")

@@ -1,0 +1,1 @@
+"""How far two results of a stage are apart: a file a stage."""

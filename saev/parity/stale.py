@@ -1,0 +1,124 @@
+"""Finished results that other code made: which they are, and what they were made from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from saev.core.errors import UserError
+from saev.core.files import read_json
+from saev.core.meta import RUN
+from saev.settings.images import source_of
+from saev.workflow import jobs
+from saev.workflow.digests import code_digest
+from saev.workflow.jobs import Job
+from saev.workflow.plan import RECORDING_LIBRARIES, Plan
+from saev.workflow.stages import BY_NAME, LEVELS, STAGES
+
+
+@dataclass
+class Result:
+    """All that one stage wrote into one directory."""
+
+    stage: str
+    folder: Path
+    jobs: list[Job] = field(default_factory=list)
+    run: dict[str, Any] = field(default_factory=dict)
+    """Its `run.json`; empty if there is none."""
+    names: dict[str, str] = field(default_factory=dict)
+    """Names of the directories that it lies in, by level."""
+    kind: tuple[str, ...] = ()
+    """What decides which code makes it: source, model, architecture."""
+
+    @property
+    def code(self) -> str:
+        """Digest of the code that made it, or that was accepted for it; empty if unknown."""
+        return self.run.get("code") or ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its jobs are done."""
+        return all(job.stamp.exists() and jobs.there(job) for job in self.jobs)
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return float(self.run.get("seconds", 0)) + float(self.run.get("recording_seconds", 0))
+
+
+class Results:
+    """The results of a plan, by their folder.
+
+    Args:
+        plan: the plan.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.codes = {stage.name: code_digest(stage) for stage in STAGES}
+        self.by_folder: dict[Path, Result] = {}
+        for stage in STAGES:
+            found = jobs.of_stage(plan, stage.name) if stage.levels else (jobs.jobs(plan)[-1],)
+            for job in found:
+                if job.folder not in self.by_folder:
+                    self.by_folder[job.folder] = self._described(stage.name, job.folder)
+                self.by_folder[job.folder].jobs.append(job)
+
+    def stale(self, stages: tuple[str, ...]) -> list[Result]:
+        """Finished results of ``stages`` that other code made, in the order in which data flows."""
+        return [
+            result
+            for result in self.by_folder.values()
+            if result.stage in stages
+            and result.complete
+            and result.code not in ("", self.codes[result.stage])
+        ]
+
+    def before(self, result: Result) -> list[Result]:
+        """The results that one was made from, directly or indirectly."""
+        found: dict[Path, Result] = {}
+        todo = [result]
+        while todo:
+            for job in todo.pop().jobs:
+                for folder in {stamp.parent for stamp in job.inputs} - {result.folder}:
+                    if folder not in found and folder in self.by_folder:
+                        found[folder] = self.by_folder[folder]
+                        todo.append(found[folder])
+        return list(found.values())
+
+    def other_libraries(self, result: Result) -> list[str]:
+        """Libraries whose version counts for a recording and has changed since."""
+        if result.stage != "activations":
+            return []
+        from importlib.metadata import version
+
+        told: Mapping[str, str] = result.run.get("versions", {})
+        return [
+            f"{name} {told[name]} → {version(name)}"
+            for name in RECORDING_LIBRARIES
+            if name in told and told[name] != version(name)
+        ]
+
+    def _described(self, stage: str, folder: Path) -> Result:
+        parts = folder.relative_to(self.plan.results).parts
+        names = dict(zip(BY_NAME[stage].levels, parts, strict=False))
+        if stage == "labels":
+            names["labels"] = parts[-1]
+        try:
+            run = read_json(folder / RUN)
+        except UserError:
+            run = {}
+        return Result(stage, folder, [], run, names, self._kind(names))
+
+    def _kind(self, names: Mapping[str, str]) -> tuple[str, ...]:
+        found = []
+        for level in LEVELS[:3]:
+            if level in names:
+                known = self.plan.component(level, names[level])
+                given = {**known["loose"], **known["settings"]}
+                found.append(
+                    source_of(given)
+                    if level == "images"
+                    else str(given.get("model" if level == "vit" else "architecture"))
+                )
+        return tuple(found)

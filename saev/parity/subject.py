@@ -1,0 +1,245 @@
+"""What mixes run on: a small part of the images, and settings for a short training."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from saev.core.errors import UserError
+from saev.core.files import canonical_json, read_json, sha256_bytes, write_json
+from saev.core.plan_file import PLANS
+from saev.dashboard.artifact import STAGE as DASHBOARD
+from saev.images.artifact import MANIFEST, Entry
+from saev.images.sources import open_source
+from saev.images.sources.source import SOURCE, Source
+from saev.settings.images import SOURCE_SETTINGS, source_of
+from saev.workflow.known_towers import Towers, without_file
+from saev.workflow.plan import Plan
+from saev.workflow.stages import BY_NAME
+
+SHARD = 256
+"""Images in a shard of the recording: as few as can be, so that there are several."""
+USUAL_PATCHES = 196
+"""For towers of which only the recording knows how many patches an image has."""
+LIST = "images.json"
+"""Written last into a set of images."""
+
+
+class Subject(NamedTuple):
+    """Settings of one run, whatever the working folder."""
+
+    config: dict[str, Any]
+    told: str
+    """What it is, for people."""
+
+
+def small(plan: Plan, n_images: int, steps: int, cache: Path) -> Subject:
+    """A part of the images of the first run of ``plan``, and a short training of its dictionary.
+
+    Args:
+        n_images: number of images, at even distances in the listing.
+        steps: steps of the training.
+        cache: folder for copies of the images.
+
+    Raises:
+        UserError: the images aren't listed yet, or they or the weights aren't there.
+    """
+    run = plan.runs[0]
+    kinds = ("images", "vit", "sae", "analysis")
+    names = {kind: plan.component(kind, run[kind])["entry"] for kind in kinds}
+    given = {
+        kind: absolute(json.loads(json.dumps(_given(plan.component(kind, run[kind])))))
+        for kind in kinds
+    }
+    entries, n_listed = _chosen(plan, run["images"], n_images)
+    images = given["images"]
+    source = open_source(plan.settings("images", run["images"]).moved(_absolute))
+    given["images"] = {
+        **{k: v for k, v in images.items() if k not in _PLACED},
+        **_copied(source, source_of(images), entries, cache),
+    }
+    vit = given["vit"]
+    if vit.pop("made", False) and not Path(vit["weights"]).is_file():
+        raise UserError(f"{vit['weights']} isn't there yet: make it with snakemake activations")
+    vit["shard_images"] = SHARD
+    vit["layers"] = _with_neighbours(vit["layers"])
+    each = _vectors(plan, run, given["sae"]["tokens"])
+    given["sae"] = _short(given["sae"], len(entries) * each, steps)
+    given["analysis"].pop("on", None)
+    config = {
+        "images": {names["images"]: given["images"]},
+        "vit": {names["vit"]: vit},
+        "sae": {names["sae"]: given["sae"]},
+        "analysis": {names["analysis"]: given["analysis"]},
+        "runs": [names],
+        "compute": _compute(plan.data["config"]),
+    }
+    told = (
+        f"{len(entries):,} of the {n_listed:,} images of {names['images']}, {names['vit']}, "
+        f"{names['sae']} trained for {steps} steps, {names['analysis']}"
+    )
+    return Subject(config, told)
+
+
+_PLACED = (*SOURCE_SETTINGS, "made", "n_images", "version", "image", "key", "split", "revision")
+"""Settings of images that say where they lie."""
+
+
+def frozen(results: Path) -> tuple[Subject, dict[str, str]]:
+    """The settings of the first finished run in a folder of results, and names of its directories.
+
+    Raises:
+        UserError: it holds no finished run, or not the plan that it was made with.
+    """
+    for path in sorted((results / PLANS).glob("*.json"), key=lambda p: -p.stat().st_mtime):
+        data = read_json(path)
+        for run in data.get("runs", ()) if isinstance(data, dict) else ():
+            page = BY_NAME[DASHBOARD]
+            if not (page.place(results, run) / page.completion).is_file():
+                continue
+            plan = Plan(data, str(results))
+            kinds = ("images", "vit", "sae", "analysis")
+            names = {kind: plan.component(kind, run[kind])["entry"] for kind in kinds}
+            home = results.resolve().parent
+            config: dict[str, Any] = {
+                kind: {name: absolute(_given(plan.component(kind, run[kind])), home)}
+                for kind, name in names.items()
+            }
+            config |= {"runs": [names], "compute": _compute(data["config"])}
+            told = f"the frozen results in {results} ({', '.join(names.values())})"
+            return Subject(config, told), {k: v for k, v in run.items() if v}
+    raise UserError(
+        f"{results} holds no run that was made to the end, with its plan in {PLANS}: give the "
+        f"folder results/ of a project"
+    )
+
+
+def absolute(given: dict[str, Any], home: Path | None = None) -> dict[str, Any]:
+    """Settings of one component with absolute paths, where a setting is a path."""
+    found = dict(given)
+    for key in (*SOURCE_SETTINGS, "weights", "model", "table", "curve"):
+        value = found.get(key)
+        if isinstance(value, str) and key != "hub":
+            path = (home or Path.cwd()) / value
+            if path.exists() or any(c in value for c in "*?["):
+                found[key] = str(path)
+    if isinstance(found.get("labels"), dict):
+        found["labels"] = {k: absolute(v, home) for k, v in found["labels"].items()}
+    return found
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute())
+
+
+def _given(known: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in {**known["loose"], **known["settings"]}.items() if v is not None}
+
+
+def _compute(config: Mapping[str, Any]) -> dict[str, Any]:
+    given = config.get("compute") or {}
+    kept = ("device", "threads", "workers")
+    return {"wandb": "disabled", **{k: given[k] for k in kept if k in given}}
+
+
+def _with_neighbours(layers: list[int]) -> list[int]:
+    """Layers, and those before them: an off-by-one then shows as another recorded layer."""
+    return sorted({*layers, *(n - 1 for n in layers if n != 0)})
+
+
+def _vectors(plan: Plan, run: Mapping[str, str], tokens: str) -> int:
+    """How many vectors an image gives."""
+    if tokens != "patches":
+        return 1
+    settings, known = plan.settings("vit", run["vit"]), plan.component("vit", run["vit"])
+    sha256 = settings.weights_sha256 or known["resolved"].get("weights_sha256")
+    tower = without_file(settings.model_copy(update={"weights_sha256": sha256}))
+    towers = Towers(Path(plan.results, PLANS, "towers.json"))
+    return towers.check({known["entry"]: tower})[known["entry"]].n_patches or USUAL_PATCHES
+
+
+def _short(given: Mapping[str, Any], n_vectors: int, steps: int) -> dict[str, Any]:
+    """A training of about ``steps`` steps, in which latents can be dead for a while."""
+    dropped = ("held_out_by", "patience", "min_improvement", "processes")
+    sae = {k: v for k, v in given.items() if k not in dropped}
+    left = n_vectors * (1 - sae.get("held_out", 0))
+    batch = sae["batch_size"] = max(8, min(sae["batch_size"], int(left // 4)))
+    sae["epochs"] = round(steps * batch / left, 2)
+    sae["dead_after"] = min(sae.get("dead_after", 100_000), steps * batch // 4)
+    if sae.get("resample_every"):
+        sae["resample_every"] = min(sae["resample_every"], steps * batch // 4)
+    sae["log_every"], sae["eval_every"] = max(1, steps // 20), max(1, steps // 4)
+    return sae
+
+
+def _chosen(plan: Plan, images: str, n: int) -> tuple[list[tuple[Entry, dict[str, Any]]], int]:
+    """Entries of images at even distances in the listing, with the source's own columns."""
+    import pyarrow.parquet as pq
+
+    results = Path(plan.results)
+    places = (results / images / MANIFEST, results / PLANS / f"{images}.parquet")
+    listing = next((path for path in places if path.is_file()), None)
+    if listing is None:
+        raise UserError(
+            f"the images of {images} aren't listed yet: run snakemake --cores all images"
+        )
+    with pq.ParquetFile(listing) as file:
+        n_listed = file.metadata.num_rows
+        rows = np.unique(np.linspace(0, n_listed - 1, min(n, n_listed)).astype(np.int64))
+        found, start = [], 0
+        for group in range(file.num_row_groups):
+            here = rows[(rows >= start) & (rows < start + file.metadata.row_group(group).num_rows)]
+            if len(here):
+                found += file.read_row_group(group).take(here - start).to_pylist()
+            start += file.metadata.row_group(group).num_rows
+    return [
+        (
+            Entry(**{name: row[name] for name in Entry._fields if name in row}),
+            {k: v for k, v in row.items() if k.startswith(SOURCE)},
+        )
+        for row in found
+    ], n_listed
+
+
+def _copied(
+    source: Source[Any], kind: str, entries: list[tuple[Entry, dict[str, Any]]], cache: Path
+) -> dict[str, Any]:
+    """Copy images: files of a folder into a folder, others into a parquet file. Return where."""
+    try:
+        data = [source.read(entry) for entry, _ in entries]
+    except OSError as error:
+        raise UserError(f"{source.where}: can't read an image: {error}") from error
+    digests = [[entry.key, sha256_bytes(d)] for (entry, _), d in zip(entries, data, strict=True)]
+    found = canonical_json([kind, digests, [more for _, more in entries]])
+    folder = cache.absolute() / sha256_bytes(found.encode())[:16]
+    parquet = folder / "images.parquet"
+    if not (folder / LIST).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        if kind == "folder":
+            for (entry, _), bytes_ in zip(entries, data, strict=True):
+                path = folder / "images" / entry.key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(bytes_)
+        else:
+            _write_parquet(parquet, entries, data)
+        write_json(folder / LIST, [entry.key for entry, _ in entries])
+    return (
+        {"folder": str(folder / "images")}
+        if kind == "folder"
+        else {"parquet": str(parquet), "image": "image", "key": "key"}
+    )
+
+
+def _write_parquet(
+    path: Path, entries: list[tuple[Entry, dict[str, Any]]], data: list[bytes]
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, Any] = {"image": pa.array(data, pa.binary())}
+    columns["key"] = [entry.key for entry, _ in entries]
+    for name in sorted({name for _, more in entries for name in more}):
+        columns.setdefault(name.removeprefix(SOURCE), [more.get(name) for _, more in entries])
+    pq.write_table(pa.table(columns), path)

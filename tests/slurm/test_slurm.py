@@ -1,7 +1,7 @@
 """The workflow on a real Slurm of one node with pretend GPUs, which these tests start.
 
 `make test-slurm` runs them all. They need root, and Slurm and munge from Debian's packages. Where
-these are installed, `make test` runs two of them.
+these are installed, `make test` runs two of them, with jobs that are forked (`warm`).
 """
 
 import os

@@ -5,6 +5,10 @@ import os
 import shutil
 import signal
 
+# Tests run side by side. Threads of one would wait for those of another, and they wait by turning:
+# a training took four times the processor time. Whoever asks for threads still gets them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from filelock import FileLock
 from hypothesis import settings
@@ -65,14 +69,21 @@ def said(caplog):
     return lambda: "\n".join(r.getMessage() for r in caplog.records if r.name == "saev")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def shared(tmp_path_factory):
+    """A folder that all processes of a run of the tests share, for `built`."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built"
+    Project.compiled = shared / "project"
+    return shared
+
+
 @pytest.fixture(scope="session")
-def built(tmp_path_factory):
+def built(shared):
     """A tiny project whose whole workflow has run; copy it before changing its results.
 
     All processes of a run of the tests share it.
     """
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built"
     with FileLock(f"{shared}.lock"):
         complete = shared / "complete"
         if not complete.exists():

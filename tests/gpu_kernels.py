@@ -17,9 +17,9 @@ from saev.train.trainer import Trainer
 
 EVERY = {
     "topk": {"k": 5},
-    "batchtopk": {"k": 60},  # more than are positive
-    "matryoshka": {"k": 5, "widths": [20, 70]},
-    "matryoshka over topk": {"k": 5, "widths": [20, 70], "over": "topk"},
+    "batchtopk": {"k": 35},  # more than are positive
+    "matryoshka": {"k": 5, "widths": [20, 40]},
+    "matryoshka over topk": {"k": 5, "widths": [20, 40], "over": "topk"},
     "archetypal": {"k": 5, "n_points": 30},
     "relu": {"l1": 0.01},
     "jumprelu": {"sparsity": 0.01, "bandwidth": 0.5, "initial_threshold": 0.1},
@@ -31,15 +31,15 @@ def trainer_of(name, monkeypatch, kernel, device):
     dead."""
     settings = parsed(AnySaeSettings, 
         {
-            "architecture": name.split()[0], "tokens": "pooled", "n_latents": 70, **EVERY[name],
-            "aux_k": 9, "aux_coefficient": 0.5, "dead_after": 20, "batch_size": 8, "epochs": 1.0,
+            "architecture": name.split()[0], "tokens": "pooled", "n_latents": 40, **EVERY[name],
+            "aux_k": 9, "aux_coefficient": 0.5, "dead_after": 10, "batch_size": 4, "epochs": 1.0,
             "lr": 0.01, "clip_norm": 0.05,
         }
     )  # fmt: skip
     monkeypatch.setattr(chosen, "of", lambda _: kernel)
     sae = saes.build(settings, 33, torch.Generator().manual_seed(0))
     trainer = Trainer(sae.to(device), n_steps=14, mean=torch.zeros(33).numpy())
-    trainer.silent[60:] = 20
+    trainer.silent[30:] = 10
     return trainer
 
 
@@ -52,7 +52,7 @@ def test_steps_with_them_equal_steps_on_a_cpu_and_do_not_wait_for_the_device(
     # Without the rounding of factors, on which hangs what is selected.
     monkeypatch.setattr(gpu, "HALF", torch.float32)
     monkeypatch.setattr(gpu, "DENSE_DEAD", dense_dead)
-    batches = [draw(8, 33, seed=step).cpu().numpy() for step in range(3)]
+    batches = [draw(4, 33, seed=step).cpu().numpy() for step in range(3)]
     trained = []
     for kernel, device in ((cpu, "cpu"), (gpu, DEVICE)):
         trainer = trainer_of(name, monkeypatch, kernel, device)

@@ -103,13 +103,19 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    compiled: Path | None = None
+    """A project whose workflow has run, with what Python and Numba have compiled for it."""
+
     @classmethod
     def create(cls, folder: Path, n_images: int = 300) -> "Project":
         folder.mkdir(parents=True, exist_ok=True)
+        base, ignored = ROOT, ["cache", "*.pyc.*", "*.nb[ci]"]  # the last may be half written
+        if cls.compiled and (cls.compiled.parent / "complete").exists():
+            base, ignored = cls.compiled, ["cache"]
         for name in TREE:
-            source = ROOT / name
+            source = base / name
             if source.is_dir():
-                ignore = shutil.ignore_patterns("__pycache__", "cache")
+                ignore = shutil.ignore_patterns(*ignored)
                 shutil.copytree(source, folder / name, ignore=ignore)
             else:
                 shutil.copy(source, folder / name)
@@ -164,7 +170,7 @@ class Project:
     def python(self, *arguments: str) -> subprocess.CompletedProcess:
         """Run Python in the project, as jobs do."""
         return subprocess.run(
-            [sys.executable, *arguments],
+            [warm.interpreter(), *arguments],
             cwd=self.folder,
             env=self.environment(),
             capture_output=True,

@@ -17,7 +17,7 @@ QUICK = ("--seconds-between-status-checks", "1", "--rerun-incomplete", "--nolock
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def project(built, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(STUB), os.environ.get("PYTHONPATH", "")]))
     project = Project.create(tmp_path / "project", n_images=90)
     project.command = lambda *arguments: [*Project.command(project)[:3], *CLUSTER, *arguments]

@@ -6,11 +6,13 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import warm
 from project import Project
 
 pytestmark = pytest.mark.slow
@@ -46,6 +48,8 @@ JOBS = {
 }
 KILLED = ("record_shard", "seal_activations", "train_sae", "merge_analysis", "build_gallery")
 """`tests/faults` kills those of the other stages as well."""
+BEFORE = {"seal_activations": "record_shard", "merge_analysis": "analyze_shards"}
+"""What runs before in the same stage, and is killed in other tests."""
 STAGES = ["images", "activations", "train", "labels", "analyze", "dashboard", "gallery"]
 
 
@@ -83,9 +87,10 @@ def job_of(group: int, rule: str) -> int | None:
     for pid in group_members(group):
         with contextlib.suppress(OSError):
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-            if arguments[1:3] == ["-m", job.module] and (
-                not job.command or arguments[3] == job.command
-            ):
+            if "-m" not in arguments:
+                continue
+            module, command = arguments[arguments.index("-m") + 1 :][:2]
+            if module == job.module and job.command in ("", command):
                 return pid
     return None
 
@@ -101,9 +106,11 @@ def written_since(project: Project, moment: float) -> bool:
     return False
 
 
-def start(project: Project, target: str = "gallery") -> subprocess.Popen:
+def start(
+    project: Project, target: str = "gallery", python: str = sys.executable
+) -> subprocess.Popen:
     return subprocess.Popen(
-        project.command(target),
+        [python, *project.command(target)[1:]],
         cwd=project.folder,
         env=project.environment(),
         stdin=subprocess.DEVNULL,
@@ -117,13 +124,13 @@ class Missed(AssertionError):
     """The run ended before the moment to kill it."""
 
 
-def wait_for(condition, process, seconds=120.0):
+def wait_for(condition, process, seconds=120.0, pause=0.05):
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
         found = condition()
         if found:
             return found
-        time.sleep(0.01)
+        time.sleep(pause)
     if process.poll() is not None:
         raise Missed
     raise AssertionError("the moment to kill the run didn't come in time")
@@ -167,6 +174,8 @@ def test_a_killed_job_and_the_same_command_give_the_bytes_of_an_undisturbed_run(
     project, truth, rule
 ):
     target = undo(project, rule)
+    if rule in BEFORE:
+        project.snakemake("--until", BEFORE[rule], "--", target)
     process = start(project, target)
     os.kill(wait_for(lambda: job_of(process.pid, rule), process), signal.SIGKILL)
     goes_on(project, truth, process, target)
@@ -183,7 +192,7 @@ def test_a_job_that_is_killed_while_it_writes_gives_the_same_bytes_when_run_agai
         pid = wait_for(lambda p=process: job_of(p.pid, rule), process)
         began = time.time()
         try:
-            wait_for(lambda since=began: written_since(project, since), process, seconds=30)
+            wait_for(lambda since=began: written_since(project, since), process, pause=0.01)
             os.kill(pid, signal.SIGKILL)
         except (Missed, ProcessLookupError):
             assert process.wait() == 0
@@ -210,7 +219,8 @@ def test_ctrl_c_keeps_what_a_training_has_done_and_prints_no_traceback(project, 
     target = undo(project, "train_sae")
     process = start(project, target)
     pid = wait_for(lambda: job_of(process.pid, "train_sae"), process)
-    state = wait_for(lambda: [*project.folder.glob(f"{SAE}/.state/*/state*")], process)
+    states = f"{SAE}/.state/*/state*"
+    state = wait_for(lambda: [*project.folder.glob(states)], process, pause=0.01)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait() != 0
     wait_for_end(pid)
@@ -247,7 +257,8 @@ def test_two_runs_at_once_are_refused_with_the_name_of_the_first(project):
 
 def test_edits_under_way_do_not_disturb_a_run(project, truth):
     undo(project, "list_images")
-    process = start(project, "activations")
+    # Its jobs are forked, as none of them is struck.
+    process = start(project, "activations", str(Path(warm.interpreter()).with_name("python3")))
     wait_for(lambda: job_of(process.pid, "list_images"), process)
     shutil.copy(project.folder / "pictures/cat/0000.png", project.folder / "pictures/cat/new.png")
     before = (project.folder / "config.yaml").read_text()

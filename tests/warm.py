@@ -1,11 +1,12 @@
-"""A `python` for the jobs of tests' projects, which forks a program that has imported PyTorch.
+"""A `python` for tests' projects, which forks a program that has imported Snakemake and PyTorch.
 
-Those imports take each job seconds, and tests start hundreds of jobs. Only `python -m saev.…` is
-forked, under the environment that the program has started with. Everything else, and every job
-that a test strikes, starts as it does for a user.
+Those imports take each program seconds, and tests start hundreds. Only `python -m snakemake` and
+`python -m saev.…` are forked, where libraries are told what they were told before. Everything else,
+and whatever a test strikes, starts as it does for a user.
 """
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -18,24 +19,33 @@ import tempfile
 import threading
 import traceback
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 IMPORTED = (
     *("torch", "torchvision", "numba", "open_clip", "timm", "pydantic", "jaxtyping", "beartype"),
     *("pyarrow.parquet", "pyarrow.compute", "safetensors.torch", "matplotlib.axes", "PIL.Image"),
+    *("pandas", "snakemake.cli"),
 )
-AT_START = ("ATEN", "MKL", "NPY", "NUMBA", "OMP", "OPENBLAS", "PYTHON", "TORCH", "TRITON", "HF_")
+AT_START = (
+    *("ATEN", "HF_", "MKL", "NPY", "NUMBA", "OMP", "ONEDNN", "OPENBLAS", "PYTHON", "TORCH"),
+    "TRITON",
+)
 """What libraries read from the environment when they are imported, by how the names begin."""
+THREADS = tuple(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL"))
+"""They don't count: jobs are told their threads by an argument."""
+STARTED: dict[tuple[tuple[str, str], ...], str] = {}
+"""Each `python` that has been started, by what libraries were told."""
 
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 at_start = {{k: v for k, v in os.environ.items() if k.startswith({prefixes})}}
-code = at_start.get("PYTHONPATH", "")
-if code == os.getcwd() or os.path.isfile(code + "/Snakefile"):
-    del at_start["PYTHONPATH"]  # it is the first place that the job looks in anyway
-if sys.argv[1:2] != ["-m"] or not sys.argv[2].startswith("saev.") or at_start != {at_start}:
-    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+for name in ("PYTHONPATH", *{threads}):
+    at_start.pop(name, None)
+module = sys.argv[2] if sys.argv[1:2] == ["-m"] else ""
+if not (module == "snakemake" or module.startswith("saev.")) or at_start != {at_start}:
+    # The jobs of a workflow take the `python` beside its own.
+    python = __file__ + "3" if module == "snakemake" else {python!r}
+    os.execv(python, [python, *sys.argv[1:]])
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,12 +58,22 @@ sys.exit(int(server.makefile().read() or 1))
 """
 
 
-@cache
 def interpreter() -> str:
-    """The Python of an environment like this one, whose `python` is the one that forks.
+    """The `python` that forks, of an environment like this one.
 
-    The program ends with this one.
+    The program that it forks ends with this one.
     """
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    own = ("PYTHONPATH", *THREADS)  # of each that is forked
+    at_start = {k: v for k, v in environment.items() if k.startswith(AT_START) and k not in own}
+    told = tuple(sorted(at_start.items()))
+    if told not in STARTED:
+        STARTED[told] = _start(at_start)
+    return STARTED[told]
+
+
+def _start(at_start: dict[str, str]) -> str:
+    """Start a program to fork, whose libraries are told this; return its `python`."""
     folder = tempfile.mkdtemp(prefix="warm-")
     own = Path(sys.prefix)
     for name in ("pyvenv.cfg", "lib"):
@@ -63,12 +83,10 @@ def interpreter() -> str:
     programs.mkdir()
     (programs / "python3").symlink_to(sys.executable)
     address = f"{folder}/socket"
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    # As Snakemake sets them for a job of one thread.
-    environment |= {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+    others = {k: v for k, v in os.environ.items() if not k.startswith(AT_START)}
     server = subprocess.Popen(
         [sys.executable, __file__, address, str(os.getpid())],
-        env=environment,
+        env={**others, **at_start, **dict.fromkeys(THREADS, "1")},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         start_new_session=True,
@@ -76,19 +94,25 @@ def interpreter() -> str:
     atexit.register(server.kill)
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"
-    at_start = {k: v for k, v in environment.items() if k.startswith(AT_START)}
     client = programs / "python"
     client.write_text(
-        CLIENT.format(python=sys.executable, prefixes=AT_START, at_start=at_start, address=address)
+        CLIENT.format(
+            python=sys.executable,
+            prefixes=AT_START,
+            at_start=at_start,
+            threads=THREADS,
+            address=address,
+        )
     )
     client.chmod(0o755)
-    return str(programs / "python3")
+    return str(client)
 
 
 def serve(address: str, parent: int) -> None:
     """Fork for each connection, until the program that started this one has ended."""
     for name in IMPORTED:
         __import__(name)
+    gc.freeze()  # what is forked neither visits nor copies it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that look after jobs
     server = socket.socket(socket.AF_UNIX)
     server.bind(address)
@@ -100,12 +124,12 @@ def serve(address: str, parent: int) -> None:
             connection, _ = server.accept()
             if os.fork() == 0:
                 server.close()
-                os._exit(look_after(connection))
+                os._exit(look_after(connection, address))
             connection.close()
 
 
-def look_after(connection: socket.socket) -> int:
-    """Start a job, pass signals on to it, and tell how it ended."""
+def look_after(connection: socket.socket, address: str) -> int:
+    """Start a program, pass signals on to it, and tell how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     connection.settimeout(None)
     size, files, _, _ = socket.recv_fds(connection, 8, 3)
@@ -113,7 +137,7 @@ def look_after(connection: socket.socket) -> int:
     job = os.fork()
     if job == 0:
         connection.close()
-        run(files, *json.loads(asked))
+        run(Path(address).parent / "bin/python", files, *json.loads(asked))
     for file in files:
         os.close(file)
     ended = os.pidfd_open(job)
@@ -128,7 +152,14 @@ def look_after(connection: socket.socket) -> int:
     return 0
 
 
-def run(files: list[int], arguments: list[str], folder: str, environment: dict, umask: int) -> None:
+def run(
+    python: Path,
+    files: list[int],
+    arguments: list[str],
+    folder: str,
+    environment: dict[str, str],
+    umask: int,
+) -> None:
     """Be `python -m MODULE …`: doesn't return."""
     code = 1
     try:
@@ -139,8 +170,12 @@ def run(files: list[int], arguments: list[str], folder: str, environment: dict, 
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
-        code = environment.get("PYTHONPATH", "")
-        sys.path[0] = code if Path(code, "Snakefile").is_file() else folder
+        more = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+        sys.path[:1] = [folder, *more]
+        if arguments[0] == "snakemake":
+            sys.executable = str(python)
+            if more:
+                _find_executors()
         sys.argv[:] = arguments
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
         code = 0
@@ -154,6 +189,13 @@ def run(files: list[int], arguments: list[str], folder: str, environment: dict, 
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _find_executors() -> None:
+    """Look for those of Snakemake again, as there may be some in other places."""
+    from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
+    ExecutorPluginRegistry().collect_plugins()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import warm
 from project import Project
 
 from saev.core.plan_file import PLAN_VARIABLE
@@ -47,7 +48,14 @@ def workers(n: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
-    return ProcessPoolExecutor(n, mp_context=context, max_tasks_per_child=1)
+    warm.interpreter()  # one for all
+    return ProcessPoolExecutor(
+        n,
+        mp_context=context,
+        max_tasks_per_child=1,
+        initializer=warm.STARTED.update,
+        initargs=(warm.STARTED,),
+    )
 
 
 def build(pool: ProcessPoolExecutor, folder: Path) -> Template:

@@ -31,7 +31,7 @@ def scratch():
 
 
 @pytest.fixture(scope="module")
-def template(pool, scratch):
+def template(built, pool, scratch):
     return build(pool, scratch / "template")
 
 

@@ -1,7 +1,7 @@
 """The workflow on a real Slurm of one node with pretend GPUs, which these tests start.
 
 `make test-slurm` runs them all. They need root, and Slurm and munge from Debian's packages. Where
-these are installed, `make test` runs two of them.
+these are installed, `make test` runs two of them, with jobs that are forked (`warm`).
 """
 
 import os
@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import warm
 from project import Project, config
 
 SCRIPT = Path(__file__).with_name("start.sh")
@@ -99,6 +100,8 @@ def made(folder, n_images):
 
 def command(project, profile, *arguments):
     python, module, snakemake, *_ = project.command()
+    if "SAEV_TEST_SLURM" not in os.environ:
+        python = warm.interpreter()
     own = "--workflow-profile", f"profiles/{profile}", *QUICK[profile]
     return [python, module, snakemake, *arguments, *own]
 

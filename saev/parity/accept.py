@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -113,7 +114,10 @@ class Acceptance:
             whole = all([self._group(group) for group in groups])
         finally:
             held.release()
+            shutil.rmtree(FOLDER, ignore_errors=True)
         self._tell_snakemake()
+        n = len(self.accepted)
+        self.say(f"Accepted {n:,} of {len(stale):,} stale results as made by this code.")
         return whole
 
     def _groups(self, stale: list[Result]) -> Iterator[StaleGroup]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from saev.core.files import write_json
+from saev.core.files import write_bytes, write_json
 from saev.core.made import MADE, read_made
 from saev.core.plan_file import PLANS
 from saev.core.state import STATE
@@ -34,10 +34,18 @@ class Scratch:
     def __init__(self, folder: Path, project: Path, configfiles: list[str], cores: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "results").mkdir(parents=True)
+        write_bytes(folder.parent / ".gitignore", b"*\n")
         self.folder, self.project, self.cores = folder, project, cores
         self.results = folder / "results"
         for path in project.iterdir():
-            if path.name not in ("results", "logs", ".snakemake", folder.parent.name):
+            if path.name not in (
+                "results",
+                "logs",
+                ".snakemake",
+                ".git",
+                ".gitignore",
+                folder.parent.name,
+            ):
                 (folder / path.name).symlink_to(path)
         (self.results / PLANS).mkdir()
         for path in (project / "results" / PLANS).iterdir():

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 from saev.core import logs
@@ -22,6 +23,9 @@ from saev.workflow.stages import BY_NAME
 
 CACHE = ".parity"
 """Folder of the project with code, images and results of mixes. It can be removed at any time."""
+
+SMALL = 1 << 30
+"""Bytes of room for mixes of a few hundred images."""
 
 
 def run(
@@ -52,7 +56,9 @@ def run(
     if _is_results(Path(old)):
         subject, names = frozen(Path(old))
         base: Code | dict[str, Made] = _frozen(Path(old).absolute(), names)
+        _require_room(cache, sum(path.stat().st_size for path in Path(old).rglob("*.npy")))
     else:
+        _require_room(cache, SMALL)
         base = code_of(old, cache / "code")
         subject = small(plan, settings.n_images, settings.steps, cache / "images")
     changed = code_of(new, cache / "code")
@@ -74,6 +80,15 @@ def run(
     write_bytes(target / "report.md", report.as_markdown(mixes, told).encode())
     write_bytes(target / PAGE, page(mixes, told))
     return mixes, told, target
+
+
+def _require_room(cache: Path, size: int) -> None:
+    free = shutil.disk_usage(cache).free
+    if free < size:
+        raise UserError(
+            f"{cache} needs about {size / 1e9:.1f} GB for results of both versions, and its disk "
+            f"has {free / 1e9:.1f} GB left: free some, or link {CACHE} to another disk"
+        )
 
 
 def _is_results(path: Path) -> bool:

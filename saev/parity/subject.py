@@ -214,7 +214,7 @@ def _copied(
     digests = [[entry.key, sha256_bytes(d)] for (entry, _), d in zip(entries, data, strict=True)]
     found = canonical_json([kind, digests, [more for _, more in entries]])
     folder = cache.absolute() / sha256_bytes(found.encode())[:16]
-    parquet = folder / "images.parquet"
+    parquet = folder / "set.parquet"
     if not (folder / LIST).is_file():
         folder.mkdir(parents=True, exist_ok=True)
         if kind == "folder":

@@ -81,5 +81,6 @@ def advice(results: Path, findings: Iterable[Finding]) -> list[str]:
         f"Stale results, and those made from them, took {took}. To make them again:",
         "  snakemake --cores all",
         f"  snakemake --cores all --forcerun {first}    # after --touch, or if .snakemake/ is lost",
+        "If the change of code is harmless, saev accept proves it on a sample instead.",
         "Add the --configfile of its settings. saev gc names results whose settings are gone.",
     ]

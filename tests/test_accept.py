@@ -1,0 +1,100 @@
+"""A harmless change of code is proved on a sample, and nothing is made again; a fault never is."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+import warm
+from project import Project
+from test_parity import FAULTS, edit
+
+HARMLESS = (
+    (
+        "saev/activations/seal.py",
+        "variance = moments.m2 / moments.count",
+        "variance = (moments.m2) / moments.count\n    assert variance is not None",
+    ),
+    (
+        "saev/activations/forward.py",
+        "now = _begin(tower, batch, dtype) if running else",
+        "now = _begin(tower, batch, dtype=dtype) if running else",
+    ),
+    ("saev/labels/join.py", "matched += pyarrow", "matched = matched + pyarrow"),
+    ("saev/analyze/top.py", "is_largest", "holds_largest"),
+)
+
+
+@pytest.fixture
+def project(built, tmp_path):
+    shutil.copytree(built.folder, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project")
+
+
+def accept(project, *arguments):
+    return subprocess.run(
+        [warm.interpreter(), "-m", "saev.tools", "accept", *arguments],
+        cwd=project.folder,
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def stale(project):
+    done = project.python("-m", "saev.tools", "check")
+    return sorted(line.split()[1] for line in done.stdout.splitlines() if line.startswith("stale"))
+
+
+@pytest.mark.slow
+def test_harmless_changes_are_accepted_with_the_proof_and_nothing_runs_again(project):
+    before = project.results()
+    for file, old, new in HARMLESS:
+        edit(project.folder, file, old, new)
+    assert stale(project)
+    done = accept(project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bit-equal (1 of 2 shards, and what joins them)" in done.stdout
+    assert stale(project) == []
+    assert project.planned() == {}
+    assert project.results() == before
+    recording = next(project.folder.glob("results/pets-*/tiny-*"))
+    (proof,) = json.loads((recording / "run.json").read_text())["accepted"]
+    assert proof["compared"][0]["verdict"] == "bit-equal"
+    assert not (project.folder / ".accept").exists()
+    # Its jobs know that they are done, also where Snakemake's records are lost.
+    shutil.rmtree(project.folder / ".snakemake")
+    for stamp in recording.glob(".record_shard-*.done"):
+        stamp.unlink()
+    again = project.snakemake("activations")
+    assert "nothing to do" in again.stdout + again.stderr
+    assert "Nothing is stale" in accept(project).stdout
+
+
+@pytest.mark.slow
+def test_a_fault_is_never_accepted_and_said_with_what_it_changes(project):
+    for stage in ("train", "labels", "dashboard"):
+        edit(project.folder, *FAULTS[0][stage])
+    before, was = stale(project), project.results()
+    done = accept(project)
+    assert done.returncode == 1
+    assert "0 of " in done.stdout
+    for stage in ("train", "labels", "dashboard"):
+        assert f"{stage}: nothing of" in done.stdout, done.stdout
+    assert "nmse" in done.stdout
+    assert stale(project) == before
+    assert project.results() == was
+
+
+@pytest.mark.slow
+def test_what_is_trusted_is_said_so_in_its_record(project):
+    edit(project.folder, *FAULTS[0]["dashboard"])
+    done = accept(project, "--trust", "dashboard")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert stale(project) == []
+    run = next(project.folder.glob("results/*/*/*/*/dashboard/run.json"))
+    (proof,) = json.loads(run.read_text())["accepted"]
+    assert proof["trusted"]
+    assert proof["compared"] == []
+    assert "there is no stage pictures" in accept(project, "pictures").stderr

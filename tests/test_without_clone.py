@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from project import ROOT, TOWER, config, draw_pictures
 from saev.core import provenance
 from saev.core.errors import UserError
 from saev.core.files import write_json
+from saev.images.sources.folder import list_folder
 from saev.settings.config import parse
 from saev.tools.begin import begin
 from saev.tools.launch import command_of
@@ -188,6 +190,26 @@ def test_init_makes_settings_of_the_demo_or_of_own_images_and_overwrites_nothing
     own = yaml.safe_load((here / "config.yaml").read_text())
     assert own["analysis"]["more"]["labels"] == {}
     assert [run["sae"] for run in own["runs"]] == ["cls", "patches"]
+
+
+def test_init_finds_out_what_a_folder_holds(here):
+    draw_pictures(here / "pets", 3)
+    (here / "tars").mkdir()
+    with tarfile.open(here / "tars/0.tar", "w") as tar:
+        tar.add(here / "pets", "")
+    begin(Path("mine"), "tars")
+    own = yaml.safe_load((here / "mine/config.yaml").read_text())
+    assert own["images"] == {"tars": {"tars": str(here / "tars")}}
+    assert own["analysis"]["tars"]["labels"] == {}
+    for name, kind in [("a.parquet", "parquet"), ("dataset_info.json", "saved")]:
+        (here / kind).mkdir()
+        (here / kind / name).write_bytes(b"")
+        with pytest.raises(UserError, match=f"there is no image in {kind}; .*write {kind}: {kind}"):
+            list_folder(kind)
+    (here / "texts").mkdir()
+    (here / "texts/a.txt").write_bytes(b"")
+    with pytest.raises(UserError, match=r"there is no image in texts; .* the like$"):
+        list_folder("texts")
 
 
 def test_init_refuses_what_holds_no_images(here):

@@ -132,7 +132,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         raise SystemExit(1) from None
     except Exception as error:
         logs.note(traceback.format_exc())
-        refused = explained(error)
+        refused = explained(error, _after("--out", arguments))
         if refused:
             logs.say(f"error: {refused}")
             raise SystemExit(1) from None

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -20,7 +21,7 @@ from saev.core.files import write_json
 from saev.images.sources.folder import list_folder
 from saev.settings.config import parse
 from saev.tools.begin import begin
-from saev.tools.launch import command_of
+from saev.tools.launch import LAUNCHED, command_of
 from saev.workflow.digests import FILES, code_digest
 from saev.workflow.stages import BY_NAME
 
@@ -233,7 +234,7 @@ def test_init_refuses_what_holds_no_images(here):
 
 def test_run_is_snakemake_on_all_cores_unless_told_otherwise(here, monkeypatch):
     (here / "config.yaml").write_text("")
-    start = [sys.executable, "-m", "snakemake", "--snakefile", str(FILES / "Snakefile")]
+    start = [sys.executable, "-m", LAUNCHED, "--snakefile", str(FILES / "Snakefile")]
     assert command_of([]) == [*start, "--cores", "all"]
     assert command_of(["-n", "train"]) == [*start, "--cores", "all", "-n", "train"]
     for given in (["--cores", "2"], ["-c2"], ["-j", "3"], ["--jobs=3"], ["-e", "slurm"]):
@@ -243,7 +244,29 @@ def test_run_is_snakemake_on_all_cores_unless_told_otherwise(here, monkeypatch):
     monkeypatch.setenv("SNAKEMAKE_PROFILE", "mine")
     assert command_of([]) == start
     monkeypatch.chdir(ROOT)
-    assert command_of(["--cores", "1"]) == [sys.executable, "-m", "snakemake", "--cores", "1"]
+    assert command_of(["--cores", "1"]) == [sys.executable, "-m", LAUNCHED, "--cores", "1"]
+
+
+def test_ctrl_c_before_snakemake_has_read_the_workflow_is_one_line(here):
+    (here / "config.yaml").write_text("")
+    (here / "python/snakemake").mkdir(parents=True)
+    (here / "python/snakemake/__init__.py").write_text("")
+    # Stands for Snakemake's imports.
+    (here / "python/snakemake/cli.py").write_text(
+        "import time\nprint('importing', flush=True)\ntime.sleep(60)\n"
+    )
+    paths = os.pathsep.join([str(here / "python"), str(ROOT)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "saev.tools", "run"],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == "stopped: the same command resumes\n"
+    assert process.returncode == 130
 
 
 def test_without_settings_one_line_says_what_to_do(here):

@@ -16,12 +16,12 @@ times is printed. The medians are of ``--repeat`` turns.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,17 @@ PLAN = """\
 import yaml
 from saev.workflow.plan import resolve
 resolve(yaml.safe_load(open("config.yaml")))
+"""
+# Linux counts the memory of whoever starts a program as the program's own. So a small
+# program starts each.
+START = """\
+import json, os, sys, time
+started = time.perf_counter()
+process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(process, 0)
+wall = time.perf_counter() - started
+print(json.dumps([wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]))
+sys.exit(os.waitstatus_to_exitcode(status) != 0)
 """
 DRY_RUN = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "2"]
 LINKED = ("Snakefile", "rules", "saev", "demo", "envs", "profiles")
@@ -61,16 +72,16 @@ class Spent(NamedTuple):
 def spent(command: list[str], folder: Path, tree: Path) -> Spent:
     """Run a program in ``folder`` with the code of ``tree``."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "HF_HUB_OFFLINE": "1"}
+    start = [sys.executable, "-S", "-c", START]
     with tempfile.TemporaryFile() as said:
-        started = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.perf_counter() - started
-        if process.returncode:
-            said.seek(0)
-            raise SystemExit(said.read().decode()[-2000:])
-    return Spent(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+        done = subprocess.run(
+            [*start, *command], cwd=folder, env=environment, stdout=said, stderr=said
+        )
+        said.seek(0)
+        lines = said.read().decode()
+    if done.returncode:
+        raise SystemExit(lines[-2000:])
+    return Spent(*json.loads(lines.splitlines()[-1]))
 
 
 def settings(**images: Any) -> dict[str, Any]:

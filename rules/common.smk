@@ -37,6 +37,7 @@ TERMINAL = Terminal(
     lambda: print_where(),
     lambda job: tries_left(job),
     lambda job: give_up(job),
+    asked_to_end=lambda job, peak_mb: asked_to_end(job, peak_mb),
 )
 logger.addFilter(TERMINAL)
 dry_run.shorten(Job, Quietness.RULES, logs.say)

@@ -83,6 +83,13 @@ def give_up(jobid):
     job._attempt = job.restart_times + 1
 
 
+def asked_to_end(jobid, peak_mb):
+    """Note that a job had SIGTERM, which is seldom for want of memory."""
+    job = next(job for job in workflow.dag.needrun_jobs() if job.jobid == jobid)
+    asked = int(job.resources.get("mem_mb", 0))
+    requests.note_end(job.rule.name, job.wildcards_dict, peak_mb, asked)
+
+
 def found_above(name, fits):
     """A local variable of a caller of this file; None if there is none."""
     frame = inspect.currentframe()

@@ -115,6 +115,22 @@ def test_a_job_that_was_killed_is_tried_again_and_its_last_words_are_said(projec
     assert "  the stub's job ended with 1" in said
 
 
+def test_a_job_that_is_cancelled_is_tried_again_with_the_same_memory(project):
+    ended = "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n"
+    code = (project.folder / "saev/images/__main__.py").read_text()
+    start = "def main(arguments: list[str]) -> None:\n"
+    assert start in code
+    inside = "".join(f"    {line}\n" for line in ended.splitlines())
+    path = project.folder / "saev/images/__main__.py"
+    path.write_text(code.replace(start, start + inside))
+    project.snakemake("images", "--retries", "2", *QUICK, check=False)
+    assert [(job["attempt"], job["mem_mb"]) for job in asked(project)] == [
+        (1, 2000),
+        (2, 2000),
+        (3, 2000),
+    ]
+
+
 @pytest.mark.parametrize("arguments", [(), ("--configfile", "mine.yaml")])
 def test_settings_that_are_being_saved_disturb_no_job(project, monkeypatch, arguments):
     (project.folder / "mine.yaml").write_text((project.folder / "config.yaml").read_text())

@@ -66,3 +66,11 @@ def test_a_newer_format_is_refused(tmp_path):
     (tmp_path / "meta.json").write_text(text.replace('"format_version": 1', '"format_version": 2'))
     with pytest.raises(UserError, match="newer saev"):
         read_meta(tmp_path, "train")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems say it another way")
+def test_a_recorded_peak_of_memory_leaves_out_the_process_that_started_the_job():
+    large = bytearray(b"x") * 500_000_000
+    code = "from saev.core.provenance import peak_memory; print(peak_memory())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 1e6 < int(done.stdout) < len(large) / 4

@@ -11,7 +11,7 @@ from recording import list_images
 
 from saev.core.errors import UserError
 from saev.images.artifact import Images
-from saev.labels.join import write_labels
+from saev.labels.join import MOST_KINDS, Kinds, write_labels
 from saev.labels.table_files import require_columns
 from saev.settings.analysis import AnalysisResolved, AnalysisSettings
 from saev.workflow.plan import resolve
@@ -44,6 +44,31 @@ def labels(tmp_path, **label):
     write_labels(given, AnalysisResolved(), listed, tmp_path / "out")
     names = pq.read_table(tmp_path / "out" / "labels.parquet").column("label.kind").to_pylist()
     return dict(zip([e.key for e in Images(listed).read(0, 100)], names, strict=True))
+
+
+def test_labels_that_group_no_images_are_said_and_others_are_not(tmp_path, keys, caplog):
+    caplog.set_level("INFO")
+    write_csv = (tmp_path / "l.csv").write_text
+    for told, made in [
+        ("no two of 12 are equal", lambda i: f"2024-05-01 12:00:{i:02}.000001"),
+        ("all 12 are 'x', so they tell no images apart", lambda i: "x"),
+        (None, lambda i: f"{i // 2}"),
+        (None, lambda i: "x" if i == 3 else ""),
+    ]:
+        caplog.clear()
+        write_csv("".join(["path,kind\n", *(f"{key},{made(i)}\n" for i, key in enumerate(keys))]))
+        labels(tmp_path, table="l.csv")
+        said = [text for text in caplog.messages if text.startswith("warning: label kind:")]
+        assert len(said) == (told is not None)
+        assert told is None or told in said[0]
+
+
+def test_so_many_different_labels_are_counted_as_memory_allows():
+    kinds = Kinds()
+    for start in range(0, 4 * MOST_KINDS, 1000):
+        kinds.add(pa.array([f"{i}" for i in range(start, start + 1000)]))
+    assert len(kinds.texts) == kinds.n == MOST_KINDS + 1000
+    assert "no two of 11,000 are equal" in kinds.doubt()
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

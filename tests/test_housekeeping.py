@@ -135,6 +135,28 @@ def test_gc_keeps_what_an_analysis_of_other_images_looks_at(tmp_path):
     assert garbage.garbage(tmp_path, plan) == []
 
 
+MALFORMED = [
+    {"files": [3]},
+    {"settings": {}},
+    {"settings": {"on": 3, "labels": {}}},
+    {"settings": {"labels": 3}},
+    {"inputs": 3},
+    {"summary": []},
+    {"stage": []},
+]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "[" * 5000, *MALFORMED])
+def test_gc_and_ls_pass_over_a_description_that_is_damaged(tmp_path, content):
+    folder = whole(tmp_path)
+    if isinstance(content, dict):
+        place(tmp_path, 3, **({"inputs": {"labels": "a" * 64}} | content))
+    else:
+        (folder / "meta.json").write_text(content)
+    assert garbage.garbage(tmp_path, plan_of(tmp_path)) == []
+    assert RUN[2] in {entry[entry["level"]] for entry in ls.listing(tmp_path)}
+
+
 def test_gc_ignores_foreign_folders_and_symbolic_links(tmp_path):
     results, outside = tmp_path / "results", tmp_path / "outside-12345678"
     whole(results)
@@ -326,6 +348,17 @@ def test_plan_knows_the_bytes_of_a_tower_by_its_configuration_and_says_when_it_d
     assert "unknown until the tower is loaded" in "\n".join(
         estimate.lines(resolve(raw), "config.yaml", 2)
     )
+
+
+def test_plan_counts_the_rules_that_make_images_among_the_jobs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    raw = tiny(tmp_path)
+    raw["images"]["pets"] = {"folder": "made", "made": True, "n_images": 300, "version": "one"}
+    raw["analysis"]["named"]["labels"] = {}
+    header, table, *_ = "\n".join(estimate.lines(resolve(raw), "config.yaml", 2)).split("\n\n")
+    assert "rule that makes made.json" in table
+    n = sum(int(row.split()[-2]) for row in table.splitlines()[1:])
+    assert header.endswith(f"{n} of {n} jobs to do")
 
 
 def test_plan_imports_no_torch_and_writes_nothing_but_what_parsing_writes(tmp_path):

@@ -1,6 +1,7 @@
 """What jobs ask for, on this machine and on a cluster."""
 
 import resource
+from collections import Counter
 
 import pytest
 
@@ -56,6 +57,24 @@ def test_a_training_in_several_processes_asks_for_their_gpus_on_one_machine_as_o
     assert wanted["nodes"] == 1
     assert wanted["tasks_per_gpu"] == 0
     assert wanted["mem_mb"] == 4 * 16_000
+
+
+def test_only_tries_that_may_have_lacked_memory_raise_it(monkeypatch):
+    monkeypatch.setattr(requests, "_ended", Counter())
+    made = plan()
+    other = NAMES | {"sae": "dictionary-2"}
+    made.data["components"]["sae"]["dictionary-2"] = made.data["components"]["sae"]["dictionary-1"]
+
+    def memory(attempt, names=NAMES):
+        return requests.resources(made, "train_sae", names, attempt)["mem_mb"] / 16_000
+
+    requests.note_end("train_sae", NAMES, 3000, 16_000)  # cancelled
+    assert memory(2) == 1
+    assert memory(3) == 2  # the second one was killed
+    requests.note_end("train_sae", NAMES, 14_000, 16_000)  # perhaps for its memory
+    assert memory(3) == 2
+    assert memory(2, other) == 2
+    assert requests.resources(made, "merge_analysis", NAMES, 2)["runtime"] > 30
 
 
 @pytest.mark.parametrize(

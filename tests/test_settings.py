@@ -457,6 +457,7 @@ def test_a_missing_architecture_and_a_long_value_are_said_in_short():
 @pytest.mark.parametrize(
     ("written", "said"),
     [
+        ("sae: {topk: {lr: '0,003'}}", "sae.topk.lr: '0,003': must be a number (write 0.003)"),
         (
             "images: {photos: {folder: a, n_images: 3, version: 2024-05-01}}",
             "images.photos.version: YAML reads this as a date: put it in quotes, "

@@ -7,16 +7,21 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from safetensors.numpy import save_file
 from trained import TOPK, arguments
 
 from saev.core import frame, logs, provenance
 from saev.core.errors import UserError
-from saev.core.system_errors import REMEDIES, explained
+from saev.core.files import write_bytes
+from saev.core.system_errors import REMEDIES, explained, filling
+from saev.images.sources.unique import Unique
 from saev.workflow import failures
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,6 +96,26 @@ def test_what_a_library_says_of_a_full_disk_is_known(small_disk):
     with pytest.raises(Exception, match="No space left") as caught:
         save_file({"a": np.zeros(100_000)}, small_disk / "a.safetensors")
     assert "the disk is full" in explained(caught.value)
+
+
+def test_a_full_disk_is_named_wherever_it_is(small_disk, monkeypatch):
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_bytes(small_disk / "a.bin", bytes(100_000))
+    assert explained(caught.value).startswith(f"{small_disk}/a.bin: the disk is full")
+    assert f"MB are free at {small_disk}" in explained(caught.value)
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    keys, unique = pa.array([f"{i}" for i in range(10_000)]), Unique("here")
+    with pytest.raises(OSError, match="No space left") as caught:
+        unique.add(keys)
+    assert f"MB are free at {small_disk}" in explained(caught.value)
+    with suppress(OSError):
+        unique._file.close()
+    (small_disk / "s").mkdir()
+    with pytest.raises(OSError, match="No space left"), filling(small_disk / "s"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    nameless = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "free at" not in explained(nameless)
+    assert explained(nameless, small_disk).endswith(f"MB are free at {small_disk})")
 
 
 @pytest.mark.slow

@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -16,9 +18,10 @@ from project import ROOT, TOWER, config, draw_pictures
 from saev.core import provenance
 from saev.core.errors import UserError
 from saev.core.files import write_json
+from saev.images.sources.folder import list_folder
 from saev.settings.config import parse
 from saev.tools.begin import begin
-from saev.tools.launch import command_of
+from saev.tools.launch import LAUNCHED, command_of
 from saev.workflow.digests import FILES, code_digest
 from saev.workflow.stages import BY_NAME
 
@@ -190,6 +193,26 @@ def test_init_makes_settings_of_the_demo_or_of_own_images_and_overwrites_nothing
     assert [run["sae"] for run in own["runs"]] == ["cls", "patches"]
 
 
+def test_init_finds_out_what_a_folder_holds(here):
+    draw_pictures(here / "pets", 3)
+    (here / "tars").mkdir()
+    with tarfile.open(here / "tars/0.tar", "w") as tar:
+        tar.add(here / "pets", "")
+    begin(Path("mine"), "tars")
+    own = yaml.safe_load((here / "mine/config.yaml").read_text())
+    assert own["images"] == {"tars": {"tars": str(here / "tars")}}
+    assert own["analysis"]["tars"]["labels"] == {}
+    for name, kind in [("a.parquet", "parquet"), ("dataset_info.json", "saved")]:
+        (here / kind).mkdir()
+        (here / kind / name).write_bytes(b"")
+        with pytest.raises(UserError, match=f"there is no image in {kind}; .*write {kind}: {kind}"):
+            list_folder(kind)
+    (here / "texts").mkdir()
+    (here / "texts/a.txt").write_bytes(b"")
+    with pytest.raises(UserError, match=r"there is no image in texts; .* the like$"):
+        list_folder("texts")
+
+
 def test_init_refuses_what_holds_no_images(here):
     (here / "empty").mkdir()
     (here / "a.zip").write_bytes(b"")
@@ -211,7 +234,7 @@ def test_init_refuses_what_holds_no_images(here):
 
 def test_run_is_snakemake_on_all_cores_unless_told_otherwise(here, monkeypatch):
     (here / "config.yaml").write_text("")
-    start = [sys.executable, "-m", "snakemake", "--snakefile", str(FILES / "Snakefile")]
+    start = [sys.executable, "-m", LAUNCHED, "--snakefile", str(FILES / "Snakefile")]
     assert command_of([]) == [*start, "--cores", "all"]
     assert command_of(["-n", "train"]) == [*start, "--cores", "all", "-n", "train"]
     for given in (["--cores", "2"], ["-c2"], ["-j", "3"], ["--jobs=3"], ["-e", "slurm"]):
@@ -221,7 +244,29 @@ def test_run_is_snakemake_on_all_cores_unless_told_otherwise(here, monkeypatch):
     monkeypatch.setenv("SNAKEMAKE_PROFILE", "mine")
     assert command_of([]) == start
     monkeypatch.chdir(ROOT)
-    assert command_of(["--cores", "1"]) == [sys.executable, "-m", "snakemake", "--cores", "1"]
+    assert command_of(["--cores", "1"]) == [sys.executable, "-m", LAUNCHED, "--cores", "1"]
+
+
+def test_ctrl_c_before_snakemake_has_read_the_workflow_is_one_line(here):
+    (here / "config.yaml").write_text("")
+    (here / "python/snakemake").mkdir(parents=True)
+    (here / "python/snakemake/__init__.py").write_text("")
+    # Stands for Snakemake's imports.
+    (here / "python/snakemake/cli.py").write_text(
+        "import time\nprint('importing', flush=True)\ntime.sleep(60)\n"
+    )
+    paths = os.pathsep.join([str(here / "python"), str(ROOT)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "saev.tools", "run"],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == "stopped: the same command resumes\n"
+    assert process.returncode == 130
 
 
 def test_without_settings_one_line_says_what_to_do(here):

@@ -36,6 +36,8 @@ from saev.tools import present
         ("a: 1\nb: &x [*x]\n", ["line 2, column 4: this holds an alias of its own anchor"]),
         ("a: &x\n  b: *x\n", ["line 1, column 4: this holds an alias of its own anchor"]),
         ("b: &x {c: [{d: *x}]}\n", ["line 1, column 4: this holds an alias of its own anchor"]),
+        ("a: {lr: 0,003}\n", ["line 1, column 9: YAML reads 0,003 as two entries: write 0.003"]),
+        ("a: {k: 3, lr: 1,5e-4}\n", ["line 1, column 15:", "write 1.5e-4"]),
         ("b: 2024-13-45\n", ["line 1, column 4: 2024-13-45 is no date", "in quotes"]),
         ("b: !!int x\n", ["line 1, column 4: x is no number"]),
         ("b: !!timestamp x\n", ["line 1, column 4: x is no date"]),

@@ -4,6 +4,8 @@ import re
 
 FINAL = "trying this job again can't help: it needs you"
 """The last line of the log of a job that a `UserError` ended. The workflow looks for it."""
+ENDED = "this job was asked to end; its peak of memory, in MB:"
+"""What the log of a job that had SIGTERM ends with, and a number. The workflow looks for it."""
 WORD, LINE = 300, 3000
 """Most characters of a word, and of a line, that a message shows."""
 

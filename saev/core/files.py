@@ -12,7 +12,7 @@ from typing import Any
 
 from saev.core.errors import UserError
 from saev.core.locks import alive
-from saev.core.system_errors import explained
+from saev.core.system_errors import explained, filling
 
 CHUNK = 1 << 20
 
@@ -41,7 +41,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             f"can't write {explained(error) or f'{path}: {error.strerror}'}", may_pass=True
         ) from error
     try:
-        yield temporary
+        with filling(path):
+            yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
@@ -129,7 +130,7 @@ def read_json(path: str | Path) -> Any:
         raise UserError(
             f"{path} is missing: run the stage that makes it, or check the path"
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not JSON ({error}): remove it and run again") from error
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from saev.core import logs, stop
-from saev.core.errors import FINAL, UserError
+from saev.core.errors import ENDED, FINAL, UserError
 from saev.core.machine import ask_for_reproducible_products
 from saev.core.planned import require_planned_code
+from saev.core.provenance import peak_memory
 from saev.core.system_errors import explained
 
 RAW = argparse.RawDescriptionHelpFormatter
@@ -125,6 +126,9 @@ def run(main: Callable[[list[str]], None]) -> None:
     try:
         require_same_code()
         main(arguments)
+    except stop.Stopped:
+        logs.note(f"{ENDED} {peak_memory() // 10**6}")
+        raise
     except UserError as error:
         logs.say(f"error: {error}")
         if not error.may_pass:
@@ -132,7 +136,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         raise SystemExit(1) from None
     except Exception as error:
         logs.note(traceback.format_exc())
-        refused = explained(error)
+        refused = explained(error, _after("--out", arguments))
         if refused:
             logs.say(f"error: {refused}")
             raise SystemExit(1) from None

@@ -30,7 +30,6 @@ class Provenance:
 
     def write(self, folder: str | Path, name: str = RUN, **extra: Any) -> None:
         """Write ``run.json`` (or ``name``) into ``folder``, with ``extra`` values such as rates."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         write_json(
             Path(folder) / name,
             {
@@ -43,10 +42,20 @@ class Provenance:
                 "instructions": instructions(),
                 "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started)),
                 "seconds": round(time.time() - self.started, 3),
-                "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
+                "peak_memory_bytes": peak_memory(),
                 **extra,
             },
         )
+
+
+def peak_memory() -> int:
+    """Most memory that this process has held so far, in bytes."""
+    try:  # as Linux's ``getrusage`` counts the memory of the process that started this one, too
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def instructions() -> str:

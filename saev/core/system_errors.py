@@ -4,6 +4,8 @@ import errno
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -40,21 +42,33 @@ MEMORY = re.compile(
 )
 
 
-def explained(error: BaseException) -> str | None:
+@contextmanager
+def filling(path: str | Path) -> Iterator[None]:
+    """Name ``path`` in an error about a full disk, because errors of writing name no file."""
+    try:
+        yield
+    except Exception as error:
+        if _number(error) in FULL and getattr(error, "filename", None) is None:
+            error.filename = os.fspath(path)  # type: ignore[attr-defined]
+        raise
+
+
+def explained(error: BaseException, folder: str | Path | None = None) -> str | None:
     """One line for the user if the system refused something; None for any other error.
 
     Libraries not written in Python raise errors of their own, with the system's error number in the
     text. These are recognised too.
+
+    Args:
+        error: what was raised.
+        folder: where most is written, for a full disk if the error names no file.
     """
     text = str(error)
     if "CUDA out of memory" in text:
         return ON_GPU
     if isinstance(error, MemoryError) or MEMORY.search(text):
         return REMEDIES[errno.ENOMEM]
-    number, where = getattr(error, "errno", None), getattr(error, "filename", None)
-    if number is None and not isinstance(error, OSError):
-        found = NUMBER.search(text)
-        number = int(found[1]) if found else None
+    number, where = _number(error), getattr(error, "filename", None)
     place = ""
     if isinstance(where, (str, bytes, Path)):
         place = f"{_shown(where)}: "
@@ -62,7 +76,16 @@ def explained(error: BaseException) -> str | None:
             return f"{place}{GONE}"
     if number not in REMEDIES:
         return None
-    return f"{place}{REMEDIES[number]}{_free(where) if number in FULL else ''}"
+    return f"{place}{REMEDIES[number]}{_free(where or folder) if number in FULL else ''}"
+
+
+def _number(error: BaseException) -> int | None:
+    """The system's number of an error."""
+    number: int | None = getattr(error, "errno", None)
+    if number is None and not isinstance(error, OSError):
+        found = NUMBER.search(str(error))
+        number = int(found[1]) if found else None
+    return number
 
 
 def _shown(where: str | bytes | Path) -> str:
@@ -73,7 +96,9 @@ def _shown(where: str | bytes | Path) -> str:
 
 def _free(where: str | bytes | Path | None) -> str:
     """How much space is free where a file was to be written."""
-    path = Path(where.decode() if isinstance(where, bytes) else where or "results").absolute()
+    if where is None:
+        return ""
+    path = Path(os.fsdecode(where)).absolute()
     existing = next((p for p in (path, *path.parents) if p.exists()), None)
     if existing is None:
         return ""

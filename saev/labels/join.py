@@ -23,6 +23,8 @@ from saev.settings.labels import LabelSettings, LabelsResolved, LabelsSettings
 
 NONE = pyarrow.array(["nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"])
 """What programs write for no value. Some can be real labels (NA is Namibia)."""
+MOST_KINDS = 10_000
+"""Most different labels to count."""
 Column = Callable[[pyarrow.RecordBatch], pyarrow.Array]
 """Makes the labels (text or null) for a piece of the manifest."""
 
@@ -58,6 +60,7 @@ def write_labels(
     labelled = dict.fromkeys(columns, 0)
     doubtful: dict[str, Counter[str]] = {name: Counter() for name in columns}
     broken = dict.fromkeys(columns, 0)
+    kinds = {name: Kinds() for name in columns}
     with (
         atomic_path(Path(out) / TABLE) as temporary,
         pyarrow.parquet.ParquetWriter(temporary, schema) as writer,
@@ -67,6 +70,7 @@ def write_labels(
             found = {name: make(batch) for name, make in columns.items()}
             for name, array in found.items():
                 labelled[name] += len(array) - array.null_count
+                kinds[name].add(array)
                 doubtful[name].update(_doubtful(array))
                 lines = pyarrow.compute.match_substring(array, "\n")
                 broken[name] += pyarrow.compute.sum(lines, min_count=0).as_py()
@@ -74,6 +78,8 @@ def write_labels(
             writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema), PIECE)
     for name, n in labelled.items():
         logs.say(f"label {name}: {n:,} of {images.n_images:,} images have one")
+        if doubt := kinds[name].doubt():
+            logs.say(f"warning: label {name}: {doubt}")
         if broken[name]:
             logs.say(
                 f"warning: label {name}: {broken[name]:,} images have labels of several lines. "
@@ -85,6 +91,35 @@ def write_labels(
                 f"none, leave these fields empty"
             )
     return labelled
+
+
+class Kinds:
+    """Counts the different labels of a column, up to `MOST_KINDS`."""
+
+    def __init__(self) -> None:
+        self.texts: set[str] = set()
+        self.n = 0
+        """How many labels were looked at."""
+
+    def add(self, labels: pyarrow.Array) -> None:
+        """Look at more labels."""
+        if len(self.texts) <= MOST_KINDS:
+            self.texts.update(pyarrow.compute.unique(labels.drop_null()).to_pylist())
+            self.n += len(labels) - labels.null_count
+
+    def doubt(self) -> str | None:
+        """Why these labels tell nothing about latents; None if nothing speaks against them."""
+        if self.n < 2:
+            return None
+        if len(self.texts) == 1:
+            return f"all {self.n:,} are {min(self.texts)!r}, so they tell no images apart"
+        if len(self.texts) == self.n:
+            first = sorted(self.texts)[:2]
+            return (
+                f"no two of {self.n:,} are equal ({first[0]!r}, {first[1]!r}, …), so no images "
+                f"share one. Make groups of them, such as the years of dates"
+            )
+        return None
 
 
 def _doubtful(labels: pyarrow.Array) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Problems that pydantic finds in the settings, each in one line of plain words."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from saev.settings.near import did_you_mean, nearest
 from saev.settings.sae import SAE_SETTINGS
 from saev.settings.yaml_surprises import quote
 
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.IGNORECASE)
 Sections = Mapping[str, type[Settings]]
 """The settings class of each section's entries; under "", that of all settings."""
 Location = tuple[int | str, ...]
@@ -147,6 +149,8 @@ def _hint(error: Any, kind: str, value: Any) -> str:
     if plain and (kind == "string_type" or (kind == "literal_error" and isinstance(value, bool))):
         return f" ({quote(value)})"
     if isinstance(value, str) and len(value) < 40 and kind in ("float_type", "int_type"):
+        if DECIMAL_COMMA.fullmatch(value):
+            return f" (write {value.replace(',', '.')})"
         try:
             number = float(value)
         except ValueError:

@@ -4,6 +4,7 @@ make, keys given twice, and values that hold themselves."""
 import json
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,7 @@ from saev.core.errors import UserError, listed
 SECTIONS = "a mapping of sections (images, vit, sae, analysis, runs)"
 KINDS = {"int": "number", "float": "number", "timestamp": "date", "bool": "true or false"}
 """What YAML makes of plain texts, by tag."""
+NUMBER = re.compile(r"[-+]?\d+(e[-+]?\d+)?", re.IGNORECASE)
 UNKNOWN = re.compile(r"constructor for the tag '(.*)'")
 
 
@@ -48,7 +50,11 @@ def require_yaml(path: str | Path) -> None:
     if not isinstance(node, yaml.MappingNode):
         found = "is empty" if node is None else f"holds a {node.id} at its top level"
         raise UserError(f"{path}: {found}: it must be {SECTIONS}")
-    slips = [*_loops(path, lines, node), *_twice(path, lines, node)] or [*_odd(path, lines, node)]
+    slips = [
+        *_loops(path, lines, node),
+        *_twice(path, lines, node),
+        *_commas(path, lines, node),
+    ] or [*_odd(path, lines, node)]
     if slips:
         raise UserError(slips[0] if len(slips) == 1 else listed(slips, f"{path}:"))
 
@@ -152,6 +158,20 @@ def _children(node: yaml.Node) -> Iterator[yaml.Node]:
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield from (key, value)
+
+
+def _commas(path: str | Path, lines: list[str], top: yaml.Node) -> Iterator[str]:
+    """Numbers with a decimal comma between braces, such as ``{lr: 0,003}``, which YAML cuts."""
+    for node in _nodes(top):
+        if not isinstance(node, yaml.MappingNode) or not node.flow_style:
+            continue
+        for (_, whole), (part, nothing) in pairwise(node.value):
+            digits = [getattr(one, "value", "") for one in (whole, part)]
+            touches = whole.end_mark.index + 1 == part.start_mark.index
+            if touches and not nothing.value and all(map(NUMBER.fullmatch, digits)):
+                number, meant = ",".join(digits), ".".join(digits)
+                text = f"YAML reads {number} as two entries: write {meant}"
+                yield _at(path, lines, whole.start_mark, text)
 
 
 def _twice(path: str | Path, lines: list[str], top: yaml.Node) -> Iterator[str]:

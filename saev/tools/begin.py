@@ -10,6 +10,7 @@ from typing import NamedTuple
 from saev.core.errors import UserError
 from saev.core.spec import parsed
 from saev.images.sources import open_source
+from saev.images.sources.folder import OTHERS, kind_of_folder
 from saev.settings.images import AnyImagesSettings
 from saev.tools.present import CONFIG
 from saev.workflow.digests import FILES
@@ -92,8 +93,7 @@ def look(path: Path) -> OwnImages:
     Raises:
         UserError: there are none.
     """
-    kinds = {".parquet": "parquet", ".tar": "tars"}
-    source = "folder" if path.is_dir() else kinds.get(path.suffix, "")
+    source = kind_of_folder(path) if path.is_dir() else OTHERS.get(path.suffix, "")
     if not path.exists():
         raise UserError(f"--images: there is no {path}")
     if not source:

@@ -44,8 +44,11 @@ def lines(plan: Plan, settings: str, cores: int | None) -> list[str]:
     """The whole report."""
     planned = jobs.jobs(plan)
     missing = jobs.missing(planned)
+    others = len(_other_rules(missing))
     runs = texts.count(len(plan.runs), "run")
-    text = [f"{settings}: {runs}, {len(missing):,} of {len(planned):,} jobs to do"]
+    text = [
+        f"{settings}: {runs}, {len(missing) + others:,} of {len(planned) + others:,} jobs to do"
+    ]
     if missing:
         text += ["", *_jobs(planned, missing), "", *_bytes(plan, missing)]
         text += ["", *_times(plan, missing, cores or os.cpu_count() or 1)]
@@ -56,6 +59,12 @@ def lines(plan: Plan, settings: str, cores: int | None) -> list[str]:
     ]
 
 
+def _other_rules(missing: list[jobs.Job]) -> list[str]:
+    """Images that a rule outside of saev must make first."""
+    found = {job.ready for job in missing if job.ready and not Path(job.ready).exists()}
+    return sorted(found)
+
+
 def counts(missing: list[jobs.Job]) -> dict[str, int]:
     """Jobs by rule."""
     return dict(Counter(job.rule for job in missing))
@@ -64,8 +73,7 @@ def counts(missing: list[jobs.Job]) -> dict[str, int]:
 def _jobs(planned: list[jobs.Job], missing: list[jobs.Job]) -> list[str]:
     total, left = counts(planned), counts(missing)
     rows = [["job", "to do", "of"]]
-    sources = {job.ready for job in missing if job.ready and not Path(job.ready).exists()}
-    rows += [[f"rule that makes {source}", "1", "1"] for source in sorted(sources)]
+    rows += [[f"rule that makes {source}", "1", "1"] for source in _other_rules(missing)]
     rows += [[rule, f"{left[rule]:,}", f"{total[rule]:,}"] for rule in total if rule in left]
     return texts.table(rows, right={1, 2})
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from saev.tools.present import require_settings
 from saev.workflow.digests import FILES
 
 SNAKEFILE = "Snakefile"
+LAUNCHED = "saev.tools.launched"
 
 
 def launch(arguments: list[str]) -> None:
@@ -23,6 +25,7 @@ def launch(arguments: list[str]) -> None:
     command = command_of(arguments)
     # Jobs call `python`, which must be this one also if its environment isn't activated.
     paths = [str(Path(sys.executable).parent), *filter(None, [os.environ.get("PATH")])]
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until Snakemake can answer Ctrl-C
     os.execve(sys.executable, command, {**os.environ, "PATH": os.pathsep.join(paths)})
 
 
@@ -43,7 +46,7 @@ def command_of(arguments: list[str]) -> list[str]:
     reader.add_argument("--profile", "--workflow-profile", nargs="*", dest="sized")
     given, _ = reader.parse_known_args(arguments)
     require_settings(Path(given.directory), given.configfile)
-    command = [sys.executable, "-m", "snakemake"]
+    command = [sys.executable, "-m", LAUNCHED]
     if given.snakefile is None and not _is_clone(Path()):
         command += ["--snakefile", str(FILES / SNAKEFILE)]
     if given.sized is None and "SNAKEMAKE_PROFILE" not in os.environ:

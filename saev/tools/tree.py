@@ -58,7 +58,7 @@ def users_of_labels(results: Path) -> dict[Path, list[Path]]:
     """The analyses that were made from each directory of labels, whether it is there or not."""
     found: dict[Path, list[Path]] = {}
     for path in sorted(results.glob(f"{'*/' * len(LEVELS)}{META}")):
-        with suppress(UserError):
+        with suppress(UserError, KeyError, TypeError):  # settings that nobody wrote as they are
             meta = read(path.parent, STAGES[-2])
             if labels.STAGE in meta["inputs"]:
                 used = labels_of(path.parent, meta["settings"])
@@ -147,7 +147,7 @@ def read(folder: Path, stage: str | None = None) -> dict[str, Any]:
     meta = read_json(folder / META)
     kinds = {"stage": str, "settings": dict, "inputs": dict, "summary": dict, "files": list}
     whole = isinstance(meta, dict) and all(isinstance(meta.get(k), t) for k, t in kinds.items())
-    if not whole or not all("name" in entry for entry in meta["files"]):
+    if not whole or not all(isinstance(e, dict) and "name" in e for e in meta["files"]):
         raise UserError(f"{folder / META} doesn't describe a result: remove {folder} and run again")
     if stage not in (None, meta["stage"]):
         raise UserError(f"{folder} is a result of the stage {meta['stage']}, not of {stage}")

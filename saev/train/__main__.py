@@ -88,13 +88,15 @@ def main(arguments: list[str]) -> None:
                     held.folder.rmdir()
                 raise
             mirrored = open_sink(out, full, inputs)
-            for doubt in before(settings, task.n_steps, task.std):
-                logs.say(f"warning: {out.name}: {doubt}")
             given = (device, args.threads)
             own = Learner(task, State(held, device.type), *given, out.name, mirrored, processes)
             with together.partners(
                 out, args.done, group, task, resolved, spec.code, inputs, *given
             ) as others:
+                for learner in (own, *others):
+                    started = learner.task
+                    for doubt in before(started.settings, started.n_steps, started.std):
+                        logs.say(f"warning: {learner.name}: {doubt}")
                 trained, rate = fit([own, *others], from_plan.compute().state_seconds)
                 for learner in trained:
                     try:

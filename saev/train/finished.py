@@ -16,7 +16,7 @@ from saev.core.files import place, read_json, write_bytes, write_json
 from saev.core.meta import META
 from saev.train import learning_plot
 from saev.train.artifact import CHECKPOINT, CURVE, HELD_OUT, PLOT
-from saev.train.doubts import after
+from saev.train.doubts import after, before
 from saev.train.fit import Learner
 
 FOLDER, FACTS = "finished", "facts.json"
@@ -69,8 +69,10 @@ def write(learner: Learner, inputs: dict[str, str], rate: float, trained_by: str
     if settings.patience is not None:
         stopped_early = {"stopped_early": learner.trainer.step < task.n_steps}
     doubts = after(settings, learner.trainer.step, task.std, lines[-1])
+    said = before(settings, task.n_steps, task.std)
     for doubt in doubts:
-        logs.say(f"warning: {learner.name}: {doubt}")
+        if doubt not in said:
+            logs.say(f"warning: {learner.name}: {doubt}")
     facts = {
         "examples_per_second": round(rate, 1),
         "trained_by": trained_by,

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from saev.core.errors import FINAL
+from saev.core.errors import ENDED, FINAL
 
 LINES = 20
 """Most lines of an error that are shown."""
@@ -20,6 +20,8 @@ class Failure(NamedTuple):
     """Lines of its last error. Empty if it wrote none, for example because it was killed."""
     final: bool
     """Whether the job says that trying again can't help."""
+    ended_at: int | None = None
+    """If it was asked to end: its peak of memory in MB."""
 
 
 def changed(log: Path) -> int | None:
@@ -46,7 +48,8 @@ def of_log(log: Path) -> Failure:
             error.append(line)
     if len(error) > LINES:
         error = [*error[:LINES], f"… {len(error) - LINES} more lines"]
-    return Failure(error, final)
+    ended = lines[-1].partition(ENDED)[2].strip() if lines else ""
+    return Failure(error, final, int(ended) if ended.isdigit() else None)
 
 
 def last_lines(log: Path, n: int = 3) -> list[str]:

@@ -1,11 +1,20 @@
 """What a job asks for: threads, memory, time and GPUs, on this machine and on a cluster."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 from saev.core import logs
+from saev.core.files import canonical_json
 from saev.workflow import needed_memory
 from saev.workflow.plan import Plan
 from saev.workflow.stages import RULES
+
+NEARLY = 0.8
+"""Share of the memory a job asked for above which it may have been ended for want of more. Slurm
+kills such a job without SIGTERM, but other schedulers send it first."""
+_ended: Counter[str] = Counter()
+"""How often a job was ended for something else in this run of the workflow: by `scancel`, by a time
+limit, by a node that goes down."""
 
 
 def settle(plan: Plan, gpus: bool) -> None:
@@ -64,7 +73,8 @@ def here(plan: Plan, rule: str) -> bool:
 def resources(plan: Plan, rule: str, names: Mapping[str, str], attempt: int) -> dict[str, int]:
     """Memory, time and GPUs of a job. Later attempts ask for more memory.
 
-    They ask for more time too, unless the job goes on where it was: partitions have limits.
+    Attempts of which `note_end` was told don't count. Later attempts ask for more time too, unless
+    the job goes on where it was: partitions have limits.
 
     Args:
         names: names of the components that its directory lies in; empty if they don't matter.
@@ -74,8 +84,9 @@ def resources(plan: Plan, rule: str, names: Mapping[str, str], attempt: int) -> 
     # Each process of a training holds the whole dictionary, and has its own GPU if there are GPUs.
     trained = names and rule == "train_sae"
     processes = plan.component("sae", names["sae"]).get("processes", 1) if trained else 1
+    tries = max(1, attempt - _ended[_key(rule, names)])
     wanted = {
-        "mem_mb": max(cost.mem_mb, _memory(plan, rule, names)) * attempt * processes,
+        "mem_mb": max(cost.mem_mb, _memory(plan, rule, names)) * tries * processes,
         "runtime": cost.minutes * (1 if cost.resumes else attempt),
     }
     gpus = processes if _on_gpus(plan) else 0
@@ -87,6 +98,21 @@ def resources(plan: Plan, rule: str, names: Mapping[str, str], attempt: int) -> 
         # All its GPUs in one machine, and one task: it starts its other processes itself.
         wanted |= {"nodes": 1, "tasks_per_gpu": 0}
     return wanted
+
+
+def note_end(rule: str, names: Mapping[str, str], peak_mb: int, asked_mb: int) -> None:
+    """Note that a job had SIGTERM, so that its next attempt asks for no more memory.
+
+    Args:
+        names: as for `resources`.
+        peak_mb: its peak of memory; asked_mb: what it asked for. Close to it, memory may be why.
+    """
+    if peak_mb < NEARLY * asked_mb:
+        _ended[_key(rule, names)] += 1
+
+
+def _key(rule: str, names: Mapping[str, str]) -> str:
+    return canonical_json([rule, dict(names)])
 
 
 def first_tries(plan: Plan, rule: str) -> list[dict[str, int]]:

@@ -79,6 +79,7 @@ class Terminal(logging.Filter):
         tries_left: how often Snakemake will try a job again, by its number.
         give_up: keeps Snakemake from trying a job again, by its number.
         elsewhere: whether jobs run where nobody sees what they say, unless they are local ones.
+        asked_to_end: is told the number of a job that had SIGTERM, and its peak of memory in MB.
     """
 
     def __init__(
@@ -88,10 +89,12 @@ class Terminal(logging.Filter):
         tries_left: Callable[[int], int] = lambda job: 0,
         give_up: Callable[[int], None] = lambda job: None,
         elsewhere: bool = False,
+        asked_to_end: Callable[[int, int], None] = lambda job, peak_mb: None,
     ) -> None:
         super().__init__()
         self.say, self.say_where = say, say_where
         self.tries_left, self.give_up, self.elsewhere = tries_left, give_up, elsewhere
+        self.asked_to_end = asked_to_end
         self._started: dict[int, Started] = {}
         self._waiting = self._ending = False
 
@@ -171,6 +174,8 @@ class Terminal(logging.Filter):
             self.give_up(job)
             self.say("  not tried again: it needs you")
         elif left:
+            if failure.ended_at is not None:
+                self.asked_to_end(job, failure.ended_at)
             self.say(f"  trying it again (at most {left} more)")
 
     def _stop(self, message: str) -> None:

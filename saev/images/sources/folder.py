@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 
 EMPTY = "empty image files"
+SAVED = ("dataset_info.json", "dataset_dict.json")
+"""Files of which a data set has one that `save_to_disk` wrote."""
+OTHERS = {".tar": "tars", ".parquet": "parquet"}
+"""Sources, by the extension of their files."""
 
 
 class Folder(Source[FolderSettings]):
@@ -136,15 +140,30 @@ def list_folder(folder: str | Path, skip: bool = False) -> Listing:
     ignored.update(+walk.passed_over)
     if not found:
         kinds = passed_over({IGNORED: dict(ignored.most_common())})
+        source = kind_of_folder(folder)
         raise UserError(
             f"there is no image in {folder}"
             + (f"; it holds {kinds}" if kinds else "; it is empty")
-            + ". Images are found by extension: .jpg, .png, .webp, .tif and the like. "
-            "Instead of folder, write tars, parquet or saved if the images lie in such files"
+            + ". Images are found by extension: .jpg, .png, .webp, .tif and the like"
+            + (f". Instead of folder, write {source}: {folder}" if source != "folder" else "")
         )
     found.sort()
     keys, sizes, times, inodes = (list(column) for column in zip(*found, strict=True))
     return Listing(keys, sizes, times, inodes, dict(ignored.most_common()))
+
+
+def kind_of_folder(folder: Path) -> str:
+    """The source that reads what a folder holds: ``folder`` if images or nothing known lie there,
+    else ``saved``, ``tars`` or ``parquet``."""
+    if any((folder / name).is_file() for name in SAVED):
+        return "saved"
+    found = set()
+    for key, *_ in Walk(str(folder)).files():
+        extension = extension_of(key)
+        if extension in EXTENSIONS:
+            return "folder"
+        found.add(extension)
+    return next((name for extension, name in OTHERS.items() if extension in found), "folder")
 
 
 def _refuse_bad(folder: Path, bad: dict[str, list[str]]) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from saev.core import logs
 from saev.core.errors import UserError
 from saev.core.progress import Progress
+from saev.core.system_errors import filling
 from saev.images.sources.find import find_files
 from saev.images.sources.formats import EXTENSIONS, FOREIGN
 from saev.images.sources.source import (
@@ -93,7 +94,8 @@ class Tars(Source[TarsSettings]):
                 self.hidden += hidden
                 contradictions = found | contradictions
                 columns |= dict.fromkeys(table.column_names)
-                pq.write_table(table, part)
+                with filling(folder):
+                    pq.write_table(table, part)
                 parts.append(part)
                 n_images += len(table)
                 progress.update(1)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saev.core.errors import UserError
+from saev.core.system_errors import filling
 
 if TYPE_CHECKING:
     import pyarrow
@@ -56,7 +57,9 @@ class Unique:
         start = self._cuts[-1][-1] if self._cuts else 0
         inside = np.searchsorted(found, np.arange(1, PARTS, dtype=np.uint64) * PART)
         self._cuts.append(start + np.array([0, *inside, len(found)], np.int64))
-        self._file.write(found.data)
+        with filling(tempfile.gettempdir()):
+            self._file.write(found.data)
+            self._file.flush()
 
     def require(self, again: Callable[[], Iterator["pyarrow.Array"]]) -> None:
         """Check all keys, after the last piece.

@@ -172,9 +172,9 @@ def run(
         os.environ.update(environment)
         more = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
         sys.path[:1] = [folder, *more]
-        if arguments[0] == "snakemake":
+        if arguments[0] in ("snakemake", "saev.tools"):  # they start others
             sys.executable = str(python)
-            if more:
+            if arguments[0] == "snakemake" and more:
                 _find_executors()
         sys.argv[:] = arguments
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)

@@ -145,13 +145,18 @@ class Mixes:
             return None
         base = self.mixes[0].made
         (entry, sae), *_ = self.lab.config["sae"].items()
-        other = {**self.lab.config, "sae": {entry: {**sae, "seed": sae.get("seed", 0) + 1}}}
-        try:
-            another = Lab(self.lab.cache, other, self.lab.cores).make(TRAIN, self.old, base)
-        except Failed as error:
-            logs.say(str(error))
-            return None
-        return compare(base[TRAIN], another, self.settings)
+        reason = ""
+        for key in ("init_seed", "seed"):  # older code knows only one seed for all
+            seed = sae.get(key, sae.get("seed", 0)) + 1
+            other = {**self.lab.config, "sae": {entry: {**sae, key: seed}}}
+            try:
+                another = Lab(self.lab.cache, other, self.lab.cores).make(TRAIN, self.old, base)
+            except Failed as error:
+                reason = str(error)
+            else:
+                return compare(base[TRAIN], another, self.settings)
+        logs.say(reason)
+        return None
 
 
 def _not_run(reason: str) -> bool:

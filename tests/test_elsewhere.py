@@ -12,12 +12,15 @@ from synthetic import write_activations
 from trained import run
 
 from saev import sae as saes
-from saev.activations.artifact import Stream
+from saev.activations.artifact import Activations, Stream
+from saev.analyze.inputs import open_inputs
 from saev.api.run import load
 from saev.core.errors import UserError
 from saev.elsewhere.common_form import Hints
 from saev.elsewhere.libraries import FORMATS, look
+from saev.settings.analysis import AnalysisSettings
 from saev.settings.elsewhere import ElsewhereSettings
+from saev.tools.ls import figures
 from saev.train.conversion import converted
 
 FOREIGN = Path(__file__).with_name("foreign")
@@ -109,6 +112,31 @@ def test_its_own_checkpoint_is_a_dictionary_from_elsewhere_too(tmp_path):
     x = load_file(FOREIGN / "sae-lens-topk/expected.safetensors")["x"]
     assert torch.equal(first.encode(x), second.encode(x))
     assert second.settings.format == "saev-workflow"
+
+
+def test_an_analysis_says_that_it_was_trained_on_none_of_the_images(tmp_path):
+    settings, activations = project(tmp_path, "sae-lens-topk")
+    rows = np.arange(200)
+
+    def splits(**held_out):
+        out = tmp_path / f"vit/s{len(held_out)}"
+        run({**settings, **held_out}, activations, out)
+        device = torch.device("cpu")
+        return open_inputs(AnalysisSettings(), out, activations, None, device).splits(rows)
+
+    assert {name: int(mask.sum()) for name, mask in splits().items()} == {"other": 200}
+    held = splits(held_out=0.3, seed=4)["held_out"]
+    assert np.array_equal(held, Activations(activations).held_out(rows, 0.3, 4))
+    assert 0 < held.sum() < 200
+
+
+def test_the_list_of_results_shows_its_error_as_that_of_images_it_never_saw(tmp_path):
+    settings, activations = project(tmp_path, "sae-lens-topk")
+    run(settings, activations, tmp_path / "vit/s")
+    found = figures(json.loads((tmp_path / "vit/s/meta.json").read_text()))
+    assert found["nmse_train"] is None
+    assert found["nmse_held_out"] > 0
+    assert found["n_latents"] == 16
 
 
 @pytest.mark.parametrize("name", list(SETTINGS))

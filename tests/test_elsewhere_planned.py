@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from project import TOWER, python
-from test_elsewhere import FOREIGN, path_of
+from test_elsewhere import FOREIGN, path_of, project
+from trained import run
 
 from saev.core.errors import UserError
 from saev.elsewhere.fetching import fetched
 from saev.settings.config import parse
+from saev.tools.check import check
+from saev.workflow.digests import closure
 from saev.workflow.hashes import Hashes
 from saev.workflow.known_elsewhere import CONVERSION
 from saev.workflow.plan import resolve
@@ -90,6 +93,22 @@ for path in {folders!r}:
 print("torch" in sys.modules)
 """
     assert python(code).strip() == "False"
+
+
+def test_a_change_of_a_format_trains_nothing_again():
+    trainings, conversions = closure("saev.train.__main__"), closure(CONVERSION)
+    readers = {name for name in conversions if name.startswith("saev.elsewhere.")}
+    assert {"saev.elsewhere.sae_lens", "saev.elsewhere.libraries"} <= readers
+    assert not readers & set(trainings)
+    assert CONVERSION not in trainings
+
+
+def test_check_compares_a_converted_dictionary_with_the_code_of_the_conversion(tmp_path):
+    settings, _ = project(tmp_path / "results/images", LENS)
+    recording = tmp_path / "results/images/vit"
+    run(settings, recording, recording / "theirs")
+    found = [f.text for f in check(str(tmp_path / "results"), False)[0] if "code" in f.text]
+    assert any(f"the stage train ({CONVERSION}) has changed" in text for text in found), found
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """Fetches dictionaries from the Hugging Face hub into its cache."""
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 
+from saev.core import logs
 from saev.core.errors import UserError
 from saev.settings.elsewhere import HUB, ON_HUB
 
@@ -22,8 +25,14 @@ def fetched(checkpoint: str, where: str = "checkpoint", cached: bool = False) ->
     if not checkpoint.startswith(HUB) or found is None:
         return Path(checkpoint)
     repo, path, revision = found.groups()
-    snapshot = _snapshot(repo, path, revision, where, cached)
-    at = snapshot / (path or "")
+    pinned = re.fullmatch("[0-9a-f]{40}", revision) is not None
+    if pinned and not cached:
+        # A commit never changes, so what the cache has of it is right.
+        with suppress(UserError):
+            at = _snapshot(repo, path, revision, where, True) / (path or "")
+            if at.exists():
+                return at
+    at = _snapshot(repo, path, revision, where, cached) / (path or "")
     if not at.exists():
         raise UserError(
             f"{where}: {repo} has no file or folder {path!r} at the revision {revision}: look at "
@@ -33,12 +42,14 @@ def fetched(checkpoint: str, where: str = "checkpoint", cached: bool = False) ->
 
 
 def _snapshot(repo: str, path: str | None, revision: str, where: str, cached: bool) -> Path:
-    # A library of seconds, which only names on the hub need.
+    # This library takes seconds to import, and only names on the hub need it.
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     patterns = None if path is None else [path, f"{path}/*"]
     offline = cached or bool(os.environ.get("HF_HUB_OFFLINE"))
+    if not offline:
+        logs.say(f"{where}: looking for {HUB}{repo}@{revision} on the hub")
     try:
         return Path(
             snapshot_download(
@@ -51,7 +62,8 @@ def _snapshot(repo: str, path: str | None, revision: str, where: str, cached: bo
             f"start the workflow where it can, or give the path of a copy",
             may_pass=True,
         ) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except Exception as error:
+        # The hub's client raises errors of several libraries.
         line = str(error).strip().partition("\n")[0]
         raise UserError(
             f"{where}: can't fetch {HUB}{repo}@{revision}: {line}. Check the name, the revision "

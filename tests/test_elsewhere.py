@@ -16,7 +16,7 @@ from saev.activations.artifact import Activations, Stream
 from saev.analyze.inputs import open_inputs
 from saev.api.run import load
 from saev.core.errors import UserError
-from saev.elsewhere.common_form import Hints
+from saev.elsewhere.common_form import Hints, at_least
 from saev.elsewhere.libraries import FORMATS, look
 from saev.settings.analysis import AnalysisSettings
 from saev.settings.elsewhere import ElsewhereSettings
@@ -56,6 +56,13 @@ def test_latents_and_reconstructions_are_those_of_the_library_that_made_it(case,
     torch.testing.assert_close(z, known["z"], **CLOSE)
     torch.testing.assert_close(sae.decode(known["z"]), known["y"], **CLOSE)
     torch.testing.assert_close(sae(known["x"]), known["y"], **CLOSE)
+
+
+def test_a_threshold_that_is_to_be_reached_is_the_number_just_below_it():
+    given = np.array([0.5, 1e-30, 3.7], np.float64)
+    found, values = at_least(given), given.astype(np.float32)
+    assert (values > found).all()
+    assert not (np.nextafter(values, np.float32(-1)) > found).any()
 
 
 def test_every_format_of_another_library_was_compared_with_it():
@@ -159,7 +166,7 @@ def test_negative_latents_are_refused_where_the_other_library_keeps_them(tmp_pat
     run(settings, activations, tmp_path / "vit/s")
     with pytest.raises(UserError, match="fewer than 9 latents are positive"):
         run({**settings, "checkpoint": str(tmp_path / "w/sae.pt")}, activations, tmp_path / "vit/t")
-    assert not (tmp_path / "vit/t/meta.json").exists()
+    assert not any((tmp_path / "vit/t").iterdir())
 
 
 def look_at(case: str):

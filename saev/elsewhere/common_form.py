@@ -69,7 +69,7 @@ def unsubtracted(W_enc: np.ndarray, b_enc: np.ndarray, b_dec: np.ndarray) -> np.
 
 
 def gated(
-    pre: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    W_enc: np.ndarray, gate: np.ndarray, r: np.ndarray, magnitude: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A gated encoder as one with thresholds (Rajamanoharan et al. 2024, arXiv 2404.16014, 3.3).
 
@@ -77,12 +77,11 @@ def gated(
     ``max(0, m − a g)``.
 
     Args:
-        pre: W_enc (d, n), gate bias g (n,), r (n,), magnitude bias m (n,).
+        W_enc: (d, n); gate: (n,) g; r: (n,); magnitude: (n,) m.
 
     Returns:
         encoder (d, n), bias (n,), threshold (n,).
     """
-    W_enc, gate, r, magnitude = pre
     a = np.exp(r)
     return W_enc * a, magnitude, magnitude - a * gate
 

@@ -60,7 +60,7 @@ def convert(described: Described, arrays: Arrays) -> Plain:
         if kind == "GatedAutoEncoder":
             names = ("gate_bias", "r_mag", "mag_bias")
             gate, r, magnitude = (tensor(arrays, name, (n,), path) for name in names)
-            W_enc, b_enc, threshold = gated((W_enc, gate, r, magnitude))
+            W_enc, b_enc, threshold = gated(W_enc, gate, r, magnitude)
         else:
             b_enc = tensor(arrays, "encoder.bias", (n,), path)
     if kind == "AutoEncoder":

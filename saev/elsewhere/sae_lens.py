@@ -90,10 +90,8 @@ def convert(described: Described, arrays: Arrays) -> Plain:
     if not np.allclose(scaling, 1):
         raise unknown(path, "scaling_factor", "other than 1", "1", "it was fine-tuned apart")
     if described.trained_as == "gated":
-        names = ("b_gate", "r_mag", "b_mag")
-        W_enc, b_enc, threshold = gated(
-            (W_enc, *(tensor(arrays, name, (n,), path) for name in names))  # type: ignore[arg-type]
-        )
+        gate, r, magnitude = (tensor(arrays, b, (n,), path) for b in ("b_gate", "r_mag", "b_mag"))
+        W_enc, b_enc, threshold = gated(W_enc, gate, r, magnitude)
     else:
         b_enc = tensor(arrays, "b_enc", (n,), path)
     if described.trained_as == "jumprelu":

@@ -22,7 +22,7 @@ from saev.core.meta import RUN, write_meta
 from saev.core.once import Once
 from saev.core.provenance import Provenance
 from saev.core.spec import Spec
-from saev.core.state import state
+from saev.core.state import Held, state
 from saev.elsewhere.common_form import Arrays, Hints, Plain
 from saev.elsewhere.fetching import fetched
 from saev.elsewhere.libraries import FORMATS, Recognised, look
@@ -70,39 +70,55 @@ def run(
         if once.there():
             once.take_up()
             return held.discard()
-        set_threads(1)
-        stream = activations.stream(settings.layer, settings.tokens)
-        path = fetched(settings.checkpoint, cached=True)
-        found = look(path, Hints(settings.selects, settings.k))
-        files = _digests(found, resolved)
-        sae = converted(found, settings, files, stream, held.folder)
-        split = split_images(activations, settings.held_out, settings.seed, resolved.groups)
-        line, doubts = judged(sae, found, activations, stream)
-        for doubt in doubts:
-            logs.say(f"warning: {out.name}: {doubt}")
-        folder = finished.folder_of(held.folder)
-        folder.mkdir(exist_ok=True)
-        saes.save(sae, folder / CHECKPOINT, inputs=inputs, stream=stream.name)
-        write_bytes(folder / CURVE, f"{canonical_json(line)}\n".encode())
-        title = f"{out.name} · {found.format} {found.described.trained_as} on {stream.name}"
-        learning_plot.draw([line], sae.n_latents, title, folder / PLOT)
-        if split.groups is not None:
-            np.save(folder / HELD_OUT, split.held_out)
-        made = write_meta(
-            folder,
-            stage=STAGE,
-            name=out.name,
-            settings=sae.settings.model_dump(mode="json", exclude_defaults=True),
-            inputs=inputs,
-            summary=_summary(line, split, doubts),
-            files=[*finished.results(held.folder)],
-            plots=[PLOT],
-        )
+        try:
+            made = _make(out.name, settings, resolved, activations, held)
+        except UserError:
+            held.discard()
+            raise
         held.require()
         finished.take(held.folder, out)
         provenance.write(out, device="cpu", checkpoint=settings.checkpoint)
         once.finish([*made, {"name": RUN}])
         held.discard()
+
+
+def _make(
+    name: str,
+    settings: ElsewhereSettings,
+    resolved: ElsewhereResolved,
+    activations: Activations,
+    held: Held,
+) -> list[dict[str, Any]]:
+    """Write the files into the state; return their entries. Arguments and errors: see `run`."""
+    set_threads(1)
+    inputs = {"activations": activations.digest}
+    stream = activations.stream(settings.layer, settings.tokens)
+    path = fetched(settings.checkpoint, cached=True)
+    found = look(path, Hints(settings.selects, settings.k))
+    files = _digests(found, resolved)
+    sae = converted(found, settings, files, stream, held.folder)
+    split = split_images(activations, settings.held_out, settings.seed, resolved.groups)
+    line, doubts = judged(sae, found, activations, stream)
+    for doubt in doubts:
+        logs.say(f"warning: {name}: {doubt}")
+    folder = finished.folder_of(held.folder)
+    folder.mkdir(exist_ok=True)
+    saes.save(sae, folder / CHECKPOINT, inputs=inputs, stream=stream.name)
+    write_bytes(folder / CURVE, f"{canonical_json(line)}\n".encode())
+    title = f"{name} · {found.format} {found.described.trained_as} on {stream.name}"
+    learning_plot.draw([line], sae.n_latents, title, folder / PLOT)
+    if split.groups is not None:
+        np.save(folder / HELD_OUT, split.held_out)
+    return write_meta(
+        folder,
+        stage=STAGE,
+        name=name,
+        settings=sae.settings.model_dump(mode="json", exclude_defaults=True),
+        inputs=inputs,
+        summary=_summary(line, split, doubts),
+        files=[*finished.results(held.folder)],
+        plots=[PLOT],
+    )
 
 
 def _summary(line: dict[str, Any], split: Split, doubts: list[str]) -> dict[str, Any]:

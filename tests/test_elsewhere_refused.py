@@ -164,6 +164,13 @@ def test_what_is_no_dictionary_is_refused(how, tmp_path):
         look(path, Hints(), "sae.theirs.checkpoint")
 
 
+def test_weights_without_their_configuration_are_refused(tmp_path):
+    folder = changed(tmp_path, "dictionary-learning-AutoEncoderTopK")
+    (folder / "config.json").unlink()
+    with pytest.raises(UserError, match=r"has ae.pt but no config.json: name a folder with both"):
+        look(folder / "ae.pt", Hints())
+
+
 def test_a_weights_file_that_is_cut_off_is_refused(tmp_path):
     folder = changed(tmp_path, LENS)
     path = folder / "sae_weights.safetensors"

@@ -1,10 +1,7 @@
 """`saev export` and `saev push`: what they write is read back, and gives the same latents."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,10 +17,11 @@ from saev.core.errors import UserError
 from saev.elsewhere.common_form import Hints
 from saev.elsewhere.libraries import look
 from saev.settings.elsewhere import ElsewhereSettings
+from saev.tools.__main__ import _parser
 from saev.tools.export import TARGETS, export
+from saev.tools.sharing import NAMES
 from saev.train.conversion import converted
 
-ROOT = Path(__file__).resolve().parent.parent
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -87,15 +85,10 @@ def test_an_export_overwrites_nothing(tmp_path):
             export(trained("relu"), "sae-lens", out)
 
 
-def command(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "saev.tools", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def command(*arguments: object) -> int:
+    """Run `saev` in this process; return its exit status."""
+    parsed = _parser().parse_args([str(argument) for argument in arguments])
+    return parsed.run(parsed)
 
 
 @pytest.fixture(scope="module")
@@ -112,18 +105,20 @@ def case(tmp_path_factory):
     return made
 
 
-def test_the_command_exports_a_run(case, tmp_path):
-    done = command("export", case.sae, "--to", "sae-lens", "out", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "out/cfg.json\nout/sae_weights.safetensors\n")
-    assert command("export", case.sae, "--to", "onnx", "o", cwd=tmp_path).returncode == 2
-    gone = command("export", "gone", "--to", "sae-lens", "o", cwd=tmp_path)
-    assert (gone.returncode, gone.stderr.count("\n")) == (1, 1)
+def test_the_command_exports_a_run(case, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert command("export", case.sae, "--to", "sae-lens", "out") == 0
+    assert capsys.readouterr().out == "out/cfg.json\nout/sae_weights.safetensors\n"
+    with pytest.raises(UserError, match="there is no directory gone"):
+        command("export", "gone", "--to", "sae-lens", "o")
+    with pytest.raises(SystemExit):
+        command("export", case.sae, "--to", "onnx", "o")
 
 
-def test_a_dry_run_of_push_writes_what_it_would_upload(case, tmp_path):
+def test_a_dry_run_of_push_writes_what_it_would_upload(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     given = ("push", case.sae, "me/mine", "--license", "mit", "--dry-run", "out")
-    done = command(*given, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert command(*given) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "README.md",
         "checkpoint.safetensors",
@@ -132,16 +127,15 @@ def test_a_dry_run_of_push_writes_what_it_would_upload(case, tmp_path):
     assert card.startswith("---\nlicense: mit\n")
     assert "| training | 0.25 | 3.5 |\n| held out | 0.3125 | 3.75 |" in card
     assert "24 latents: relu" in card
-    again = command(*given, cwd=tmp_path)
-    assert "out is there already" in again.stderr
+    with pytest.raises(UserError, match="out is there already"):
+        command(*given)
 
 
 def test_the_lines_of_use_on_a_card_open_the_dictionary(case, tmp_path, monkeypatch):
-    given = ("push", case.sae, "me/mine", "--license", "mit", "--dry-run", "out")
-    assert command(*given, cwd=tmp_path).returncode == 0
-    code = re.search(r"```python\n(.*?)```", (tmp_path / "out/README.md").read_text(), re.S)[1]
-    here = str(tmp_path / "out")
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda repo: here)
+    out = tmp_path / "out"
+    command("push", case.sae, "me/mine", "--license", "mit", "--dry-run", out)
+    code = re.search(r"```python\n(.*?)```", (out / "README.md").read_text(), re.S)[1]
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda repo: str(out))
     x = torch.from_numpy(vectors(300))[:8]
     scope = {"x": x}
     exec(code, scope)
@@ -159,9 +153,9 @@ def test_a_card_has_the_figures_of_the_analysis_beside_their_baseline(case):
 
 
 @pytest.mark.parametrize("repo", ["mine", "a/b/c", "../x", "a b/c"])
-def test_a_name_that_can_not_be_on_the_hub_is_refused(case, repo, tmp_path):
-    done = command("push", case.sae, repo, "--license", "mit", cwd=tmp_path)
-    assert (done.returncode, "write OWNER/NAME" in done.stderr) == (1, True)
+def test_a_name_that_can_not_be_on_the_hub_is_refused(case, repo):
+    with pytest.raises(UserError, match="can't be on the hub: write OWNER/NAME"):
+        command("push", case.sae, repo, "--license", "mit")
 
 
 def test_a_hub_that_refuses_is_one_line(case, tmp_path, monkeypatch):
@@ -175,4 +169,4 @@ def test_a_hub_that_refuses_is_one_line(case, tmp_path, monkeypatch):
 
 
 def test_every_target_can_be_named():
-    assert set(TARGETS) == {"sae-lens", "saev", "safetensors"}
+    assert set(TARGETS) == set(NAMES)

@@ -97,9 +97,13 @@ def _format(path: Path, where: str) -> tuple[str, Path]:
     """The format, and the folder or file that it is described by."""
     folder = path if path.is_dir() else path.parent
     for name, known in FORMATS.items():
-        named = path.is_dir() or path.name in known.files
-        if known.files and named and all((folder / file).is_file() for file in known.files):
+        lacking = [file for file in known.files if not (folder / file).is_file()]
+        if known.files and not lacking and (path.is_dir() or path.name in known.files):
             return name, folder
+        if lacking and path.name == known.files[-1]:
+            raise UserError(
+                f"{where}: {folder} has {path.name} but no {lacking[0]}: name a folder with both"
+            )
     for file in (path,) if path.is_file() else sorted(path.glob(f"{here.CHECKPOINT}.*")):
         for name, known in FORMATS.items():
             if known.recognised and known.recognised(file):

@@ -26,6 +26,8 @@ folder and uploads nothing.
 
   saev push openmoji-1a2b3c4d/clip-5e6f7a8b/cls-11111111/all-22222222 me/mine --license cc-by-4.0
 """
+NAMES = ("sae-lens", "saev", "safetensors")
+"""Formats to export to. `saev.tools.export` writes them, but needs PyTorch."""
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -43,9 +45,7 @@ def add_commands(add: Add) -> None:
     export = add("export", _export, "write a dictionary for another library", EXPORT)
     export.add_argument("run_folder", metavar="RUN", help=what)
     export.add_argument("folder", metavar="DIR", type=Path, help="the folder to make")
-    export.add_argument(
-        "--to", required=True, choices=("sae-lens", "saev", "safetensors"), help="the format"
-    )
+    export.add_argument("--to", required=True, choices=NAMES, help="the format")
     push = add("push", _push, "put a dictionary on the Hugging Face hub", PUSH)
     push.add_argument("run_folder", metavar="RUN", help=what)
     push.add_argument("repo", metavar="OWNER/NAME", help="the repository; made if it isn't there")

@@ -56,6 +56,9 @@ def test_latents_and_reconstructions_are_those_of_the_library_that_made_it(case,
     torch.testing.assert_close(z, known["z"], **CLOSE)
     torch.testing.assert_close(sae.decode(known["z"]), known["y"], **CLOSE)
     torch.testing.assert_close(sae(known["x"]), known["y"], **CLOSE)
+    # What an analysis uses.
+    vector, latent, value = sae.active(known["x"])
+    assert torch.equal(torch.zeros_like(z).index_put((vector, latent), value), z)
 
 
 def test_a_threshold_that_is_to_be_reached_is_the_number_just_below_it():

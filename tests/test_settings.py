@@ -389,6 +389,17 @@ def test_neutral_values_never_change():
             for key, value in sae.items()
         },
         **{f"JumpReluSettings.{key}": value for key, value in jumprelu.items()},
+        **{
+            f"ElsewhereSettings.{key}": value
+            for key, value in {
+                "layer": None,
+                "selects": None,
+                "k": None,
+                "seed": 0,
+                "held_out": 0.0,
+                "held_out_by": None,
+            }.items()
+        },
         "MatryoshkaSettings.over": "batchtopk",
         "ArchetypalSettings.relaxation": 0.0,
         "ReluSettings.l1_warmup_steps": 0,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from saev.core import logs, stop
 from saev.core.errors import UserError
+from saev.tools import sharing
 from saev.workflow.digests import FILES
 
 DESCRIPTION = """\
@@ -22,6 +23,8 @@ Runs the workflow and looks after its results.
   saev diff A B                 finds the stage that makes two results differ
   saev gc                       lists what the settings no longer use; --delete removes it
   saev borrow DIR               uses the recordings of another project, which it only reads
+  saev export RUN --to … DIR    writes a dictionary in the format of another library
+  saev push RUN OWNER/NAME      puts a dictionary on the Hugging Face hub
 """
 INIT = """\
 Makes a folder with a config.yaml to start from: the demo, or your images. Overwrites nothing.
@@ -171,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     borrow.add_argument(
         "lender", metavar="DIR", type=Path, help="another project, or its folder of results"
     )
+    sharing.add_commands(add)
     for one in (gc, plan, borrow):
         one.add_argument(
             "--configfile",

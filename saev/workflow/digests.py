@@ -50,6 +50,7 @@ EXEMPT = {
     "saev.compare.comparison_plot": "how a comparison looks",
     "saev.sae.showing": "how dictionaries look in a notebook",
     "saev.settings": "names, neutral values that never change, and checks that refuse",
+    "saev.train.conversion": "dictionaries from elsewhere, whose jobs have its digest as their own",
     "saev.train.learning_plot": "how curves look",
     "saev.train.memory": "whether vectors are held or streamed",
     "saev.train.sink": "the mirror in W&B",
@@ -103,7 +104,8 @@ def closure(module: str, root: Path = ROOT) -> dict[str, Path]:
     """Find the modules of this project that ``module`` may import, itself and packages included.
 
     Imports inside functions count. Imports for type checkers don't, because they never run. Only
-    static imports are found. Leaves out exempt modules and what only they import.
+    static imports are found. Leaves out exempt modules, unless ``module`` is one, and what only
+    they import.
 
     Returns:
         the file of each module by its dotted name, sorted.
@@ -119,7 +121,7 @@ def closure(module: str, root: Path = ROOT) -> dict[str, Path]:
     while todo:
         name = todo.pop()
         path = _file(name, root)
-        if name in found or path is None or is_exempt(name):
+        if name in found or path is None or (is_exempt(name) and name != module):
             continue
         found[name] = path
         parts = name.split(".")

@@ -14,8 +14,8 @@ from saev.workflow.digests import ROOT
 from saev.workflow.stages import RULES, STAGES, as_markdown
 
 ORDER = (
-    *("core", "settings", "images", "activations", "sae", "train", "compare", "labels", "analyze"),
-    *("dashboard", "api", "workflow", "parity", "tools"),
+    *("core", "settings", "elsewhere", "images", "activations", "sae", "train", "compare"),
+    *("labels", "analyze", "dashboard", "api", "workflow", "parity", "tools"),
 )
 """Packages, each of which may import those before it."""
 SHARED_NAMES = ("__init__", "__main__", "artifact")

@@ -394,6 +394,17 @@ def test_neutral_values_never_change():
             for key, value in sae.items()
         },
         **{f"JumpReluSettings.{key}": value for key, value in jumprelu.items()},
+        **{
+            f"ElsewhereSettings.{key}": value
+            for key, value in {
+                "layer": None,
+                "selects": None,
+                "k": None,
+                "seed": 0,
+                "held_out": 0.0,
+                "held_out_by": None,
+            }.items()
+        },
         "MatryoshkaSettings.over": "batchtopk",
         "ArchetypalSettings.relaxation": 0.0,
         "ReluSettings.l1_warmup_steps": 0,
@@ -457,7 +468,7 @@ def test_a_missing_architecture_and_a_long_value_are_said_in_short():
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("sae: {topk: {lr: '0,003'}}", "sae.topk.lr: '0,003': must be a number (write 0.003)"),
+        ("sae: {small: {lr: '0,003'}}", "sae.small.lr: '0,003': must be a number (write 0.003)"),
         (
             "images: {photos: {folder: a, n_images: 3, version: 2024-05-01}}",
             "images.photos.version: YAML reads this as a date: put it in quotes, "

@@ -40,7 +40,7 @@ class Inputs(NamedTuple):
     stream: Stream
     labels: LabelTable
     other: bool
-    """Whether the dictionary was trained on other activations."""
+    """Whether the dictionary was trained on other activations, and no image here is held out."""
     digests: dict[str, str]
     """SHA-256 of ``meta.json`` of the stages `train`, `activations`, and `labels` if it has any."""
     labels_sha256: str | None
@@ -109,6 +109,7 @@ def open_inputs(
         labels_sha256 = sha256_file(table.path)
     _require_labels(table, settings, activations, labels)
     held_out = _held_out(Path(sae_folder), meta)
+    other = other or _unseen(meta, dictionary)
     return Inputs(dictionary, activations, stream, table, other, digests, labels_sha256, held_out)
 
 
@@ -121,6 +122,11 @@ def _held_out(sae_folder: Path, meta: dict[str, Any]) -> HeldOut | None:
     if not path.is_file() or sha256_file(path) != entry["sha256"]:
         raise UserError(f"{path} is missing or was altered after training: run the workflow again")
     return HeldOut(np.load(path, allow_pickle=False), entry["sha256"])
+
+
+def _unseen(meta: dict[str, Any], dictionary: sae.Sae) -> bool:
+    """Whether a dictionary comes from elsewhere, so that no image here is one of its training."""
+    return bool(meta["summary"].get("converted")) and not dictionary.settings.held_out
 
 
 def _stream(dictionary: sae.Sae, activations: Activations) -> Stream:

@@ -23,7 +23,8 @@ from saev.dashboard import artifact as names
 from saev.dashboard.frontier import frontiers
 from saev.dashboard.page import page
 from saev.dashboard.structures import Curve, Example, Figure, Gallery, GalleryRun
-from saev.settings.sae import SAE_SETTINGS, AnySaeSettings
+from saev.settings.elsewhere import KEPT_SETTINGS
+from saev.settings.sae import AnySaeSettings
 from saev.train.artifact import CURVE
 from saev.train.artifact import STAGE as TRAIN
 
@@ -110,7 +111,7 @@ def _run(out: Path, run: Path, current: bool) -> GalleryRun:
 
 def _telling(settings: dict[str, Any]) -> dict[str, Figure]:
     # To make a validator of all architectures takes longer than the rest of a run.
-    known = SAE_SETTINGS.get(settings["architecture"], AnySaeSettings)
+    known = KEPT_SETTINGS.get(settings["architecture"], AnySaeSettings)
     return parsed(known, settings).in_short()
 
 

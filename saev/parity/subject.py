@@ -119,7 +119,7 @@ def frozen(results: Path) -> tuple[Subject, dict[str, str]]:
 def absolute(given: dict[str, Any], home: Path | None = None) -> dict[str, Any]:
     """Settings of one component with absolute paths, where a setting is a path."""
     found = dict(given)
-    for key in (*SOURCE_SETTINGS, "weights", "model", "table", "curve"):
+    for key in (*SOURCE_SETTINGS, "weights", "model", "table", "curve", "checkpoint"):
         value = found.get(key)
         if isinstance(value, str) and key != "hub":
             path = (home or Path.cwd()) / value
@@ -161,7 +161,12 @@ def _vectors(plan: Plan, run: Mapping[str, str], tokens: str) -> int:
 
 
 def _short(given: Mapping[str, Any], n_vectors: int, steps: int) -> dict[str, Any]:
-    """A training of about ``steps`` steps, in which latents can be dead for a while."""
+    """A training of about ``steps`` steps, in which latents can be dead for a while.
+
+    A dictionary that was trained elsewhere stays as it is.
+    """
+    if "checkpoint" in given:
+        return dict(given)
     dropped = ("held_out_by", "patience", "min_improvement", "processes")
     sae = {k: v for k, v in given.items() if k not in dropped}
     left = n_vectors * (1 - sae.get("held_out", 0))

@@ -15,7 +15,7 @@ from saev.core.spec import parsed
 from saev.sae.base import Sae
 from saev.sae.given import device_of
 from saev.sae.registry import build
-from saev.settings.sae import SAE_SETTINGS, AnySaeSettings
+from saev.settings.elsewhere import KEPT_SETTINGS
 
 FORMAT_VERSION = 1
 KEY = "saev"
@@ -83,7 +83,8 @@ def read(path: Path) -> bytes:
 def parse(path: Path, data: bytes, device: str | torch.device = "cpu") -> Sae:
     """Make the dictionary from ``data``, the bytes of ``path``; see `load`."""
     tensors, metadata = _parse(path, data)
-    settings = parsed(AnySaeSettings, metadata["settings"], f"the settings in {path}")
+    cls = KEPT_SETTINGS[metadata["architecture"]]
+    settings = parsed(cls, metadata["settings"], f"the settings in {path}")
     sae = build(settings, metadata["d"])
     shapes = {name: tuple(t.shape) for name, t in sae.state_dict().items()}
     if {name: tuple(t.shape) for name, t in tensors.items()} != shapes:
@@ -111,9 +112,9 @@ def _parse(path: Path, data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, 
         raise UserError(
             f"{path} has format {newest}; this saev reads up to {FORMAT_VERSION}: use a newer saev"
         )
-    if metadata["architecture"] not in SAE_SETTINGS:
+    if metadata["architecture"] not in KEPT_SETTINGS:
         raise UserError(
             f"{path} has the architecture {metadata['architecture']!r}; this saev knows: "
-            f"{', '.join(SAE_SETTINGS)}"
+            f"{', '.join(KEPT_SETTINGS)}"
         )
     return tensors, metadata

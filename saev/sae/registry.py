@@ -7,6 +7,7 @@ import torch
 from saev.sae.archetypal import Archetypal
 from saev.sae.base import Sae
 from saev.sae.batchtopk import BatchTopK
+from saev.sae.converted import Converted
 from saev.sae.jumprelu import JumpRelu
 from saev.sae.matryoshka import matryoshka
 from saev.sae.relu import Relu
@@ -22,6 +23,8 @@ ARCHITECTURES: dict[str, Callable[..., Sae]] = {
     "relu": Relu,
 }
 """Makes a dictionary from its settings, its width and a generator."""
+NOT_TRAINED: dict[str, Callable[..., Sae]] = {"converted": Converted}
+"""Those that only a conversion makes."""
 
 
 def build(settings: SaeSettings, d: int, generator: torch.Generator | None = None) -> Sae:
@@ -32,4 +35,4 @@ def build(settings: SaeSettings, d: int, generator: torch.Generator | None = Non
         d: width of the activations.
         generator: draws the initial weights; a fixed one if None (for loading).
     """
-    return ARCHITECTURES[settings.architecture](settings, d, generator)
+    return (ARCHITECTURES | NOT_TRAINED)[settings.architecture](settings, d, generator)

@@ -10,13 +10,13 @@ from saev.core.errors import UserError, listed
 from saev.settings.analysis import AnalysisSettings
 from saev.settings.component import Settings, digest
 from saev.settings.compute import ComputeSettings
+from saev.settings.elsewhere import AnySaeEntry
 from saev.settings.explained import explain
 from saev.settings.images import AnyImagesSettings
 from saev.settings.near import nearest
 from saev.settings.parity import ParitySettings
 from saev.settings.presets import expanded
 from saev.settings.references import ReferenceSettings
-from saev.settings.sae import AnySaeSettings
 from saev.settings.sweep import NAME_PATTERN, expand
 from saev.settings.train import TrainSettings
 from saev.settings.vit import VitSettings
@@ -53,7 +53,9 @@ class Config(Settings):
 
     images: dict[Name, AnyImagesSettings] = Field(description="Sets of images.")
     vit: dict[Name, VitSettings] = Field(description="Towers, and what to record from them.")
-    sae: dict[Name, AnySaeSettings] = Field(description="Dictionaries, and how to train them.")
+    sae: dict[Name, AnySaeEntry] = Field(
+        description="Dictionaries, and how to train them or where to find them."
+    )
     analysis: dict[Name, AnalysisSettings] = Field(description="Ways to analyse a dictionary.")
     references: dict[Name, ReferenceSettings] = Field(
         {}, description="Curves that trainings should match."

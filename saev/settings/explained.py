@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from saev.settings.component import Settings
+from saev.settings.elsewhere import CHECKPOINT, TRAINED, ElsewhereSettings
 from saev.settings.images import SOURCE_SETTINGS
 from saev.settings.labels import LabelSettings
 from saev.settings.near import did_you_mean, nearest
@@ -23,11 +24,13 @@ class Variants(NamedTuple):
     told_by: str
     """The key that tells them apart."""
     classes: Mapping[str, type[Settings]]
+    others: Mapping[str, type[Settings]] = {}
+    """Those that a key of their own tells apart, by that key."""
 
 
 VARIANTS = {
     "images": Variants("source", SOURCE_SETTINGS),
-    "sae": Variants("architecture", SAE_SETTINGS),
+    "sae": Variants("architecture", SAE_SETTINGS, {CHECKPOINT: ElsewhereSettings}),
 }
 MUST_BE = {
     "model_type": "a mapping of keys",
@@ -45,6 +48,7 @@ EMPTY = ("too_short", "string_too_short")
 
 def explain(errors: list[Any], sections: Sections) -> list[str]:
     """One line for each problem that pydantic found, but for those that follow from another."""
+    errors = [{**error, "loc": _plainly(error["loc"])} for error in errors]
     places = [error["loc"] for error in errors]
     return [
         _line(error, sections)
@@ -52,6 +56,12 @@ def explain(errors: list[Any], sections: Sections) -> list[str]:
         # A list whose items are all wrong isn't also too short.
         if error["type"] != "too_short" or not any(_inside(p, error["loc"]) for p in places)
     ]
+
+
+def _plainly(location: Location) -> Location:
+    """A path without the tag of the entries of `sae` that are trained here."""
+    tagged = location[:1] == ("sae",) and location[2:3] == (TRAINED,)
+    return (*location[:2], *location[3:]) if tagged else location
 
 
 def _inside(location: Location, outer: Location) -> bool:
@@ -66,7 +76,8 @@ def _model_at(location: Location, sections: Sections) -> type[Settings]:
     if "labels" in location[:-2]:
         return LabelSettings
     if section in VARIANTS:
-        return VARIANTS[section].classes[str(location[2])]
+        variants, tag = VARIANTS[section], str(location[2])
+        return variants.classes.get(tag) or variants.others[tag]
     return sections[section]
 
 
@@ -75,7 +86,14 @@ def _unknown(location: Location, sections: Sections) -> str:
     key, allowed = str(location[-1]), list(_model_at(location, sections).model_fields)
     if len(location) == 1 or location[0] not in VARIANTS:
         return "unknown key" + nearest(key, allowed)
-    told_by, classes = VARIANTS[str(location[0])]
+    told_by, classes, others = VARIANTS[str(location[0])]
+    if location[2] in others:
+        known = f"; allowed: {', '.join(allowed)}"
+        return f"unknown key of an entry with {location[2]}" + (
+            f", which isn't trained{known}"
+            if any(key in cls.model_fields for cls in classes.values())
+            else nearest(key, allowed)
+        )
     owners = [name for name, cls in classes.items() if key in cls.model_fields]
     hint = f"; it belongs to {', '.join(owners)}; allowed: {', '.join(allowed)}"
     return f"unknown key of {told_by} {location[2]}" + (hint if owners else nearest(key, allowed))
@@ -133,12 +151,13 @@ def _message(error: Any, kind: str) -> str:
 
 def _variant(where: str, location: Location, value: Any) -> str:
     """Say which variants an entry can have."""
-    told_by, classes = VARIANTS[str(location[0])]
+    told_by, classes, others = VARIANTS[str(location[0])]
     allowed = f"allowed: {', '.join(classes)}"
     if not isinstance(value, dict):
         return f"{where}: {shortened(value)}: must be a mapping of keys"
     if told_by not in value:
-        return f"{where}.{told_by}: missing; {allowed}"
+        spare = "".join(f"; or give a {key}" for key in others)
+        return f"{where}.{told_by}: missing; {allowed}{spare}"
     found = value[told_by]
     return f"{where}.{told_by}: {found!r}; {allowed}{did_you_mean(str(found), list(classes))}"
 

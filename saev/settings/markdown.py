@@ -36,8 +36,9 @@ source lists the images gives each image its row.
 
 
 def _variants(section: str) -> dict[str, str]:
-    told_by, classes = VARIANTS[section]
-    return {cls.__name__: f"{section}, {told_by}: {name}" for name, cls in classes.items()}
+    told_by, classes, others = VARIANTS[section]
+    titles = {cls.__name__: f"{section}, {told_by}: {name}" for name, cls in classes.items()}
+    return titles | {cls.__name__: f"{section}, with {key}" for key, cls in others.items()}
 
 
 TITLES = {

@@ -10,15 +10,15 @@ import re
 from typing import Any
 
 from saev.core.errors import UserError, listed
+from saev.settings.elsewhere import ENTRIES
 from saev.settings.near import nearest
-from saev.settings.sae import SAE_SETTINGS
 
 SWEEP = "sweep"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 """Allowed names of entries, and of points of a sweep."""
 KEYS = (
     "preset",
-    *dict.fromkeys(key for kind in SAE_SETTINGS.values() for key in kind.model_fields),
+    *dict.fromkeys(key for kind in ENTRIES for key in kind.model_fields),
 )
 """Keys that a sweep may vary. Each point is checked for keys that its architecture doesn't use."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from saev.core import logs, stop
 from saev.core.errors import UserError
+from saev.tools import sharing, versions
 from saev.workflow.digests import FILES
 
 DESCRIPTION = """\
@@ -24,6 +25,8 @@ Runs the workflow and looks after its results.
   saev accept                   proves on a sample that changed code makes the same results
   saev parity OLD NEW           finds the stage that makes two versions of the code differ
   saev borrow DIR               uses the recordings of another project, which it only reads
+  saev export RUN --to … DIR    writes a dictionary in the format of another library
+  saev push RUN OWNER/NAME      puts a dictionary on the Hugging Face hub
 """
 INIT = """\
 Makes a folder with a config.yaml to start from: the demo, or your images. Overwrites nothing.
@@ -89,38 +92,6 @@ remove its folder in results/.
 
   saev borrow /shared/imagenet
   saev borrow /shared/imagenet --configfile mine.yaml
-"""
-ACCEPT = """\
-After a change of code that you think harmless: makes a sample of the stale results again with the
-present code, compares it with what is there, and if all agrees marks the results as made by this
-code. Then neither saev check nor snakemake -n lists them, and nothing is paid twice. The proof is
-kept in their run.json. Where something differs, says what and by how much, and accepts nothing of
-that kind.
-
-The sample has a shard of a recording (the last, which need not be full), a part of an analysis, and
-all of other results. A training of over --seconds is made again for that long, and its curve
-compared. Results of the same stage, model and architecture that the same code made count as one
-kind; of each kind, --sample results are looked at.
-Exit status: 0 if all stale results are accepted, 1 if not, 2 after an error.
-
-  saev accept
-  saev accept analyze dashboard --sample 5
-  saev accept train --trust
-"""
-PARITY = """\
-Finds the stage whose code changed the result. Runs the stages on a small part of your images, in
-mixes: first all with the code of OLD, then one stage after the other with that of NEW. Compares
-what each mix gives. Each result is made once, however many mixes need it, and is kept in .parity/,
-which you can remove at any time. Your results and your files aren't touched.
-
-OLD and NEW are what git calls a revision, or worktree for the files as they are now. OLD may also
-be a folder of results: then each stage of NEW runs on these results. Settings under parity: in
-config.yaml say how many images are taken, how long the training is and what counts as rounding.
-Exit status: 0 if the results are the same, 1 if they differ, 2 if it could not tell.
-
-  saev parity main worktree
-  saev parity v1.2 v1.3 --full
-  saev parity /archive/results worktree
 """
 PLAN = """\
 Shows which jobs the current settings still need, how many bytes of activations they write, and how
@@ -205,40 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     borrow.add_argument(
         "lender", metavar="DIR", type=Path, help="another project, or its folder of results"
     )
-    accept = add("accept", _accept, "prove that changed code makes the same results", ACCEPT)
-    accept.add_argument("stages", metavar="STAGE", nargs="*", help="stages (default: all)")
-    accept.add_argument(
-        "--sample",
-        type=int,
-        default=1,
-        metavar="N",
-        help="results made again of each kind, and shards or parts of each (default: 1)",
-    )
-    accept.add_argument(
-        "--seconds",
-        type=float,
-        default=600,
-        metavar="N",
-        help="longest training that is made again as a whole (default: 600)",
-    )
-    accept.add_argument("--seed", type=int, default=0, help="seed of the sample (default: 0)")
-    accept.add_argument(
-        "--trust", action="store_true", help="accept all without a look, and note that in run.json"
-    )
-    parity = add("parity", _parity, "find the stage that makes two versions differ", PARITY)
-    parity.add_argument("old", metavar="OLD", help="a revision, worktree, or a folder of results")
-    parity.add_argument("new", metavar="NEW", help="a revision, or worktree")
-    which = parity.add_mutually_exclusive_group()
-    which.add_argument(
-        "--full", action="store_true", help="make all mixes, not only those that the answer needs"
-    )
-    which.add_argument(
-        "--alone",
-        action="store_true",
-        help="only switch each stage alone: fewer jobs, and no look at what follows from a change",
-    )
-    parity.add_argument("--cores", type=int, metavar="N", help="cores to run on (default: all)")
-    for one in (gc, plan, borrow, parity, accept):
+    versions.add_commands(add)
+    sharing.add_commands(add)
+    for one in (gc, plan, borrow):
         one.add_argument(
             "--configfile",
             nargs="+",
@@ -343,70 +283,14 @@ def _agreed(question: str) -> bool:
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _accept(arguments: argparse.Namespace) -> int:
-    from saev.parity.accept import Acceptance, Options
-    from saev.parity.stale import Results
-    from saev.settings.config import parse
-    from saev.tools import present
-    from saev.workflow.stages import STAGES
-
-    known = [stage.name for stage in STAGES if stage.levels]
-    wrong = [name for name in arguments.stages if name not in known]
-    if wrong:
-        raise UserError(f"there is no stage {wrong[0]}; there are {', '.join(known)}")
-    if arguments.sample < 1:
-        raise UserError(f"--sample {arguments.sample}: must be 1 or more")
-    if arguments.results != "results":
-        raise UserError("saev accept works on results/ of the current folder: leave out --results")
-    plan = present.plan(arguments.configfile, arguments.results)
-    options = Options(
-        tuple(arguments.stages or known),
-        arguments.sample,
-        arguments.seconds,
-        arguments.seed,
-        arguments.trust,
-    )
-    settings = parse(plan.data["config"]).parity
-    found = Acceptance(Results(plan), arguments.configfile, options, settings, print)
-    return 0 if found.run() else 1
-
-
-def _parity(arguments: argparse.Namespace) -> int:
-    from saev.parity import hunt, report
-    from saev.tools import present, texts
-
-    _require_cores(arguments.cores)
-    plan = present.plan(arguments.configfile, arguments.results)
-    mixes, told, folder = hunt.run(
-        arguments.old,
-        arguments.new,
-        plan,
-        arguments.cores,
-        full=arguments.full,
-        alone=arguments.alone,
-    )
-    print("\n".join([f"{told['old']} → {told['new']}, on {told['subject']}", ""]))
-    print("\n".join(texts.table(report.rows(mixes))))
-    print(f"{report.LEGEND}\n")
-    for stage, verdict in report.details(mixes):
-        print("\n  ".join([f"{stage}: {verdict.level.words}", *verdict.texts]))
-    print(f"\n{report.answer(mixes)}\nThe report is in {folder}")
-    return report.status(mixes)
-
-
 def _plan(arguments: argparse.Namespace) -> int:
     from saev.tools import estimate, present
 
-    _require_cores(arguments.cores)
+    versions.require_cores(arguments.cores)
     plan = present.plan(arguments.configfile, arguments.results)
     described = present.described(arguments.configfile)
     print("\n".join(estimate.lines(plan, described, arguments.cores)))
     return 0
-
-
-def _require_cores(n: int | None) -> None:
-    if n is not None and n < 1:
-        raise UserError(f"--cores {n}: must be 1 or more")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from saev.core.state import STATE
 from saev.images.artifact import STAGE as IMAGES
 from saev.labels.artifact import STAGE as LABELS
 from saev.tools.check_inputs import Finding, images_as_recorded, labels_as_analysed
-from saev.workflow.digests import code_digest
+from saev.workflow.digests import code_digest, module_digest
+from saev.workflow.known_elsewhere import CONVERSION
 from saev.workflow.stages import BY_NAME, LEVELS, STAGES, upstream
 
 PAGE_BYTES = 64 << 20
@@ -43,6 +44,7 @@ def check(results: str | Path, deep: bool = False) -> tuple[list[Finding], int]:
     """
     results = Path(results)
     codes = {stage.name: code_digest(stage) for stage in STAGES}
+    codes[CONVERSION] = module_digest(CONVERSION)
     found = sorted(path for path in _completions(results) if STATE not in path.parts)
     findings: list[Finding] = []
     for path in found:
@@ -128,6 +130,11 @@ def _as_made(folder: Path, deep: bool) -> list[Finding]:
     return list(dict.fromkeys(findings))
 
 
+def _code_of(meta: dict[str, Any]) -> str:
+    """Whose code has made a result: that of its stage, or of the conversion."""
+    return CONVERSION if meta["summary"].get("converted") else str(meta["stage"])
+
+
 def _stale(
     results: Path, folder: Path, meta: dict[str, Any], codes: dict[str, str]
 ) -> list[Finding]:
@@ -138,10 +145,9 @@ def _stale(
         findings.append(
             Finding(folder, "altered", f"{run} is missing, so the code that made this is unknown")
         )
-    elif read_json(run)["code"] not in (codes[stage], ""):
-        text = (
-            f"the code of the stage {stage} ({BY_NAME[stage].module}) has changed since it was made"
-        )
+    elif read_json(run)["code"] not in (codes[_code_of(meta)], ""):
+        module = BY_NAME[stage].module if _code_of(meta) == stage else CONVERSION
+        text = f"the code of the stage {stage} ({module}) has changed since it was made"
         findings.append(Finding(folder, "stale", text))
     for name, digest in meta["inputs"].items():
         made_from = _upstream(results, folder, stage, name, meta)

@@ -13,7 +13,7 @@ from saev.core.errors import UserError
 from saev.core.files import read_json
 from saev.core.meta import RUN
 from saev.core.progress import duration, quantity
-from saev.settings.sae import AnySaeSettings
+from saev.settings.elsewhere import CHECKPOINT, AnySaeEntry
 from saev.settings.vit import VitSettings
 from saev.tools import texts, tree
 from saev.tools.rerun import starts
@@ -234,7 +234,10 @@ def work(plan: Plan, missing: list[jobs.Job]) -> list[Work]:
     done = Done(results)
     for job in missing:
         parts = job.folder.relative_to(results).parts
-        if job.rule == "train_sae":
+        if (
+            job.rule == "train_sae"
+            and CHECKPOINT not in plan.component("sae", parts[2])["settings"]
+        ):
             found.append(_training(plan, done, job.folder, *parts))
         if job.rule == "merge_analysis":
             found.append(_analysis(plan, done, job.folder, *parts))
@@ -257,10 +260,10 @@ class Done:
                     self._settings[folder] = tree.read(folder, "train")["settings"]
 
     def rates(
-        self, settings: AnySaeSettings, names: tuple[str, ...], runs: str, rate: str
+        self, settings: AnySaeEntry, names: tuple[str, ...], runs: str, rate: str
     ) -> list[float]:
         """A rate from the ``runs`` of dictionaries that have the same values of some settings."""
-        wanted = [getattr(settings, name) for name in names]
+        wanted = [getattr(settings, name, None) for name in names]
         key = (rate, *wanted)
         if key not in self._rates:
             alike = [
@@ -296,7 +299,7 @@ def _analysis(
     return Work(what, amount, "vectors", rates)
 
 
-def _vectors(plan: Plan, images: str, vit: str, sae: AnySaeSettings) -> int | None:
+def _vectors(plan: Plan, images: str, vit: str, sae: AnySaeEntry) -> int | None:
     n_images = plan.component("images", images)["n_images"]
     each = tower_shape(plan, vit).patches if sae.tokens == "patches" else 1
     return None if each is None else n_images * each

@@ -69,7 +69,9 @@ def figures(meta: dict[str, Any]) -> dict[str, Any]:
                 "n_latents": meta["settings"]["n_latents"],
             }
         if meta.get("stage") == "analyze":
-            train, held_out = (summary["splits"].get(k) or {} for k in ("train", "held_out"))
+            kinds = ("train", "held_out", "other")
+            train, held_out, other = (summary["splits"].get(kind) or {} for kind in kinds)
+            held_out = held_out or other  # of images that training never saw
             return {
                 "nmse_train": train.get("nmse"),
                 "nmse_held_out": held_out.get("nmse"),

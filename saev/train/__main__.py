@@ -1,4 +1,5 @@
-"""The `train` stage: trains a sparse autoencoder on recorded activations.
+"""The `train` stage: trains a sparse autoencoder on recorded activations, or converts one from
+elsewhere.
 
     python -m saev.train --spec JSON --activations results/IMAGES/VIT --out results/IMAGES/VIT/SAE
 
@@ -25,9 +26,10 @@ from saev.core.spec import read_spec
 from saev.core.state import state
 from saev.settings import from_plan
 from saev.settings.component import identity
+from saev.settings.elsewhere import CHECKPOINT
 from saev.settings.sae import AnySaeSettings
 from saev.settings.sae_base import SaeResolved, SaeSettings
-from saev.train import finished, parallel, together
+from saev.train import conversion, finished, parallel, together
 from saev.train.artifact import PLOT, STAGE
 from saev.train.doubts import before
 from saev.train.fit import Learner, fit
@@ -49,6 +51,8 @@ def main(arguments: list[str]) -> None:
     )
     args = parser.parse_args(arguments)
     spec, out = read_spec(args.spec), Path(args.out)
+    if CHECKPOINT in spec.settings:
+        return conversion.run(spec, args.activations, out, args.done, args.threads)
     settings: AnySaeSettings = spec.parsed(AnySaeSettings, **from_plan.loose("sae", out.name))
     taken = 0 if parallel.started() else settings.processes
     device = job_device(from_plan.compute().device, taken)

@@ -27,6 +27,7 @@ from saev.images.sources.source import SPLITS, Source, passed_over
 from saev.settings.analysis import AnalysisResolved
 from saev.settings.component import Settings, completed, digest
 from saev.settings.config import COMPONENTS, Config, RunSettings
+from saev.settings.elsewhere import ElsewhereResolved, ElsewhereSettings
 from saev.settings.images import ImagesResolved, place
 from saev.settings.labels import TableResolved
 from saev.settings.near import nearest
@@ -36,6 +37,7 @@ from saev.settings.sae_base import SaeResolved
 from saev.settings.vit import WEIGHT_FILES, VitResolved
 from saev.workflow.amounts import require_amounts, require_batch
 from saev.workflow.hashes import Hashes
+from saev.workflow.known_elsewhere import FromElsewhere, looked_at, require_width
 from saev.workflow.known_labels import Labels, Listings, labels_component
 from saev.workflow.known_towers import Facts, Towers, require_layer, without_file
 
@@ -64,6 +66,7 @@ class Resolver:
         self.components: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
         self.plans = Path(results, PLANS)
         self._directories: dict[tuple[str | None, ...], str] = {}
+        self._from_elsewhere: dict[str, FromElsewhere] = {}
         self.labels = Labels(self.hashes, self.plans)
         self.listings: dict[str, Listings] = {}
         """By directory of images; none where only a job lists them."""
@@ -88,7 +91,7 @@ class Resolver:
         names = {
             "images": images,
             "vit": vit,
-            "sae": self._sae(run, images),
+            "sae": self._sae(run, images, vit),
             "analysis": self._once(
                 self._analysis, run.analysis, on_images, on_images if on else None
             ),
@@ -241,11 +244,23 @@ class Resolver:
             ready=f"{settings.weights}.json" if settings.made else None,
         )
 
-    def _sae(self, run: RunSettings, images: str) -> str:
+    def _sae(self, run: RunSettings, images: str, vit: str) -> str:
         settings = self.config.sae[run.sae]
         groups = self._groups(run, settings.held_out_by, images) if settings.held_out_by else None
+        if isinstance(settings, ElsewhereSettings):
+            found = self._elsewhere(run.sae, settings)
+            recording = Path(self.results, images, vit)
+            require_width(run.sae, found, settings.tokens, self.config.vit[run.vit], recording)
+            given = ElsewhereResolved(groups=groups, checkpoint=found.files)
+            size = {"n_latents": found.n_latents}
+            return self._put("sae", run.sae, settings, given, processes=1, **size)
         resolved = SaeResolved(groups=groups)
         return self._put("sae", run.sae, settings, resolved, processes=settings.processes)
+
+    def _elsewhere(self, name: str, settings: ElsewhereSettings) -> FromElsewhere:
+        if name not in self._from_elsewhere:
+            self._from_elsewhere[name] = looked_at(name, settings, self.hashes)
+        return self._from_elsewhere[name]
 
     def _groups(self, run: RunSettings, label: str, images: str) -> str:
         """SHA-256 of the groups of images with the same label."""

@@ -50,6 +50,7 @@ EXEMPT = {
     "saev.compare.comparison_plot": "how a comparison looks",
     "saev.sae.showing": "how dictionaries look in a notebook",
     "saev.settings": "names, neutral values that never change, and checks that refuse",
+    "saev.train.conversion": "dictionaries from elsewhere, whose jobs have its digest as their own",
     "saev.train.learning_plot": "how curves look",
     "saev.train.memory": "whether vectors are held or streamed",
     "saev.train.sink": "the mirror in W&B",
@@ -110,7 +111,8 @@ def closure(
     Args:
         module: dotted name of the module.
         root: the folder that holds the project.
-        leave_out: tells which modules to leave out, with what only they import.
+        leave_out: tells which modules to leave out, with what only they import. ``module`` itself
+            always counts.
 
     Returns:
         the file of each module by its dotted name, sorted.
@@ -126,7 +128,7 @@ def closure(
     while todo:
         name = todo.pop()
         path = _file(name, root)
-        if name in found or path is None or leave_out(name):
+        if name in found or path is None or (leave_out(name) and name != module):
             continue
         found[name] = path
         parts = name.split(".")

@@ -4,6 +4,7 @@ from typing import Any
 
 from saev.settings.component import digest
 from saev.settings.config import Config
+from saev.settings.elsewhere import ElsewhereSettings
 
 SEES = ("layer", "tokens", "held_out", "seed", "batch_size", "epochs")
 """Settings that decide which vectors a dictionary sees, and in which order."""
@@ -22,7 +23,7 @@ def groups(
     for run in runs if config.train.together else []:
         known = components["sae"][run["sae"]]
         full = config.sae[known["entry"]]
-        if full.processes > 1:
+        if full.processes > 1 or isinstance(full, ElsewhereSettings):
             continue
         key = digest({name: getattr(full, name) for name in SEES} | known["resolved"])
         here = found.setdefault(f"{run['images']}/{run['vit']}", {})

@@ -61,9 +61,10 @@ def dictionary(plan: Plan, vit: str, sae: str, copies: int) -> int:
     """
     settings = plan.settings("sae", sae)
     width = _width(plan, vit, settings.tokens == "pooled")
-    if width is None:
+    n_latents = plan.component("sae", sae).get("n_latents", getattr(settings, "n_latents", None))
+    if width is None or n_latents is None:
         return 0
-    return round(2 * PROGRAM + copies * 2 * settings.n_latents * width * FLOAT / MB)
+    return round(2 * PROGRAM + copies * 2 * n_latents * width * FLOAT / MB)
 
 
 @cache

@@ -16,9 +16,12 @@ from saev.analyze.artifact import PART
 from saev.core.files import canonical_json, read_json, to_json, write_bytes
 from saev.settings.component import completed
 from saev.settings.config import Config, parse, parse_component
+from saev.settings.elsewhere import CHECKPOINT
 from saev.workflow.components import Resolver
 from saev.workflow.groups import groups
 from saev.workflow.hashes import Hashes
+from saev.workflow.known_elsewhere import CONVERSION
+from saev.workflow.stage import Stage
 from saev.workflow.stages import STAGES
 
 RECORDING_LIBRARIES = ("torch", "open_clip_torch", "timm", "pillow")
@@ -135,9 +138,15 @@ def resolve(raw: dict[str, Any], results: str = "results") -> Plan:
     return Plan(data, results)
 
 
+def _is_converted(stage: Stage, known: dict[str, Any]) -> bool:
+    """Whether the `train` stage converts a dictionary from elsewhere."""
+    return stage.component == "sae" and CHECKPOINT in known["settings"]
+
+
 def _specs(config: Config, components: dict[str, Any], hashes: Hashes) -> dict[str, Any]:
     """The parameter of each stage's rules: settings and code as JSON with sorted keys."""
     codes = {stage.name: hashes.stage(stage) for stage in STAGES}
+    converting = hashes.module(CONVERSION)
     specs: dict[str, Any] = {}
     for stage in STAGES:
         if stage.component is None:
@@ -148,7 +157,7 @@ def _specs(config: Config, components: dict[str, Any], hashes: Hashes) -> dict[s
         specs[stage.name] = {
             directory: canonical_json(
                 {
-                    "code": codes[stage.name],
+                    "code": converting if _is_converted(stage, known) else codes[stage.name],
                     "settings": known["settings"],
                     "resolved": known["resolved"],
                     **extra,

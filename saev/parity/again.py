@@ -13,7 +13,7 @@ from saev.core.files import write_bytes, write_json
 from saev.core.made import MADE, read_made
 from saev.core.plan_file import PLANS
 from saev.core.state import STATE
-from saev.parity.lab import AS_GIVEN, INNER, NAME, command_line, failed
+from saev.parity.lab import AS_GIVEN, INNER, NAME, command_line, failed, link_file
 from saev.workflow.digests import FILES
 
 ALONE = {"train": {"together": False}}
@@ -61,16 +61,7 @@ class Scratch:
                 if not (NAME.fullmatch(path.name) or path.name in (*INNER, STATE)):
                     self.link(path, without)
             elif path not in without:
-                placed = self._placed(path)
-                placed.parent.mkdir(parents=True, exist_ok=True)
-                placed.unlink(missing_ok=True)
-                placed.symlink_to(path.resolve())
-
-    def link_folders(self) -> None:
-        """Link whole directories of images with all in them, for the page of all runs."""
-        for path in sorted((self.project / "results").iterdir()):
-            if path.is_dir() and NAME.fullmatch(path.name):
-                self._placed(path).symlink_to(path)
+                link_file(path, self._placed(path))
 
     def make(self, stamp: Path, doing: str, until: Callable[[], bool] | None = None) -> None:
         """Run the job of a stamp, and those before it whose files aren't linked.

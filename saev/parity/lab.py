@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from saev.core.files import (
     sha256_file,
     write_json,
 )
+from saev.core.made import DONE
 from saev.core.plan_file import PLANS
 from saev.core.planned import ROOT
 from saev.core.provenance import package_versions
@@ -28,6 +30,8 @@ from saev.workflow.stages import BY_NAME, STAGES, behind
 MADE = "made.json"
 """Written last into the folder of a stage that was run."""
 SHOWN_LINES = 6
+LONG_AGO = 1_000_000_000
+"""A time in the past, in seconds since 1970."""
 AS_GIVEN = ("--rerun-triggers", "mtime")
 """Options with which what is there counts as made, whatever code made it."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*-[0-9a-f]{8}")
@@ -156,9 +160,20 @@ class Lab:
 def link(made: Made, target: Path) -> None:
     """Link the files of a result into another folder of results. Folders are real."""
     for path in _files(made.folder):
-        placed = target / path.relative_to(made.folder)
-        placed.parent.mkdir(parents=True, exist_ok=True)
-        placed.unlink(missing_ok=True)
+        link_file(path, target / path.relative_to(made.folder))
+
+
+def link_file(path: Path, placed: Path) -> None:
+    """Link a file of a result. A stamp is copied, with a time that is older than all jobs.
+
+    Snakemake compares times of stamps, and results of several runs were made in any order.
+    """
+    placed.parent.mkdir(parents=True, exist_ok=True)
+    placed.unlink(missing_ok=True)
+    if path.suffix == DONE:
+        shutil.copyfile(path, placed)
+        os.utime(placed, (LONG_AGO, LONG_AGO))
+    else:
         placed.symlink_to(path.resolve())
 
 

@@ -11,8 +11,8 @@ class Level(IntEnum):
     BIT_EQUAL = 0
     ROUNDING = 1
     NOISE = 2
-    DIFFERENT = 3
-    UNKNOWN = 4
+    UNKNOWN = 3
+    DIFFERENT = 4
 
     @property
     def words(self) -> str:

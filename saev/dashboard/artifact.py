@@ -6,9 +6,9 @@ and data by latent.
 
 STAGE = FOLDER_NAME = "dashboard"
 """Name of the stage, and of the folder in an analysis' directory that it writes."""
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PAGE, SUMMARY, RUN = "index.html", "summary.json", "run.json"
-FIGURES = "data/latents.js"
+FIGURES, NAMES = "data/latents.js", "data/names.js"
 BLOCK_LATENTS = 256
 """Latents in one block of data."""
 HEAT_BYTES = 1 << 20

@@ -231,6 +231,115 @@ def test_the_rows_of_a_latent_show_what_they_say(vit):
         assert bars == len(figures["firing_labels.animal"][most])
 
 
+def test_an_image_lists_the_latents_that_fire_most_strongly_on_it(vit):
+    for kind in ("patches", "cls"):
+        path = page_of(vit, kind)
+        block = block_of(path)
+        found = json.loads(assigned((path.parent / names.NAMES).read_text()))
+        images = json.loads(assigned((path.parent / names.image_block(0)).read_text()))
+        assert found["rows"] == sorted({r for rows in block["rows"] for r in rows if r >= 0})
+        # The analysis has kept some of the same activations, on a way of its own.
+        kept = {row: {} for row in found["rows"]}
+        for latent, rows in enumerate(block["rows"]):
+            for slot, row in enumerate(rows):
+                if row >= 0 and block["values"][latent][slot]:
+                    entry = block["values"][latent][slot], block["patches"][latent][slot]
+                    kept[row][latent] = entry
+        compared = 0
+        for place, row in enumerate(found["rows"][: len(images["latents"])]):
+            latents, values = images["latents"][place], images["values"][place]
+            assert values == sorted(values, reverse=True)
+            assert len(latents) == min(16, images["n_latents"][place])
+            for latent, (value, patch) in kept[row].items():
+                if latent not in latents:
+                    assert value <= values[-1] * 1.001
+                    continue
+                at = latents.index(latent)
+                assert values[at] == pytest.approx(value, rel=2e-3)
+                assert images["patches"][place] == [] or images["patches"][place][at] == patch
+                compared += 1
+        assert compared > 100
+
+
+def test_a_reader_goes_from_the_name_of_an_image_to_its_latents_and_back(vit):
+    path = page_of(vit, "patches")
+    found = json.loads(assigned((path.parent / names.NAMES).read_text()))
+    key, row = found["keys"][3], found["rows"][3]
+    with Browser() as browser:
+        browser.open(f"{path.as_uri()}#min=0")
+        enter(browser, "find", key)
+        browser.wait("document.querySelectorAll('#images-found a').length === 1")
+        require_accessible(browser)
+        browser.run("document.querySelector('#images-found a').click()")
+        browser.wait("document.querySelectorAll('.image-latents li').length > 3")
+        assert text_of(browser, "#image h2") == key
+        assert f"row={row}" in browser.run("location.hash")
+        require_accessible(browser)
+        link = "document.querySelector('.image-latents a')"
+        assert not browser.run("document.querySelector('.big .frame')")
+        browser.run(f"{link}.dispatchEvent(new Event('pointerenter'))")
+        assert browser.run("document.querySelector('.big .frame') !== null")
+        latent = browser.run(f"{link}.hash").rpartition("latent=")[2]
+        browser.run(f"{link}.click()")
+        ready(browser, latent)
+        browser.run("history.back()")
+        browser.wait("!document.getElementById('image').hidden")
+        assert browser.run("document.getElementById('latent').hidden")
+        browser.press("Escape")
+        browser.wait("!document.getElementById('list').hidden")
+        assert browser.run("document.getElementById('c-find').value") == key
+        # From a grid: large, then all its latents.
+        browser.run(f"openLatent({latent})")
+        ready(browser, latent)
+        browser.run("document.querySelector('.enlarge').click()")
+        browser.run("document.querySelector('#large p ~ button').click()")
+        browser.wait("document.querySelectorAll('.image-latents li').length > 3")
+        assert not browser.run("document.getElementById('large').open")
+        browser.run("go({ row: 123456 })")
+        browser.wait("document.getElementById('image').textContent.includes('No latent shows')")
+
+
+def test_stars_and_notes_are_kept_and_come_back_from_a_file(vit):
+    path = page_of(vit, "patches")
+    with Browser() as browser:
+        browser.open(f"{path.as_uri()}#min=0")
+        first, second = listed(browser)[:2]
+        browser.run(f"openLatent({first})")
+        ready(browser, first)
+        browser.press("s")
+        given = "<b>fin</b> \u202e"
+        browser.run(
+            f"(f => {{ f.value = {json.dumps(given)}; f.dispatchEvent(new Event('change')); }})"
+            "(document.querySelector('.note input'))"
+        )
+        require_accessible(browser)
+        saved = json.loads(browser.run("notesAsJson()"))
+        wanted = {"latent": first, "star": True, "name": given, "note": ""}
+        assert saved["latents"] == [wanted]
+        # The same browser has them the next time, finds them, and lists them alone.
+        browser.send("Page.navigate", url="about:blank")
+        browser.open(f"{path.as_uri()}#min=0&chip=noted")
+        assert listed(browser) == [first]
+        assert "★<b>fin</b> ⟨202E⟩" in text_of(browser, ".card")
+        enter(browser, "find", "fin</b>")
+        assert listed(browser) == [first]
+        enter(browser, "find", "")
+        # A file adds its notes. One about another dictionary, or of no notes, changes nothing.
+        other = saved | {"latents": [{"latent": second, "star": False, "name": "", "note": "x"}]}
+        for wrong in (other | {"dictionary": "another"}, {"latents": []}, other | {"version": 2}):
+            browser.run(f"importNotes({json.dumps(json.dumps(wrong))}, 'wrong.json')")
+            assert text_of(browser, "#notes-said").startswith("wrong.json wasn't read: ")
+        browser.run("importNotes('no JSON', 'text.json')")
+        assert text_of(browser, "#notes-said").startswith("text.json wasn't read: ")
+        assert listed(browser) == [first]
+        browser.run(f"importNotes({json.dumps(json.dumps(other))}, 'other.json')")
+        assert text_of(browser, "#notes-said") == "1 notes read from other.json."
+        assert sorted(listed(browser)) == sorted([first, second])
+        assert [e["latent"] for e in json.loads(browser.run("notesAsJson()"))["latents"]] == sorted(
+            [first, second]
+        )
+
+
 def test_esc_the_arrows_and_back_keep_the_map_the_page_and_the_place(vit):
     path = page_of(vit, "patches")
     with Browser(900, 600) as browser:

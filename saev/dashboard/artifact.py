@@ -22,6 +22,11 @@ def block(number: int) -> str:
     return f"data/blocks/{number:04}.js"
 
 
+def image_block(number: int) -> str:
+    """Name of a block of images: those at ``[number * 256, (number + 1) * 256)`` of the page's."""
+    return f"data/images/{number // FOLDER:03}/{number:05}.js"
+
+
 def heat_latents(n_values: int) -> int:
     """How many latents share a script of heat maps.
 

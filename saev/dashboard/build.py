@@ -15,8 +15,9 @@ from saev.core.files import file_entry, folder_entry, write_bytes
 from saev.core.meta import read_meta, require_unaltered
 from saev.dashboard import artifact as names
 from saev.dashboard.data import write_blocks, write_columns, write_names
-from saev.dashboard.fired import Reading
+from saev.dashboard.fired import Reading, fired
 from saev.dashboard.heatmaps import make_heatmaps
+from saev.dashboard.image_pages import ImagePages
 from saev.dashboard.image_rows import find_silent, layout, slots
 from saev.dashboard.page import page
 from saev.dashboard.scripts import packed, rounded, script
@@ -78,9 +79,15 @@ def build(
     entries = images.entries(rows.tolist())
     keys = [entry.key for entry in entries]
     make_thumbnails(made, images, activations, entries, threads)
+    pages = ImagePages()
     if stream.kind == "patches":
         peak = np.maximum(latents["top_values"][:, 0], np.finfo(np.float32).tiny)
-        _write_heat(made, make_heatmaps(state / "heat.npy", source, shown.rows, peak))
+        heat = make_heatmaps(state / "heat.npy", source, shown.rows, peak, pages.add)
+        _write_heat(made, heat)
+    else:
+        for _ in fired(source, shown.rows, "looking for the latents of images", pages.add):
+            pass
+    pages.write(made, analysis, keys, stream.kind == "patches")
     neighbours = _neighbours(sae, latents["image_count"])
     write_blocks(made, analysis, (rows, keys), latents, shown, silent, neighbours)
     write_names(made, (rows, keys), latents["top_rows"])

@@ -43,19 +43,19 @@ def write_columns(out: Path, table: pa.Table) -> None:
 
 
 def write_names(out: Path, images: tuple[np.ndarray, list[str]], top_rows: np.ndarray) -> None:
-    """Write the names of all top images, with the latents that they belong to.
+    """Write the names of all images, with the latents whose top images they are among.
 
     Args:
         images: rows of all images on the page, ascending, and their keys.
         top_rows: (n, k) int64.
     """
     latents, slots = np.nonzero(top_rows >= 0)
-    rows = top_rows[latents, slots]
-    order = np.argsort(rows, kind="stable")
-    unique, starts = np.unique(rows[order], return_index=True)
+    order = np.argsort(top_rows[latents, slots], kind="stable")
+    ends = np.searchsorted(top_rows[latents, slots][order], images[0], side="right")
     content: ImageNames = {
-        "keys": [images[1][at] for at in np.searchsorted(images[0], unique)],
-        "latents": [part.tolist() for part in np.split(latents[order], starts[1:])],
+        "rows": images[0].tolist(),
+        "keys": images[1],
+        "latents": [part.tolist() for part in np.split(latents[order], ends[:-1])],
     }
     write_bytes(out / names.NAMES, script("names", content))
 

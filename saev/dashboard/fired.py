@@ -1,12 +1,13 @@
 """Encodes chosen images once more, and tells where chosen latents fire on them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from saev.activations.artifact import Activations, Stream
+from saev.analyze.top import largest_patches
 from saev.core.progress import Progress
 from saev.sae import Sae
 
@@ -22,8 +23,13 @@ class Reading(NamedTuple):
     stream: Stream
 
 
+Each = Callable[[int, np.ndarray, np.ndarray, np.ndarray], None]
+"""Is called with each image: its row, the latents that fire on it (m,) int64, ascending, their
+largest activations (m,) float32, and the patches with these (m,) int64."""
+
+
 def fired(
-    source: Reading, rows: np.ndarray, doing: str
+    source: Reading, rows: np.ndarray, doing: str, each: Each = lambda *_: None
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
     """Tell where each latent fires on its images. Each image is encoded once.
 
@@ -31,6 +37,7 @@ def fired(
         source: the dictionary, and what it reads.
         rows: (n, k) int64 row ids of the images of each latent, −1 where absent.
         doing: what this is for, for the progress.
+        each: called with each image.
 
     Yields:
         latent, place in its ``rows``, patches (m,) int64 and activations (m,) float32, if m > 0.
@@ -55,7 +62,11 @@ def fired(
         key = image * sae.n_latents + latent
         by_key = np.argsort(key, kind="stable")
         key, patch, value = key[by_key], patch[by_key], value[by_key]
+        pairs, largest, at = largest_patches(key, value, patch)
         for i in range(batch.stop - batch.start):
+            one_image = slice(*np.searchsorted(pairs, [i * sae.n_latents, (i + 1) * sae.n_latents]))
+            here = pairs[one_image] - i * sae.n_latents
+            each(int(unique[first + i]), here, largest[one_image], at[one_image])
             wanted = slice(starts[first + i], ends[first + i])
             these = latents[wanted]
             low = np.searchsorted(key, i * sae.n_latents + these, "left")

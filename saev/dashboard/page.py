@@ -8,8 +8,8 @@ from saev.dashboard.structures import About, Gallery
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = {
     "run": (
-        "common summary data columns state filters images image_rows latent_parts latent cards "
-        "controls run"
+        "common summary data columns state notes filters images image_rows latent_parts latent "
+        "image cards controls run"
     ),
     "gallery": "common summary plots gallery",
 }

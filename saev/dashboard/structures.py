@@ -13,7 +13,7 @@ Figure = float | None
 
 
 class Lineage(TypedDict):
-    """ImageNames of the directories that a run was made in."""
+    """Names of the directories that a run was made in."""
 
     images: str
     vit: str
@@ -107,7 +107,7 @@ class About(TypedDict):
     columns: list[Column]
     """The columns that the page shows. One that is `of_label` exists for each of `labels`."""
     orders: list[str]
-    """ImageNames of columns to sort by, the default first."""
+    """Names of columns to sort by, the default first."""
     rows: list[ImageRow]
     """The rows of images of a latent."""
     cells: list[int] | None
@@ -139,10 +139,27 @@ class Columns(TypedDict):
 class ImageNames(TypedDict):
     """`data/names.js`: the images by their names, to find latents."""
 
+    rows: list[int]
+    """Rows of all images on the page, ascending."""
     keys: list[str]
-    """ImageNames of all images that are among the top images of a latent."""
+    """Their names."""
     latents: list[list[int]]
     """For each, the latents whose top images it is among."""
+
+
+class ImageBlock(TypedDict):
+    """A script in `data/images`: lists with an entry for each of its images."""
+
+    labels: list[list[str | None]]
+    """In the order of `About.labels`."""
+    latents: list[list[int]]
+    """The latents that fire most strongly on it, the strongest first."""
+    values: list[list[Figure]]
+    """Their activations."""
+    patches: list[list[int]]
+    """The patches with these; empty for a stream without patches."""
+    n_latents: list[int]
+    """How many latents fire on it."""
 
 
 class PageBlock(TypedDict):
@@ -205,7 +222,7 @@ class Example(TypedDict):
     base: Figure
     """The label's share of all images."""
     pictures: list[str]
-    """ImageNames of thumbnails, relative to the run's `pictures`."""
+    """Names of thumbnails, relative to the run's `pictures`."""
 
 
 class Strips(TypedDict):

@@ -34,6 +34,7 @@ function card(latent) {
       ...labelLines(latent, view.label, called),
       cardFigures(latent, view.label),
       badges(latent, view.label),
+      noteLine(latent),
     ),
   );
 }

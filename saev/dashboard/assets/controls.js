@@ -147,9 +147,9 @@ function controls() {
     random,
     filters,
   );
-  at("chips").append(
-    ...[{ key: "", title: "All", meaning: "all latents" }, ...about.chips].map(chip),
-  );
+  const all = { key: "", title: "All", meaning: "all latents" };
+  const noted = { key: "noted", title: "★", meaning: "those that you have starred or noted" };
+  at("chips").append(...[all, ...about.chips, noted].map(chip));
   const figuresMean = make("button", { type: "button", class: "quiet" }, "Legend");
   figuresMean.addEventListener("click", () => explain(figuresMean, cardMeanings()));
   at("figures-mean").append(figuresMean);
@@ -174,7 +174,7 @@ function orderMeaning() {
 function chip({ key, title, meaning }) {
   const bounds = () => ({
     ...state.bounds,
-    min: ["rare", "dead"].includes(key) ? 0 : usual().bounds.min,
+    min: ["rare", "dead", "noted"].includes(key) ? 0 : usual().bounds.min,
   });
   const apply = () => restart({ chip: key, bounds: bounds() });
   return make("button", { type: "button", value: key, title: meaning, onclick: apply }, title);

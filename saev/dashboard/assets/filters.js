@@ -103,13 +103,16 @@ function select() {
   const tests = about.filters.map(passes);
   const kind = about.chips.find(({ key }) => key === state.chip);
   if (kind) tests.push(belongs(kind));
+  if (state.chip === "noted") tests.push((latent) => notes.has(latent));
   if (state.preset === "2024") tests.push(preset2024());
   if (text) {
     const tops = about.labels.map((label) => texts("top_label", label));
     const byName = latentsOfNames(text);
     tests.push(
       (latent) =>
-        byName.has(latent) || tops.some((labels) => labels[latent]?.toLowerCase().includes(text)),
+        byName.has(latent) ||
+        noteOf(latent).name.toLowerCase().includes(text) ||
+        tops.some((labels) => labels[latent]?.toLowerCase().includes(text)),
     );
   }
   const images = numbers("image_count", state.label).map(Number);

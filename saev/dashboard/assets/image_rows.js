@@ -47,11 +47,15 @@ function captioned(slot, data, heat, view) {
 function showLarge(slot, data, heat, view, facts) {
   const box = /** @type {HTMLDialogElement} */ (at("large"));
   const leave = make("button", { type: "button", class: "icon", "aria-label": "Close (Esc)" }, "✕");
+  const row = data.rows[slot];
+  const visitImage = make("button", { type: "button" }, "All latents of this image");
+  visitImage.addEventListener("click", () => openImage(row));
   box.replaceChildren(
     leave,
     thumbnail(slot, data, heat, view, "eager"),
     make("p", {}, make("b", {}, clipped(data.key(data.rows[slot])))),
     make("p", { class: "soft" }, clipped(facts.join(" · "))),
+    visitImage,
   );
   box.showModal();
 }

@@ -122,7 +122,7 @@ function fit(node, image, [left, above, width, height]) {
  * The map "frame" is a frame on the strongest patch, which needs no data. Without an image, the
  * place stays empty.
  * @param {number} slot place among the latent's images
- * @param {LatentData} data
+ * @param {Pick<LatentData, "rows" | "values" | "patches" | "key">} data
  * @param {Uint8Array | null} heat
  * @param {State} view
  * @param {"lazy" | "eager"} loads lazily: once it is near to what can be seen

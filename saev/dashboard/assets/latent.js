@@ -19,7 +19,7 @@ let onPage = null;
 async function showLatent() {
   const { latent } = state;
   if (latent === null) {
-    showList();
+    if (state.row === null) showList();
     return;
   }
   const wanted = Promise.all([dataOf(latent), state.heat === "off" ? null : heatOf(latent)]);
@@ -30,8 +30,8 @@ async function showLatent() {
   });
   if (!data || latent !== state.latent) return;
   const opened = at("latent").hidden;
-  if (opened) [listScroll, listPage] = [window.scrollY, state.page];
-  at("list").hidden = true;
+  leaveList();
+  at("image").hidden = true;
   at("latent").hidden = false;
   if (onPage === latent && !opened) refresh(latent, data, heat ?? null);
   else fill(latent, data, heat ?? null);
@@ -42,10 +42,18 @@ async function showLatent() {
   onPage = latent;
 }
 
+/** Hides the list, and remembers where it was. */
+function leaveList() {
+  if (at("list").hidden) return;
+  [listScroll, listPage] = [window.scrollY, state.page];
+  at("list").hidden = true;
+}
+
 /** Shows the list where it was. On another page of it, the latent that was open is in view. */
 function showList() {
-  if (at("latent").hidden) return;
+  if (!at("list").hidden) return;
   at("latent").hidden = true;
+  at("image").hidden = true;
   at("list").hidden = false;
   document.title = plain(`${about.run.sae} · ${about.run.images} · saev`);
   window.scrollTo(0, listScroll);
@@ -102,6 +110,7 @@ function fill(latent, data, heat) {
         histogramOf(data, state),
         positionMap(latent, data),
         neighbours(data, state),
+        noteFields(latent),
       ),
     ),
   );
@@ -135,6 +144,7 @@ function latentBar(latent) {
     called === null ? make("span", { class: "soft" }, unnamed) : inOneLine(called, "top-label"),
     called === null ? null : make("span", { class: "soft number" }, evidence(latent, state.label)),
     badges(latent, state.label),
+    starButton(latent),
     make("span", { class: "soft number push" }, place),
     button("←", "Previous latent (left arrow)", i <= 0, () => step(-1)),
     button("→", "Next latent (right arrow)", last, () => step(1)),

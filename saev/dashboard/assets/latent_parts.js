@@ -172,18 +172,8 @@ function labelTable(latent) {
  */
 function neighbours(data, view) {
   if (!data.neighbours.length) return null;
-  const slots = [0, 1, 2];
-  const nearView = { ...view, heat: cardMode(view) };
   const links = data.neighbours.map((other, i) => {
-    const places = slots.map(() => make("span", { class: "picture" }));
-    const row = make("span", { class: "row" }, ...places);
-    dataOf(other).then(
-      (its) =>
-        row.replaceChildren(
-          ...slots.map((slot) => thumbnail(slot, its, null, nearView, "lazy", "")),
-        ),
-      () => {},
-    );
+    const row = topStrip(other, view, 3);
     const label = nameOf(other, view.label);
     const text = make(
       "span",
@@ -208,4 +198,27 @@ function neighbours(data, view) {
     make("span", { class: "soft" }, "cosine of directions"),
   );
   return make("section", {}, title, make("div", { class: "near" }, ...links));
+}
+
+/**
+ * The strongest images of a latent in a row. They appear when their data has loaded.
+ * @param {number} latent
+ * @param {State} view
+ * @param {number} n how many
+ */
+function topStrip(latent, view, n) {
+  const slots = Array.from({ length: Math.min(n, about.top_images) }, (_, i) => i);
+  const look = { ...view, heat: cardMode(view) };
+  const row = make(
+    "span",
+    { class: "row" },
+    ...slots.map(() => make("span", { class: "picture" })),
+  );
+  row.style.gridTemplateColumns = `repeat(${n}, 1fr)`;
+  dataOf(latent).then(
+    (data) =>
+      row.replaceChildren(...slots.map((slot) => thumbnail(slot, data, null, look, "lazy", ""))),
+    () => {},
+  );
+  return row;
 }

@@ -26,6 +26,8 @@ function render() {
   const look = JSON.stringify([wanted, state.page, cardMode(state), namesRead]);
   if (look !== drawn) showCards();
   drawn = look;
+  imagesFound(state.find);
+  showImage();
   showLatent();
 }
 
@@ -88,17 +90,19 @@ async function painted() {
 /** @param {KeyboardEvent} press */
 function pressed(press) {
   const { target } = press;
-  const typing = target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
+  const typing = target instanceof Element && target.matches("input, select, textarea");
   const busy = document.querySelector(":popover-open, dialog[open]");
   if (typing || busy || press.ctrlKey || press.metaKey || press.altKey) return;
-  if (press.key === "/" && state.latent === null) {
+  const inList = state.latent === null && state.row === null;
+  if (press.key === "/" && inList) {
     press.preventDefault();
     at("c-find").focus();
   }
+  if (press.key === "Escape" && !inList) closeLatent();
   if (state.latent === null) return;
   if (press.key === "ArrowLeft" || press.key === "k") step(-1);
   if (press.key === "ArrowRight" || press.key === "j") step(1);
-  if (press.key === "Escape") closeLatent();
+  if (press.key === "s") /** @type {HTMLElement} */ (document.querySelector(".star")).click();
   if (press.key === "h" && about.grid) {
     const modes = heatModes.map(([mode]) => mode);
     go({ heat: modes[(modes.indexOf(state.heat) + 1) % modes.length] });
@@ -129,6 +133,8 @@ async function start(data) {
     return;
   }
   controls();
+  readNotes();
+  at("list").append(notesBar());
   at("pages").append(pager("above"));
   at("pages-below").append(pager("below"));
   listen();

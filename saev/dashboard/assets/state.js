@@ -14,6 +14,7 @@
  * @property {boolean} log whether the counts of histograms are on a log scale
  * @property {number} page
  * @property {number | null} latent the one that is open
+ * @property {number | null} row the image that is open
  */
 
 /** @type {State} */
@@ -33,6 +34,7 @@ const usual = () => ({
   log: false,
   page: 0,
   latent: null,
+  row: null,
 });
 
 /** The state in the address. Wrong or missing values get their defaults. */
@@ -72,7 +74,7 @@ function read() {
     wanted.preset,
     presets.map(([preset]) => preset),
   );
-  wanted.chip = choice("chip", "", ["", ...about.chips.map(({ key }) => key)]);
+  wanted.chip = choice("chip", "", ["", "noted", ...about.chips.map(({ key }) => key)]);
   wanted.find = hash.get("find") ?? wanted.find;
   wanted.label = choice("label", wanted.label, about.labels);
   wanted.heat = choice(
@@ -85,6 +87,8 @@ function read() {
   wanted.page = amount("page", wanted.page);
   const latent = amount("latent", -1);
   if (Number.isInteger(latent) && latent >= 0 && latent < about.n_latents) wanted.latent = latent;
+  const row = amount("row", -1);
+  if (Number.isInteger(row) && row >= 0 && wanted.latent === null) wanted.row = row;
   return wanted;
 }
 
@@ -105,9 +109,9 @@ function address(change) {
   return `#${hash}`;
 }
 
-// Each opened latent is an entry of the browser's history, which knows how many latents lie between
-// it and the list. Other changes are none. The address follows them after a moment: browsers ignore
-// a page that changes it with every move of a slider.
+// Each opened latent or image is an entry of the browser's history, which knows how many of them
+// lie between it and the list. Other changes are none. The address follows them after a moment:
+// browsers ignore a page that changes it with every move of a slider.
 
 /** @type {number | null} */
 let late = null;
@@ -144,9 +148,18 @@ const restart = (change) => go({ page: 0, ...change });
  * Opens a latent. The back button leads to what was shown before.
  * @param {number} latent
  */
-function openLatent(latent) {
+const openLatent = (latent) => visit({ latent, row: null });
+
+/**
+ * Opens an image. The back button leads to what was shown before.
+ * @param {number} row
+ */
+const openImage = (row) => visit({ row, latent: null });
+
+/** @param {Partial<State>} change */
+function visit(change) {
   settle();
-  state = { ...state, latent };
+  state = { ...state, ...change };
   history.pushState({ depth: depth() + 1 }, "", address({}));
   render();
 }
@@ -155,10 +168,10 @@ function openLatent(latent) {
 function closeLatent() {
   settle();
   if (!depth()) {
-    go({ latent: null });
+    go({ latent: null, row: null });
     return;
   }
-  returning = { ...state, latent: null };
+  returning = { ...state, latent: null, row: null };
   history.go(-depth());
 }
 

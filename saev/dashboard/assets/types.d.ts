@@ -60,7 +60,7 @@ interface Shown {
   note: string;
 }
 
-/** ImageNames of the directories that a run was made in. */
+/** Names of the directories that a run was made in. */
 interface Lineage {
   images: string;
   vit: string;
@@ -147,7 +147,7 @@ interface About {
   labels: string[];
   /** The columns that the page shows. One that is `of_label` exists for each of `labels`. */
   columns: Column[];
-  /** ImageNames of columns to sort by, the default first. */
+  /** Names of columns to sort by, the default first. */
   orders: string[];
   /** The rows of images of a latent. */
   rows: ImageRow[];
@@ -177,10 +177,26 @@ interface Columns {
 
 /** `data/names.js`: the images by their names, to find latents. */
 interface ImageNames {
-  /** ImageNames of all images that are among the top images of a latent. */
+  /** Rows of all images on the page, ascending. */
+  rows: number[];
+  /** Their names. */
   keys: string[];
   /** For each, the latents whose top images it is among. */
   latents: number[][];
+}
+
+/** A script in `data/images`: lists with an entry for each of its images. */
+interface ImageBlock {
+  /** In the order of `About.labels`. */
+  labels: (string | null)[][];
+  /** The latents that fire most strongly on it, the strongest first. */
+  latents: number[][];
+  /** Their activations. */
+  values: (number | null)[][];
+  /** The patches with these; empty for a stream without patches. */
+  patches: number[][];
+  /** How many latents fire on it. */
+  n_latents: number[];
 }
 
 /** A script in `data/blocks`: lists with an entry for each of its latents. */
@@ -238,7 +254,7 @@ interface Example {
   n_top: number;
   /** The label's share of all images. */
   base: number | null;
-  /** ImageNames of thumbnails, relative to the run's `pictures`. */
+  /** Names of thumbnails, relative to the run's `pictures`. */
   pictures: string[];
 }
 

@@ -63,6 +63,14 @@ def test_position_entropy_of_counts_worked_out_by_hand():
     np.testing.assert_allclose(position_entropy(counts, grid), [1, 0, 0.5, np.nan], atol=1e-12)
 
 
+def test_few_vectors_cant_be_everywhere_so_they_say_nothing():
+    grid = cells((4, 4))
+    counts = np.zeros((2, 16), np.int64)
+    counts[0, :15] = 1
+    counts[1] = 1
+    np.testing.assert_equal(position_entropy(counts, grid), [np.nan, 1])
+
+
 def test_a_large_grid_is_counted_in_cells_of_several_patches():
     grid = cells((37, 37))
     assert grid.shape == (13, 13)

@@ -25,15 +25,15 @@ def position_entropy(counts: np.ndarray, cells: Cells) -> np.ndarray:
         counts: (n, cells) int64.
 
     Returns:
-        (n,) float64, NaN where a latent fires on fewer than `MIN_SUPPORT` vectors, or if there is
-        a single cell.
+        (n,) float64, NaN if there is a single cell, and where a latent fires on fewer vectors than
+        `MIN_SUPPORT`, or than there are cells: few vectors can't be everywhere.
     """
     total = counts.sum(1)
     q = np.bincount(cells.cell_of, minlength=cells.n) / max(1, len(cells.cell_of))
     out = np.full(len(counts), np.nan)
     if cells.n < 2:
         return out
-    known = total >= MIN_SUPPORT
+    known = total >= max(MIN_SUPPORT, cells.n)
     for j in np.flatnonzero(known).tolist():
         p = counts[j] / total[j]
         here = p > 0

@@ -106,6 +106,7 @@ def generate(out: Path, n: int) -> None:
     }
     (out / names.FIGURES).write_bytes(script("latents", figures))
     found: ImageNames = {
+        "rows": list(range(N_IMAGES)),
         "keys": [f"kind/{row}.jpg" for row in range(N_IMAGES)],
         "latents": rng.integers(0, n, (N_IMAGES, K * n // N_IMAGES)).tolist(),
     }

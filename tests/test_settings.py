@@ -304,6 +304,7 @@ def test_neutral_values_never_change():
         "normalisation": "none",
         "warmup_steps": 0,
         "seed": 0,
+        "init_seed": None,
         "held_out": 0.0,
         "held_out_by": None,
         "init_rows": 16384,

@@ -41,7 +41,7 @@ def save(
         "format_version": FORMAT_VERSION,
         "architecture": sae.architecture,
         "equation": sae.equation,
-        "settings": sae.settings.model_dump(mode="json"),
+        "settings": sae.settings.written(),
         "inputs": dict(inputs),
         "d": sae.d,
         "n_latents": sae.n_latents,

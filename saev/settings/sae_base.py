@@ -64,8 +64,15 @@ class SaeSettings(Settings):
     seed: int = Field(
         0,
         ge=0,
-        description="Seed of the initial weights, the order of the data, and the split into "
-        "training and held-out images.",
+        description="Seed of the order of the data, the split into training and held-out images, "
+        "and, without `init_seed`, the initial weights.",
+    )
+    init_seed: int | None = Field(
+        None,
+        ge=0,
+        description="Seed of the initial weights alone. Dictionaries that differ in nothing else "
+        "see the same data in the same order, so `evaluation` can say how stable their latents "
+        "are. Without it, `seed`.",
     )
     held_out: float = Field(
         0.0, ge=0, lt=1, description="Fraction of the images that training never sees."
@@ -130,7 +137,25 @@ class SaeSettings(Settings):
 
     def essential(self) -> dict[str, Any]:
         """See `Settings.essential`."""
-        return {k: v for k, v in super().essential().items() if k not in self.loose()}
+        left_out = {*self.loose(), *self._later()}
+        return {k: v for k, v in super().essential().items() if k not in left_out}
+
+    def written(self) -> dict[str, Any]:
+        """All settings, as a checkpoint keeps them.
+
+        What came after the first checkpoints is left out at its neutral value, so that it changes
+        no byte of them.
+        """
+        return self.model_dump(mode="json", exclude=self._later())
+
+    def _later(self) -> set[str]:
+        """Later fields at a neutral value. An `init_seed` that equals `seed` is one."""
+        return {"init_seed"} if self.weights_seed == self.seed else set()
+
+    @property
+    def weights_seed(self) -> int:
+        """Seed of the initial weights."""
+        return self.seed if self.init_seed is None else self.init_seed
 
     def in_short(self) -> dict[str, Any]:
         """The fields in `telling` that are set, by name."""

@@ -344,6 +344,11 @@ def test_neutral_values_never_change():
         "AnalysisSettings.labels": {},
         "AnalysisSettings.on": None,
         "AnalysisSettings.top_images": 16,
+        "EvaluationSettings.redundancy": True,
+        "EvaluationSettings.spatial": True,
+        "EvaluationSettings.coactivation": False,
+        "EvaluationSettings.seed": 0,
+        "RunSettings.evaluation": None,
         **{
             f"{cls.__name__}.{key}": value
             for cls in SOURCE_SETTINGS.values()

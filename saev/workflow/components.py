@@ -27,6 +27,7 @@ from saev.images.sources.source import SPLITS, Source, passed_over
 from saev.settings.analysis import AnalysisResolved
 from saev.settings.component import Settings, completed, digest
 from saev.settings.config import COMPONENTS, Config, RunSettings
+from saev.settings.evaluation import EvaluationResolved
 from saev.settings.images import ImagesResolved, place
 from saev.settings.labels import TableResolved
 from saev.settings.near import nearest
@@ -97,6 +98,8 @@ class Resolver:
         labels = self.components["analysis"][names["analysis"]]["labels"]
         if labels is not None:
             names["labels"] = labels
+        if run.evaluation is not None:
+            names["evaluation"] = self._evaluation(run)
         if run.reference is not None:
             names["reference"] = self._once(self._reference, run.reference)
         return names
@@ -277,6 +280,11 @@ class Resolver:
         self.components["labels"] |= own
         shared = next(iter(own), None)
         return self._put("analysis", name, settings, resolved, on=on, labels=shared)
+
+    def _evaluation(self, run: RunSettings) -> str:
+        assert run.evaluation is not None
+        settings = self.config.evaluation[run.evaluation]
+        return self._put("evaluation", run.evaluation, settings, EvaluationResolved())
 
     def _reference(self, name: str) -> str:
         settings = self.config.references[name]

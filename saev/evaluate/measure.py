@@ -1,0 +1,129 @@
+"""Measures what an evaluation asks for, and writes it down."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+
+from saev.analyze.merge import write_table
+from saev.core import logs
+from saev.core.files import atomic_path, to_json, write_bytes
+from saev.core.progress import Progress
+from saev.evaluate import coactivation, gamma, moran, redundancy
+from saev.evaluate.artifact import FIGURES, PARTNERS, TABLE
+from saev.evaluate.fired import Observer, look
+from saev.evaluate.opened import Opened
+from saev.evaluate.results import Results, missing
+from saev.settings.evaluation import EvaluationSettings
+
+
+class Evaluator:
+    """Measures one metric after the other.
+
+    Args:
+        opened: what to evaluate; settings: which metrics.
+        scratch: an empty folder that only this job uses.
+
+    Attributes:
+        results: what was found so far; seconds: how long each metric took; files: names of further
+            files in ``scratch``.
+    """
+
+    def __init__(self, opened: Opened, settings: EvaluationSettings, scratch: Path) -> None:
+        self.opened, self.settings, self.scratch = opened, settings, scratch
+        self.results = Results()
+        self.seconds: dict[str, float] = {}
+        self.files: list[str] = []
+
+    def run(self) -> None:
+        """Measure everything that the settings ask for."""
+        inputs, settings = self.opened.inputs, self.settings
+        stats = inputs.activations.stats(inputs.stream)
+        norm = (t.double().cpu().numpy() for t in (inputs.sae.norm_mean, inputs.sae.norm_scale))
+        self.results.figures.append(gamma.measure(stats["mean"], stats["std"], *norm))
+        if settings.redundancy:
+            decoder = inputs.sae.dictionary().detach()
+            self._timed(
+                "redundancy",
+                lambda: redundancy.measure(decoder, self.opened.live, settings.seed),
+            )
+        self._pass()
+
+    def _timed(self, metric: str, measure: Callable[[], Results]) -> None:
+        logs.say(f"measuring {metric}")
+        started = time.monotonic()
+        self._keep(measure())
+        self.seconds[metric] = round(time.monotonic() - started, 3)
+
+    def _keep(self, found: Results) -> None:
+        self.results.figures += found.figures
+        self.results.columns |= found.columns
+
+    def _pass(self) -> None:
+        """Measure what needs the activations, in one pass over them."""
+        inputs, settings = self.opened.inputs, self.settings
+        observers: list[Observer] = []
+        maps = pairs = None
+        if settings.spatial and inputs.stream.kind != "patches":
+            note = f"{inputs.stream.name} has no patches"
+            self.results.figures.append(missing("spatial", "mean", "latents", note))
+        elif settings.spatial:
+            rows, columns = inputs.activations.meta["summary"]["geometry"]["grid"]
+            maps = moran.Maps(inputs.sae.n_latents, rows, columns, settings.seed)
+            observers.append(maps)
+        if settings.coactivation:
+            folder = self.scratch / "pairs"
+            folder.mkdir()
+            pairs = coactivation.Pairs(folder, inputs.sae.n_latents)
+            observers.append(pairs)
+        if not observers:
+            return
+        started = time.monotonic()
+        progress = Progress(inputs.activations.n_images, "images", "evaluating")
+        look(inputs, observers, progress.update)
+        if maps:
+            self._keep(maps.results(settings.seed))
+        if pairs:
+            pieces = list(pairs.partners())
+            self._keep(coactivation.results(pieces, inputs.sae.n_latents, settings.seed))
+            self._write_partners(pieces)
+        self.seconds["pass"] = round(time.monotonic() - started, 3)
+
+    def _write_partners(self, pieces: list[dict[str, np.ndarray]]) -> None:
+        columns = {"latent": np.int64, "partner": np.int64, "count": np.int64, "pmi": np.float64}
+        table = {
+            name: pyarrow.array(np.concatenate([*(p[name] for p in pieces), np.empty(0, kind)]))
+            for name, kind in columns.items()
+        }
+        with atomic_path(self.scratch / PARTNERS) as temporary:
+            pyarrow.parquet.write_table(pyarrow.table(table), temporary)
+        self.files.append(PARTNERS)
+
+    def write(self) -> list[str]:
+        """Write the files into ``scratch``; return their names."""
+        inputs = self.opened.inputs
+        figures = [figure.entry() for figure in self.results.figures]
+        about = {
+            "stream": inputs.stream.name,
+            "n_images": self.opened.analysis.summary["all"]["n_images"],
+            "n_vectors": self.opened.analysis.summary["all"]["n_vectors"],
+            "n_latents": inputs.sae.n_latents,
+            "n_live": int(self.opened.live.sum()),
+            "seed": self.settings.seed,
+        }
+        write_bytes(self.scratch / FIGURES, to_json({"of": about, "figures": figures}))
+        columns = {"latent": np.arange(inputs.sae.n_latents), **self.results.columns}
+        write_table(self.scratch / TABLE, columns)
+        return [FIGURES, TABLE, *self.files]
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of the run by metric and name, for `meta.json`."""
+        found: dict[str, Any] = {}
+        for figure in self.results.figures:
+            name = ".".join(part for part in (figure.metric, figure.name, figure.of) if part)
+            found[name] = figure.measured.value
+        return found

@@ -1,0 +1,26 @@
+"""Settings of the `evaluate` stage: which metrics say what a dictionary is worth."""
+
+from pydantic import Field
+
+from saev.settings.component import Resolved, Settings
+
+
+class EvaluationSettings(Settings):
+    """What to measure of a dictionary. A metric that you leave out costs nothing."""
+
+    redundancy: bool = Field(
+        True, description="How near each latent's decoder row is to that of another latent."
+    )
+    spatial: bool = Field(
+        True, description="How connected the map of each latent is on the grid of patches."
+    )
+    coactivation: bool = Field(
+        False, description="Which latents fire together more often than chance lets them."
+    )
+    seed: int = Field(
+        0, ge=0, description="Seed of bootstraps, of random baselines and of samples."
+    )
+
+
+class EvaluationResolved(Resolved):
+    """What an evaluation refers to."""

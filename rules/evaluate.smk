@@ -25,4 +25,5 @@ rule evaluate_dictionary:
         "--analysis $(dirname {input.analysis:q}) --sae $(dirname {input.checkpoint:q}) "
         "--activations $(dirname {input.activations:q}) "
         "$(for done in {input.labels:q}; do echo --labels $(dirname $done); done) "
+        "$(for done in {input.seeds:q}; do echo --seed $(dirname $done); done) "
         "--out $(dirname {output.done:q})"

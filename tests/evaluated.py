@@ -13,7 +13,7 @@ from saev.evaluate.measure import Evaluator
 from saev.evaluate.opened import open_all
 from saev.settings.evaluation import EvaluationSettings
 
-OFF = {"redundancy": False, "spatial": False}
+OFF = {"redundancy": False, "spatial": False, "stability": False}
 """Settings with which nothing is measured but γ."""
 
 
@@ -32,8 +32,9 @@ def folders(case: Case, **more: Any) -> Folders:
 def evaluated(case: Case, scratch: Path, *, more: Any = None, **settings: Any) -> Evaluator:
     """Evaluate an analysis that was made; return what was found."""
     scratch.mkdir(parents=True)
-    opened = open_all(folders(case, **(more or {})), torch.device("cpu"))
-    evaluator = Evaluator(opened, EvaluationSettings(**{**OFF, **settings}), scratch)
+    given = folders(case, **(more or {}))
+    opened = open_all(given, torch.device("cpu"))
+    evaluator = Evaluator(opened, EvaluationSettings(**{**OFF, **settings}), scratch, given.seeds)
     evaluator.run()
     return evaluator
 

@@ -232,7 +232,7 @@ def test_the_stage_writes_what_its_reader_reads(case, tmp_path):
     evaluate.main(arguments(case, out, {"coactivation": True}))
     found = Evaluation(out)
     assert [f["metric"] for f in found.figures] == [
-        *("gamma", "redundancy", "redundancy", "spatial", "coactivation"),
+        *("gamma", "redundancy", "redundancy", "stability", "spatial", "coactivation"),
     ]
     for figure in found.figures:
         assert set(figure) >= {"value", "interval", "n", "over", "split", "baselines", "note"}

@@ -346,6 +346,7 @@ def test_neutral_values_never_change():
         "AnalysisSettings.top_images": 16,
         "EvaluationSettings.redundancy": True,
         "EvaluationSettings.spatial": True,
+        "EvaluationSettings.stability": True,
         "EvaluationSettings.coactivation": False,
         "EvaluationSettings.seed": 0,
         "RunSettings.evaluation": None,

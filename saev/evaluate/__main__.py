@@ -2,7 +2,8 @@
 
     python -m saev.evaluate --spec JSON --analysis DIR --sae DIR --activations DIR --out DIR
 
-An analysis with labels also needs `--labels DIR`.
+An analysis with labels also needs `--labels DIR`. `--seed DIR` names the same dictionary with
+another `init_seed`.
 """
 
 import argparse
@@ -36,6 +37,14 @@ def main(arguments: list[str]) -> None:
         "--labels", type=Path, metavar="DIR", help="directory of the labels, if any"
     )
     parser.add_argument(
+        "--seed",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="directory of the same dictionary with another init_seed; may be given several times",
+    )
+    parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="directory of the evaluation"
     )
     given = parser.parse_args(arguments)
@@ -47,7 +56,7 @@ def _evaluate(given: argparse.Namespace) -> None:
     provenance = Provenance(STAGE, spec.code, given.threads)
     settings: EvaluationSettings = spec.parsed(EvaluationSettings)
     described = identity(settings, spec.found(EvaluationResolved))
-    folders = Folders(given.analysis, given.sae, given.activations, given.labels)
+    folders = Folders(given.analysis, given.sae, given.activations, given.labels, given.seed)
     inputs = folders.digests()
     key = (described, spec.code, inputs)
     once = Once(given.done, given.out, *key)
@@ -61,7 +70,7 @@ def _evaluate(given: argparse.Namespace) -> None:
     device = job_device(from_plan.compute().device)
     opened = open_all(folders, device)
     with scratch(given.out, *key) as held:
-        evaluator = Evaluator(opened, settings, held.folder)
+        evaluator = Evaluator(opened, settings, held.folder, folders.seeds)
         evaluator.run()
         names = evaluator.write()
         made = write_meta(

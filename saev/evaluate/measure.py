@@ -1,7 +1,7 @@
 """Measures what an evaluation asks for, and writes it down."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from saev.analyze.merge import write_table
 from saev.core import logs
 from saev.core.files import atomic_path, to_json, write_bytes
 from saev.core.progress import Progress
-from saev.evaluate import coactivation, gamma, moran, redundancy
+from saev.evaluate import coactivation, gamma, moran, redundancy, stability
 from saev.evaluate.artifact import FIGURES, PARTNERS, TABLE
 from saev.evaluate.fired import Observer, look
 from saev.evaluate.opened import Opened
 from saev.evaluate.results import Results, missing
 from saev.settings.evaluation import EvaluationSettings
+from saev.train.artifact import load
 
 
 class Evaluator:
@@ -27,14 +28,21 @@ class Evaluator:
     Args:
         opened: what to evaluate; settings: which metrics.
         scratch: an empty folder that only this job uses.
+        seeds: directories of the same dictionary with other seeds.
 
     Attributes:
         results: what was found so far; seconds: how long each metric took; files: names of further
             files in ``scratch``.
     """
 
-    def __init__(self, opened: Opened, settings: EvaluationSettings, scratch: Path) -> None:
-        self.opened, self.settings, self.scratch = opened, settings, scratch
+    def __init__(
+        self,
+        opened: Opened,
+        settings: EvaluationSettings,
+        scratch: Path,
+        seeds: Sequence[Path] = (),
+    ) -> None:
+        self.opened, self.settings, self.scratch, self.seeds = opened, settings, scratch, seeds
         self.results = Results()
         self.seconds: dict[str, float] = {}
         self.files: list[str] = []
@@ -51,7 +59,21 @@ class Evaluator:
                 "redundancy",
                 lambda: redundancy.measure(decoder, self.opened.live, settings.seed),
             )
+        if settings.stability:
+            self._timed("stability", self._stability)
         self._pass()
+
+    def _stability(self) -> Results:
+        sae = self.opened.inputs.sae
+        if not self.seeds:
+            note = "no other run differs in init_seed alone: sweep: {init_seed: [0, 1, 2]}"
+            return Results([missing("stability", "mean", "latents", note)])
+        others = []
+        for folder in self.seeds:
+            other = load(folder, sae.W_dec.device)
+            stability.require_comparable(sae, other, str(folder))
+            others.append(other)
+        return stability.measure(sae, others, self.settings.seed)
 
     def _timed(self, metric: str, measure: Callable[[], Results]) -> None:
         logs.say(f"measuring {metric}")

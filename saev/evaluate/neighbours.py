@@ -1,7 +1,7 @@
 """The nearest of the decoder's rows, by cosine, in blocks of latents."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 from saev.analyze.ordered import in_order, one_thread
 from saev.core.typed import typed
 from saev.sae.base import unit_rows
+
+Made = TypeVar("Made")
 
 BLOCK_LATENTS = 256
 """Rows whose cosines are in memory at once. Constant, as the rounding of products depends on it."""
@@ -36,24 +38,40 @@ def nearest(
         k: how many, at most those that there are.
         other: whether ``others`` are of another dictionary. If not, a row isn't its own neighbour.
     """
-    unit, to = unit_rows(rows), unit_rows(others)
-    k = min(k, len(to) - (not other))
-    on_cpu = rows.device.type == "cpu"
+    k = min(k, len(others) - (not other))
 
-    def look(start: int) -> tuple[np.ndarray, np.ndarray]:
-        block = unit[start : start + BLOCK_LATENTS]
-        cosines = block @ to.T
+    def largest(start: int, block: Tensor) -> tuple[np.ndarray, np.ndarray]:
         if not other:
-            here = torch.arange(len(block), device=rows.device)
-            cosines[here, start + here] = -torch.inf
-        found = cosines.topk(k, dim=1)
+            here = torch.arange(len(block), device=block.device)
+            block[here, start + here] = -torch.inf
+        found = block.topk(k, dim=1)
         return found.values.cpu().numpy(), found.indices.cpu().numpy()
+
+    cosine, latent = zip(*_blocks(rows, others, largest), strict=True)
+    return Nearest(np.concatenate(cosine), np.concatenate(latent))
+
+
+@typed
+def cosines(rows: Float[Tensor, "n d"], others: Float[Tensor, "m d"]) -> np.ndarray:
+    """All cosines of two decoders, (n, m) float32. For dictionaries that aren't too wide."""
+    return np.concatenate(list(_blocks(rows, others, lambda _, block: block.cpu().numpy())))
+
+
+def _blocks(rows: Tensor, others: Tensor, use: Callable[[int, Tensor], Made]) -> Iterator[Made]:
+    """What ``use`` makes of the cosines of each block of rows, given where it starts.
+
+    One thread computes a block, several at once. So their number changes no byte.
+    """
+    unit, to = unit_rows(rows), unit_rows(others)
+
+    def work(start: int) -> Made:
+        return use(start, unit[start : start + BLOCK_LATENTS] @ to.T)
 
     with one_thread() as threads:
         starts = range(0, len(unit), BLOCK_LATENTS)
-        parts = [part for _, part in in_order(look, starts, threads if on_cpu else 1)]
-    cosine, latent = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Nearest(cosine, latent)
+        on_cpu = rows.device.type == "cpu"
+        for _, made in in_order(work, starts, threads if on_cpu else 1):
+            yield made
 
 
 def random_rows(n: int, d: int, seed: int, draw: int = 0) -> Tensor:

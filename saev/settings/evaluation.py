@@ -14,6 +14,11 @@ class EvaluationSettings(Settings):
     spatial: bool = Field(
         True, description="How connected the map of each latent is on the grid of patches."
     )
+    stability: bool = Field(
+        True,
+        description="Whether dictionaries of other runs that differ in `init_seed` alone have the "
+        "same latents. `sweep: {init_seed: [0, 1, 2]}` makes them.",
+    )
     coactivation: bool = Field(
         False, description="Which latents fire together more often than chance lets them."
     )
@@ -24,3 +29,7 @@ class EvaluationSettings(Settings):
 
 class EvaluationResolved(Resolved):
     """What an evaluation refers to."""
+
+    seeds: tuple[str, ...] = Field(
+        (), description="Directories of the dictionaries with other seeds, sorted."
+    )

@@ -99,7 +99,7 @@ class Resolver:
         if labels is not None:
             names["labels"] = labels
         if run.evaluation is not None:
-            names["evaluation"] = self._evaluation(run)
+            names["evaluation"] = self._evaluation(run, images)
         if run.reference is not None:
             names["reference"] = self._once(self._reference, run.reference)
         return names
@@ -281,10 +281,27 @@ class Resolver:
         shared = next(iter(own), None)
         return self._put("analysis", name, settings, resolved, on=on, labels=shared)
 
-    def _evaluation(self, run: RunSettings) -> str:
+    def _evaluation(self, run: RunSettings, images: str) -> str:
         assert run.evaluation is not None
         settings = self.config.evaluation[run.evaluation]
-        return self._put("evaluation", run.evaluation, settings, EvaluationResolved())
+        seeds = self._seeds(run, images) if settings.stability else []
+        resolved = EvaluationResolved(seeds=tuple(seeds))
+        return self._put("evaluation", run.evaluation, settings, resolved, seeds=seeds)
+
+    def _seeds(self, run: RunSettings, images: str) -> list[str]:
+        """Directories of the dictionaries of other runs that differ in `init_seed` alone."""
+
+        def but_for_the_seed(one: RunSettings) -> Settings:
+            return self.config.sae[one.sae].model_copy(update={"init_seed": None})
+
+        alike = [
+            one
+            for one in self.config.runs
+            if (one.images, one.vit) == (run.images, run.vit)
+            and self.config.sae[one.sae].weights_seed != self.config.sae[run.sae].weights_seed
+            and but_for_the_seed(one) == but_for_the_seed(run)
+        ]
+        return sorted({self._sae(one, images) for one in alike})
 
     def _reference(self, name: str) -> str:
         settings = self.config.references[name]

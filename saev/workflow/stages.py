@@ -184,6 +184,7 @@ STAGES = (
                     "checkpoint": Need("train_sae"),
                     "activations": SEALED,
                     "labels": LABELLED,
+                    "seeds": Need("train_sae", seeds=True),
                 },
                 doing="evaluating {name}",
             ),

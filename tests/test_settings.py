@@ -348,6 +348,7 @@ def test_neutral_values_never_change():
         "EvaluationSettings.spatial": True,
         "EvaluationSettings.stability": True,
         "EvaluationSettings.coactivation": False,
+        "EvaluationSettings.probing": [],
         "EvaluationSettings.seed": 0,
         "RunSettings.evaluation": None,
         **{

@@ -13,8 +13,9 @@ from saev.analyze.merge import write_table
 from saev.core import logs
 from saev.core.files import atomic_path, to_json, write_bytes
 from saev.core.progress import Progress
-from saev.evaluate import coactivation, gamma, moran, redundancy, stability
+from saev.evaluate import coactivation, gamma, moran, probing, redundancy, stability
 from saev.evaluate.artifact import FIGURES, PARTNERS, TABLE
+from saev.evaluate.classes import classes_of
 from saev.evaluate.fired import Observer, look
 from saev.evaluate.opened import Opened
 from saev.evaluate.results import Results, missing
@@ -32,7 +33,8 @@ class Evaluator:
 
     Attributes:
         results: what was found so far; seconds: how long each metric took; files: names of further
-            files in ``scratch``.
+            files in ``scratch``; left_out: by label, classes with too few images, and how many
+            they have.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Evaluator:
         self.results = Results()
         self.seconds: dict[str, float] = {}
         self.files: list[str] = []
+        self.left_out: dict[str, dict[str, int]] = {}
 
     def run(self) -> None:
         """Measure everything that the settings ask for."""
@@ -61,7 +64,17 @@ class Evaluator:
             )
         if settings.stability:
             self._timed("stability", self._stability)
+        for label in settings.probing:
+            self._timed(f"probing {label}", lambda label=label: self._probing(label))  # type: ignore[misc]
         self._pass()
+
+    def _probing(self, label: str) -> Results:
+        inputs, seed = self.opened.inputs, self.settings.seed
+        splits = self.opened.analysis.summary["splits"]
+        first = next(figures for figures in splits.values() if figures)
+        classes = classes_of(inputs, label, seed)
+        self.left_out[label] = classes.left_out
+        return probing.measure(inputs, label, classes, first["l0"], first["n_vectors"], seed)
 
     def _stability(self) -> Results:
         sae = self.opened.inputs.sae
@@ -137,7 +150,10 @@ class Evaluator:
             "n_live": int(self.opened.live.sum()),
             "seed": self.settings.seed,
         }
-        write_bytes(self.scratch / FIGURES, to_json({"of": about, "figures": figures}))
+        write_bytes(
+            self.scratch / FIGURES,
+            to_json({"of": about, "figures": figures, "left_out": self.left_out}),
+        )
         columns = {"latent": np.arange(inputs.sae.n_latents), **self.results.columns}
         write_table(self.scratch / TABLE, columns)
         return [FIGURES, TABLE, *self.files]

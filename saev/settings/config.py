@@ -208,6 +208,14 @@ def _check_references(config: Config, sweeps: dict[str, list[str]]) -> None:
                     f"{where}: the dictionary trains on layer {sae.layer}, but the recording keeps "
                     f"layers {list(vit.layers)}"
                 )
+        if run.evaluation is not None:
+            labels = list(config.analysis[run.analysis].labels)
+            problems += [
+                f"evaluation.{run.evaluation}.{key}: analysis.{run.analysis}, which runs[{number}] "
+                f"uses with it, has no label {label!r}{nearest(label, labels)}"
+                for key, label in config.evaluation[run.evaluation].labels_used()
+                if label not in labels
+            ]
         on = config.analysis[run.analysis].on
         if on is not None and on not in config.images:
             problems.append(

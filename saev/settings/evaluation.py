@@ -22,9 +22,18 @@ class EvaluationSettings(Settings):
     coactivation: bool = Field(
         False, description="Which latents fire together more often than chance lets them."
     )
+    probing: tuple[str, ...] = Field(
+        (),
+        description="Labels of the analysis: how much one, two and five latents know of each "
+        "class.",
+    )
     seed: int = Field(
         0, ge=0, description="Seed of bootstraps, of random baselines and of samples."
     )
+
+    def labels_used(self) -> list[tuple[str, str]]:
+        """Labels of the analysis that it needs, each with the key that names it."""
+        return [("probing", label) for label in self.probing]
 
 
 class EvaluationResolved(Resolved):

@@ -17,7 +17,7 @@ OFF = {"redundancy": False, "spatial": False, "stability": False}
 """Settings with which nothing is measured but γ."""
 
 
-def seen(rows: list[int], dense: np.ndarray) -> Firing:
+def firing(rows: list[int], dense: np.ndarray) -> Firing:
     """What fires on images, from dense latents (images, patches, n)."""
     image, patch, latent = np.nonzero(dense)
     value = dense[image, patch, latent].astype(np.float32)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from analysed import Case, some_labels, vectors
-from evaluated import evaluated, figures, folders, seen
+from evaluated import evaluated, figures, firing, folders
 
 from saev.core.errors import UserError
 from saev.evaluate import __main__ as evaluate
@@ -88,9 +88,9 @@ def test_maps_are_averaged_over_images_and_shuffled_within_them():
     dense[:, [0, 1, 4, 5], 0] = 1  # a square in a corner
     dense[:20, 3, 1] = 1  # a single patch has no structure
     together, apart = Maps(2, 4, 4, 0), Maps(2, 4, 4, 0)
-    together.add(seen(list(range(40)), dense))
+    together.add(firing(list(range(40)), dense))
     for i in range(40):
-        apart.add(seen([i], dense[i : i + 1]))
+        apart.add(firing([i], dense[i : i + 1]))
     square = dense_moran(dense[0, :, 0].reshape(4, 4))
     for maps in (together, apart):
         found = maps.results(0)
@@ -107,7 +107,7 @@ def counted(folder, dense, steps=1, **options):
     folder.mkdir()
     pairs = coactivation.Pairs(folder, dense.shape[2], **options)
     for rows in np.array_split(np.arange(len(dense)), steps):
-        pairs.add(seen(rows.tolist(), dense[rows]))
+        pairs.add(firing(rows.tolist(), dense[rows]))
     pieces = list(pairs.partners())
     return {name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]}
 
@@ -158,7 +158,7 @@ def test_an_image_counts_with_its_largest_patch():
     dense = np.zeros((2, 3, 2))
     dense[0, :, 0] = [1, 3, 2]
     dense[1, 2, 1] = 5
-    image, latent, value = largest_per_image(seen([4, 9], dense), 2)
+    image, latent, value = largest_per_image(firing([4, 9], dense), 2)
     assert (image.tolist(), latent.tolist(), value.tolist()) == ([0, 1], [0, 1], [3, 5])
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -97,7 +98,9 @@ def test_what_differs_in_more_than_the_seed_is_refused(case, tmp_path, changes, 
         evaluated(case, tmp_path / "a", more=given, stability=True)
 
 
-def test_the_plan_finds_the_seeds_of_a_sweep_and_waits_for_their_trainings(tmp_path, monkeypatch):
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Settings of six images, a tower and dictionaries with three seeds and two k."""
     monkeypatch.chdir(tmp_path)
     draw_pictures(tmp_path / "pictures", 6)
     (tmp_path / "tower.json").write_text(json.dumps(TOWER))
@@ -105,17 +108,19 @@ def test_the_plan_finds_the_seeds_of_a_sweep_and_waits_for_their_trainings(tmp_p
         **{"architecture": "topk", "tokens": "cls", "layer": 1, "n_latents": 8},
         **{"batch_size": 2, "epochs": 9.0, "lr": 0.1},
     }
-    raw = {
+    vit = {"model": "tower.json", "weights": "random", "layers": [0, -1], "tokens": ["cls"]}
+    return {
         "images": {"pets": {"folder": "pictures"}},
-        "vit": {
-            "t": {"model": "tower.json", "weights": "random", "layers": [1], "tokens": ["cls"]}
-        },
+        "vit": {"t": vit},
         "sae": {"s": {**sae, "sweep": {"init_seed": [0, 1, 2], "k": [1, 2]}}},
         "analysis": {"a": {}},
         "evaluation": {"e": {}},
         "runs": [{"images": "pets", "vit": "t", "sae": "s", "analysis": "a", "evaluation": "e"}],
     }
-    plan = resolve(raw)
+
+
+def test_the_plan_finds_the_seeds_of_a_sweep_and_waits_for_their_trainings(project):
+    plan = resolve(project)
     evaluations = jobs.of_stage(plan, "evaluate")
     assert len(evaluations) == 6
     for job in evaluations:
@@ -127,3 +132,18 @@ def test_the_plan_finds_the_seeds_of_a_sweep_and_waits_for_their_trainings(tmp_p
         (seeds,) = {tuple(plan.component("evaluation", job.folder.name)["seeds"])}
         assert point not in seeds
         assert len(seeds) == 2
+
+
+@pytest.mark.parametrize(
+    ("stream", "said"),
+    [
+        ("layer-01.cls", "is what the dictionary sees"),
+        ("pooled", "isn't recorded .*; allowed: layer-00.cls"),
+        ("layer-00.cls", None),
+    ],
+)
+def test_embeddings_are_checked_before_anything_runs(project, stream, said):
+    project["evaluation"]["e"]["monosemanticity"] = stream
+    refused = pytest.raises(UserError, match=rf"evaluation\.e\.monosemanticity: {stream} {said}")
+    with refused if said else nullcontext():
+        resolve(project)

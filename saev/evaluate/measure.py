@@ -13,12 +13,22 @@ from saev.analyze.merge import write_table
 from saev.core import logs
 from saev.core.files import atomic_path, to_json, write_bytes
 from saev.core.progress import Progress
-from saev.evaluate import coactivation, gamma, moran, probing, redundancy, stability
+from saev.evaluate import (
+    coactivation,
+    gamma,
+    monosemanticity,
+    moran,
+    probing,
+    redundancy,
+    stability,
+)
 from saev.evaluate.artifact import FIGURES, PARTNERS, TABLE
 from saev.evaluate.classes import classes_of
 from saev.evaluate.fired import Observer, look
+from saev.evaluate.monosemanticity import Embedded, embeddings_of
 from saev.evaluate.opened import Opened
 from saev.evaluate.results import Results, missing
+from saev.evaluate.untrained import untrained
 from saev.settings.evaluation import EvaluationSettings
 from saev.train.artifact import load
 
@@ -70,8 +80,7 @@ class Evaluator:
 
     def _probing(self, label: str) -> Results:
         inputs, seed = self.opened.inputs, self.settings.seed
-        splits = self.opened.analysis.summary["splits"]
-        first = next(figures for figures in splits.values() if figures)
+        first = self._first_split()
         classes = classes_of(inputs, label, seed)
         self.left_out[label] = classes.left_out
         return probing.measure(inputs, label, classes, first["l0"], first["n_vectors"], seed)
@@ -115,11 +124,18 @@ class Evaluator:
             folder.mkdir()
             pairs = coactivation.Pairs(folder, inputs.sae.n_latents)
             observers.append(pairs)
+        embedded = None
+        if settings.monosemanticity:
+            stream = embeddings_of(inputs, settings.monosemanticity)
+            embedded = Embedded(inputs, stream, inputs.sae.n_latents, raw=True)
+            observers.append(embedded)
         if not observers:
             return
         started = time.monotonic()
         progress = Progress(inputs.activations.n_images, "images", "evaluating")
         look(inputs, observers, progress.update)
+        if embedded:
+            self._keep(self._monosemanticity(embedded))
         if maps:
             self._keep(maps.results(settings.seed))
         if pairs:
@@ -127,6 +143,20 @@ class Evaluator:
             self._keep(coactivation.results(pieces, inputs.sae.n_latents, settings.seed))
             self._write_partners(pieces)
         self.seconds["pass"] = round(time.monotonic() - started, 3)
+
+    def _monosemanticity(self, ours: Embedded) -> Results:
+        inputs, seed = self.opened.inputs, self.settings.seed
+        chance = inputs._replace(sae=untrained(inputs.sae, self._first_split()["l0"], seed))
+        baseline = Embedded(chance, ours.stream, inputs.sae.n_latents, raw=False)
+        progress = Progress(inputs.activations.n_images, "images", "evaluating the baseline")
+        look(chance, [baseline], progress.update)
+        return monosemanticity.results(ours, baseline, seed)
+
+    def _first_split(self) -> dict[str, Any]:
+        """Figures of the images trained on, or of all if none of them was."""
+        splits = self.opened.analysis.summary["splits"]
+        found: dict[str, Any] = next(figures for figures in splits.values() if figures)
+        return found
 
     def _write_partners(self, pieces: list[dict[str, np.ndarray]]) -> None:
         columns = {"latent": np.int64, "partner": np.int64, "count": np.int64, "pmi": np.float64}

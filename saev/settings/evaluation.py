@@ -27,6 +27,13 @@ class EvaluationSettings(Settings):
         description="Labels of the analysis: how much one, two and five latents know of each "
         "class.",
     )
+    monosemanticity: str | None = Field(
+        None,
+        pattern=r"^(pooled|layer-\d{2,}\.cls)$",
+        description="A recorded stream with one vector for each image, such as `pooled` or "
+        "`layer-11.cls`, by which images are compared: how alike those are on which a latent "
+        "fires. It mustn't be the stream that the dictionary sees.",
+    )
     seed: int = Field(
         0, ge=0, description="Seed of bootstraps, of random baselines and of samples."
     )

@@ -284,9 +284,34 @@ class Resolver:
     def _evaluation(self, run: RunSettings, images: str) -> str:
         assert run.evaluation is not None
         settings = self.config.evaluation[run.evaluation]
+        self._require_embeddings(run, settings.monosemanticity)
         seeds = self._seeds(run, images) if settings.stability else []
         resolved = EvaluationResolved(seeds=tuple(seeds))
         return self._put("evaluation", run.evaluation, settings, resolved, seeds=seeds)
+
+    def _require_embeddings(self, run: RunSettings, stream: str | None) -> None:
+        """Refuse a stream that won't be recorded, or that the dictionary sees."""
+        if stream is None:
+            return
+        vit, sae, n_blocks = (
+            self.config.vit[run.vit],
+            self.config.sae[run.sae],
+            self.towers[run.vit].n_blocks,
+        )
+        layers = sorted({layer % n_blocks for layer in vit.layers} if n_blocks else vit.layers)
+        recorded = ["pooled"] * ("pooled" in vit.tokens)
+        recorded += [f"layer-{layer:02}.cls" for layer in layers if "cls" in vit.tokens]
+        known = n_blocks is not None or all(layer >= 0 for layer in layers)
+        trained = sae.layer if sae.layer is None or not n_blocks else sae.layer % n_blocks
+        own = "pooled" if trained is None else f"layer-{trained:02}.{sae.tokens}"
+        allowed = [name for name in recorded if name != own]
+        if stream == own or (known and stream not in recorded):
+            raise UserError(
+                f"evaluation.{run.evaluation}.monosemanticity: {stream} "
+                + ("is what the dictionary sees" if stream == own else "isn't recorded")
+                + f" in the run with vit {run.vit!r} and sae {run.sae!r}; allowed: "
+                + (", ".join(allowed) or "none: record pooled too (vit.tokens)")
+            )
 
     def _seeds(self, run: RunSettings, images: str) -> list[str]:
         """Directories of the dictionaries of other runs that differ in `init_seed` alone."""

@@ -41,7 +41,7 @@ def save(
         "format_version": FORMAT_VERSION,
         "architecture": sae.architecture,
         "equation": sae.equation,
-        "settings": sae.settings.written(),
+        "settings": sae.settings.model_dump(mode="json"),
         "inputs": dict(inputs),
         "d": sae.d,
         "n_latents": sae.n_latents,

@@ -2,7 +2,12 @@
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from saev.settings.component import Resolved, Settings
 from saev.settings.vit import Tokens
@@ -137,20 +142,16 @@ class SaeSettings(Settings):
 
     def essential(self) -> dict[str, Any]:
         """See `Settings.essential`."""
-        left_out = {*self.loose(), *self._later()}
-        return {k: v for k, v in super().essential().items() if k not in left_out}
+        return {k: v for k, v in super().essential().items() if k not in self.loose()}
 
-    def written(self) -> dict[str, Any]:
-        """All settings, as a checkpoint keeps them.
-
-        What came after the first checkpoints is left out at its neutral value, so that it changes
-        no byte of them.
-        """
-        return self.model_dump(mode="json", exclude=self._later())
-
-    def _later(self) -> set[str]:
-        """Later fields at a neutral value. An `init_seed` that equals `seed` is one."""
-        return {"init_seed"} if self.weights_seed == self.seed else set()
+    @model_serializer(mode="wrap")
+    def _without_later_ones(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what came after the first checkpoints and is neutral, so that it changes no
+        byte of them. An `init_seed` that equals `seed` is neutral."""
+        values: dict[str, Any] = serialise(self)
+        if self.weights_seed == self.seed:
+            values.pop("init_seed", None)
+        return values
 
     @property
     def weights_seed(self) -> int:

@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> None:
         together.turn(out, group),
         state(out, *key) as held,
     ):
-        full = settings.written()
+        full = settings.model_dump(mode="json")
         mirrored = None
         # While this job waited, the job of a killed run may have finished the work.
         complete = once.there()

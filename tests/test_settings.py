@@ -349,6 +349,7 @@ def test_neutral_values_never_change():
         "EvaluationSettings.stability": True,
         "EvaluationSettings.coactivation": False,
         "EvaluationSettings.probing": [],
+        "EvaluationSettings.downstream": None,
         "EvaluationSettings.monosemanticity": None,
         "EvaluationSettings.seed": 0,
         "RunSettings.evaluation": None,

@@ -1,6 +1,5 @@
 """Runs new images through the tower and the dictionary of a run, in memory."""
 
-import json
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,23 +14,19 @@ from saev.activations import artifact as recorded
 from saev.activations.artifact import Stream, to_float32
 from saev.activations.forward import stored
 from saev.activations.loading import BATCH
+from saev.activations.towers.again import recorded_tower
 from saev.activations.towers.precision import exact_float32
-from saev.activations.towers.tower import Tower, load_tower
-from saev.activations.towers.weights import is_file_name
 from saev.analyze.accumulate import batch_vectors, padded
 from saev.analyze.artifact import LATENTS
 from saev.analyze.ordered import in_order, one_thread
 from saev.api.found import Found, Lens, rgb_of
-from saev.api.places import dictionary_of, folder_of, located, require_input
+from saev.api.places import dictionary_of, folder_of, require_input
 from saev.api.run import Run, load
 from saev.core import shown
 from saev.core.errors import UserError
-from saev.core.files import sha256_file
 from saev.core.meta import META, read_meta
-from saev.core.meta import RUN as RUN_JSON
 from saev.images import artifact as listed
 from saev.images.decode import BadImage
-from saev.settings.vit import VitSettings
 from saev.train import artifact as trained
 
 
@@ -62,7 +57,7 @@ class Explorer:
         listing = read_meta(images, listed.STAGE)[0] if (images / META).is_file() else {}
         gray_range = listing.get("settings", {}).get("gray_range")
         self.sae = load(folder, device)
-        self.tower = _tower(self._recording, folder.parent, device)
+        self.tower = recorded_tower(self._recording, folder.parent, device)
         self.stream: Stream = next(s for s in self.tower.streams if s.name == self.sae.stream)
         largest = _largest_of(given) if given != folder else None
         self._lens = Lens(self.tower.geometry, gray_range, largest)
@@ -187,55 +182,3 @@ def _largest_of(run: Path) -> np.ndarray:
     with safe_open(run / LATENTS, framework="np") as file:
         values: np.ndarray = file.get_slice("top_values")[:, :1]
     return values[:, 0]
-
-
-def _tower(recording: dict[str, Any], folder: Path, device: str) -> Tower:
-    """The tower that recorded ``folder``.
-
-    Raises:
-        UserError: one of its files is gone or changed, or the tower differs from the recorded one.
-    """
-    given = dict(recording["settings"])
-    digests = {
-        "model": given.pop("model_sha256", None),
-        "weights": recording["summary"]["weights_sha256"],
-    }
-    for name, digest in digests.items():
-        text = given.get(name) or ""
-        if is_file_name(text) if name == "weights" else text.endswith(".json"):
-            given[name] = located(text, folder.parent.parent.parent)
-            _require_file(name, Path(given[name]), digest, folder)
-    tower = load_tower(VitSettings.model_validate_json(json.dumps(given)), device)
-    _require_same(tower.summary(), recording["summary"], folder)
-    return tower
-
-
-def _require_file(name: str, path: Path, digest: str | None, folder: Path) -> None:
-    if not path.is_file():
-        raise UserError(
-            f"{name}: the file {path} that {folder} was recorded with is gone: restore it"
-            + (f" (SHA-256 {digest})" if digest else "")
-        )
-    if digest is not None and sha256_file(path) != digest:
-        raise UserError(
-            f"{name}: {path} isn't the file that {folder} was recorded with, which has the SHA-256 "
-            f"{digest}: restore that one, or record again"
-        )
-
-
-def _require_same(now: dict[str, Any], then: dict[str, Any], folder: Path) -> None:
-    """Refuse a tower that differs from what was recorded about it."""
-    shapes = {
-        name: {key: stream.get(key) for key in ("d", "n_patches", "kind", "layer")}
-        for name, stream in then["streams"].items()
-    }
-    then = {**then, "streams": shapes}
-    for key in ("weights_sha256", "n_blocks", "layers", "geometry", "streams"):
-        # Weights of timm's tags weren't hashed at first.
-        unknown = key == "weights_sha256" and then[key] is None
-        if now[key] != then[key] and not unknown:
-            raise UserError(
-                f"the tower has {key} {now[key]} now, but {folder} was recorded with {then[key]}: "
-                f"use the library versions in {folder / RUN_JSON} and the same weights, or record "
-                "again"
-            )

@@ -70,7 +70,7 @@ def _evaluate(given: argparse.Namespace) -> None:
     device = job_device(from_plan.compute().device)
     opened = open_all(folders, device)
     with scratch(given.out, *key) as held:
-        evaluator = Evaluator(opened, settings, held.folder, folders.seeds)
+        evaluator = Evaluator(opened, settings, held.folder, folders.seeds, given.threads)
         evaluator.run()
         names = evaluator.write()
         made = write_meta(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
+from saev.analyze.baseline import Pca, sample
+from saev.analyze.baseline import fit as fit_pca
 from saev.analyze.merge import write_table
+from saev.analyze.ordered import one_thread
 from saev.core import logs
 from saev.core.files import atomic_path, to_json, write_bytes
 from saev.core.progress import Progress
 from saev.evaluate import (
     coactivation,
+    downstream,
     gamma,
     monosemanticity,
     moran,
@@ -28,9 +33,13 @@ from saev.evaluate.fired import Observer, look
 from saev.evaluate.monosemanticity import Embedded, embeddings_of
 from saev.evaluate.opened import Opened
 from saev.evaluate.results import Results, missing
+from saev.evaluate.tower_outputs import Rerun
 from saev.evaluate.untrained import untrained
 from saev.settings.evaluation import EvaluationSettings
 from saev.train.artifact import load
+
+PURPOSE = 7
+"""Which sample the principal components are fitted on: see `sample`."""
 
 
 class Evaluator:
@@ -40,6 +49,7 @@ class Evaluator:
         opened: what to evaluate; settings: which metrics.
         scratch: an empty folder that only this job uses.
         seeds: directories of the same dictionary with other seeds.
+        workers: threads that decode images.
 
     Attributes:
         results: what was found so far; seconds: how long each metric took; files: names of further
@@ -53,7 +63,9 @@ class Evaluator:
         settings: EvaluationSettings,
         scratch: Path,
         seeds: Sequence[Path] = (),
+        workers: int = 1,
     ) -> None:
+        self.workers = workers
         self.opened, self.settings, self.scratch, self.seeds = opened, settings, scratch, seeds
         self.results = Results()
         self.seconds: dict[str, float] = {}
@@ -76,6 +88,9 @@ class Evaluator:
             self._timed("stability", self._stability)
         for label in settings.probing:
             self._timed(f"probing {label}", lambda label=label: self._probing(label))  # type: ignore[misc]
+        if settings.downstream:
+            label = settings.downstream
+            self._timed(f"downstream {label}", lambda: self._downstream(label))
         self._pass()
 
     def _probing(self, label: str) -> Results:
@@ -83,7 +98,25 @@ class Evaluator:
         first = self._first_split()
         classes = classes_of(inputs, label, seed)
         self.left_out[label] = classes.left_out
-        return probing.measure(inputs, label, classes, first["l0"], first["n_vectors"], seed)
+        return probing.measure(inputs, label, classes, self._pca, first["l0"], seed)
+
+    def _downstream(self, label: str) -> Results:
+        inputs, seed = self.opened.inputs, self.settings.seed
+        classes = classes_of(inputs, label, seed)
+        self.left_out[label] = classes.left_out
+        device = inputs.sae.W_dec.device
+        rerun = Rerun(inputs.activations, inputs.activations.path.parent, device, self.workers)
+        l0 = self._first_split()["l0"]
+        return downstream.measure(inputs, rerun, label, classes, self._pca, l0, seed)
+
+    @cached_property
+    def _pca(self) -> Pca:
+        """Principal components of the vectors trained on, in the dictionary's space."""
+        inputs = self.opened.inputs
+        first = next(iter(inputs.splits(np.empty(0, np.int64))))
+        with one_thread():
+            vectors = sample(inputs, first, self._first_split()["n_vectors"], PURPOSE)
+            return fit_pca(vectors, inputs.centre().cpu().double())
 
     def _stability(self) -> Results:
         sae = self.opened.inputs.sae

@@ -15,8 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from saev.analyze.baseline import fit as fit_pca
-from saev.analyze.baseline import sample
+from saev.analyze.baseline import Pca
 from saev.analyze.inputs import Inputs
 from saev.analyze.ordered import one_thread
 from saev.core.progress import Progress
@@ -37,8 +36,6 @@ from saev.evaluate.untrained import UNTRAINED, untrained
 CHOSEN = (1, 2, 5)
 """Numbers of features, k."""
 RESAMPLES = 200
-PURPOSE = 7
-"""Which sample the principal components are fitted on: see `sample`."""
 
 
 class Sides(NamedTuple):
@@ -138,13 +135,14 @@ def measured(figures: np.ndarray) -> Measured:
 
 
 def measure(
-    inputs: Inputs, label: str, classes: Classes, l0: float, n_vectors: int, seed: int
+    inputs: Inputs, label: str, classes: Classes, pca: Pca, l0: float, seed: int
 ) -> Results:
     """The figures.
 
     Args:
         label: the label; classes: its classes.
-        l0: mean number of latents that fire on a vector; n_vectors: vectors in the first split.
+        pca: principal components of the vectors, in the dictionary's space.
+        l0: mean number of latents that fire on a vector.
         seed: of the resamples and the untrained dictionary.
     """
     if len(classes.names) < 2:
@@ -156,7 +154,7 @@ def measure(
     with one_thread():
         progress = Progress(4, "kinds of features", f"probing {label}")
         for name in ("latents", UNTRAINED, "raw_dimensions", "pca"):
-            sides = _sides(name, inputs, classes, l0, n_vectors, seed)
+            sides = _sides(name, inputs, classes, pca, l0, seed)
             chosen = choose(sides.training, classes.training_codes, len(classes.names), k)
             found[name] = {k: judge(sides, classes, k, chosen, drawn) for k in CHOSEN}
             progress.update(1)
@@ -180,18 +178,13 @@ def measure(
     return Results(figures)
 
 
-def _sides(
-    name: str, inputs: Inputs, classes: Classes, l0: float, n_vectors: int, seed: int
-) -> Sides:
+def _sides(name: str, inputs: Inputs, classes: Classes, pca: Pca, l0: float, seed: int) -> Sides:
     """The features called ``name``."""
     rows = (classes.training, classes.judging)
     if name in ("latents", UNTRAINED):
         sae = inputs.sae if name == "latents" else untrained(inputs.sae, l0, seed)
         return Sides(*(latents(inputs, sae, side) for side in rows))
     if name == "pca":
-        first = next(iter(inputs.splits(np.empty(0, np.int64))))
-        vectors = sample(inputs, first, n_vectors, PURPOSE)
-        pca = fit_pca(vectors, inputs.centre().cpu().double())
         training, judging = (components(inputs, pca, side) for side in rows)
     else:
         training, judging = (dimensions(inputs, side) for side in rows)

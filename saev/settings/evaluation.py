@@ -27,6 +27,11 @@ class EvaluationSettings(Settings):
         description="Labels of the analysis: how much one, two and five latents know of each "
         "class.",
     )
+    downstream: str | None = Field(
+        None,
+        description="A label of the analysis: how well the tower still tells its classes apart if "
+        "it sees reconstructions. Runs the tower again over some thousand images.",
+    )
     monosemanticity: str | None = Field(
         None,
         pattern=r"^(pooled|layer-\d{2,}\.cls)$",
@@ -40,7 +45,8 @@ class EvaluationSettings(Settings):
 
     def labels_used(self) -> list[tuple[str, str]]:
         """Labels of the analysis that it needs, each with the key that names it."""
-        return [("probing", label) for label in self.probing]
+        used = [("probing", label) for label in self.probing]
+        return [*used, *([("downstream", self.downstream)] if self.downstream else [])]
 
 
 class EvaluationResolved(Resolved):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from analysed import TOPK, write_labels, write_sae
+from dictionaries import make, vectors
 from evaluated import OFF
 from recording import list_images, record, settings, write_pictures
 from sklearn.linear_model import LogisticRegression
@@ -18,7 +19,9 @@ from saev.analyze.merge import write_merged
 from saev.analyze.parts import write_part
 from saev.core.errors import UserError
 from saev.evaluate import downstream, softmax
+from saev.evaluate.ablation import ablating, of_equal_frequency
 from saev.evaluate.auroc import resampled
+from saev.evaluate.edit import edited
 from saev.evaluate.made_from import Folders
 from saev.evaluate.measure import Evaluator
 from saev.evaluate.opened import open_all
@@ -115,6 +118,52 @@ def test_the_loss_recovered_is_what_is_kept_of_what_zeros_lose():
     assert named["cross_entropy"].baselines["zeros"].value == 4
 
 
+def test_an_edited_vector_has_the_latents_asked_for_and_keeps_its_error():
+    sae = make("topk", k=5)
+    x = vectors(64)
+    z = sae.encode(x)
+    j = int((z > 0).sum(0).argmax())
+    found = edited(sae, x, {j: 0.5, 7: 1.0}, "scale")
+    expected = x - 0.5 * z[:, j : j + 1] * sae.W_dec[j] * sae.norm_scale
+    assert found.numpy() == pytest.approx(expected.detach().numpy(), abs=1e-5)
+    rest = (z[:, j] == 0).numpy()
+    assert rest.any()
+    assert (found.numpy()[rest] == x.numpy()[rest]).all()
+    everywhere = edited(sae, x, {j: 2.0}, "set")
+    moved = ((everywhere - x) / sae.norm_scale) @ sae.W_dec[j]
+    assert moved.detach().numpy() == pytest.approx((2 - z[:, j]).detach().numpy(), abs=1e-4)
+
+
+def test_a_latent_is_ablated_beside_another_of_about_its_frequency():
+    counts = np.array([0, 1000, 50, 52, 900, 51, *range(200, 400, 10)])
+    found = of_equal_frequency(np.array([1, 2]), counts, seed=0)
+    assert found[0] != 1
+    assert found[1] != 2
+    assert abs(counts[found[1]] - 50) <= 250
+    assert (of_equal_frequency(np.array([1, 2]), counts, seed=0) == found).all()
+
+
+def test_only_the_ablated_latent_of_each_image_is_taken_out(recorded, tmp_path):
+    found = evaluator(recorded, "layer-00.patches", tmp_path)
+    inputs = found.opened.inputs
+    x = torch.from_numpy(recorded.float32(recorded.take(inputs.stream, np.arange(6))))
+    latent = np.array([9, 9, 3, 4, 5, 6, 7])
+    changed = ablating(inputs, latent)(x[:5], slice(2, 7))
+    for i in range(5):
+        alone = edited(inputs.sae, x[i], {int(latent[2 + i]): 0.0}, "scale")
+        assert (changed[i] == alone).all()
+
+
+def test_an_ablation_of_a_label_stands_beside_random_latents(recorded, tmp_path):
+    found = evaluator(recorded, "layer-01.cls", tmp_path, ablation="kind")
+    found.run()
+    (figure,) = (f for f in found.results.figures if f.metric == "ablation")
+    assert figure.name == "logit_fall"
+    assert figure.measured.value is not None
+    assert set(figure.baselines) == {"latents_of_equal_frequency"}
+    assert 0 < figure.n < N / 2
+
+
 def evaluator(reader, stream, tmp_path, **given):
     """An evaluation of a dictionary of ``stream``, with the folders as labels."""
     sae = write_sae(
@@ -149,6 +198,16 @@ def test_the_error_added_back_gives_the_original(recorded, tmp_path, stream):
             assert back == pytest.approx(original, abs=1e-4)
     losses = named["cross_entropy"].baselines
     assert losses["zeros"].value != pytest.approx(losses["original"].value, abs=1e-3)
+
+
+def test_a_stream_on_which_the_output_does_not_depend_is_named(recorded, tmp_path):
+    # The output of this tower is made from the class token.
+    found = evaluator(recorded, "layer-01.patches", tmp_path, downstream="kind")
+    found.run()
+    for figure in found.results.figures[1:]:
+        assert "doesn't depend on layer-01.patches: take an earlier block" in figure.note
+    assert figure.name == "loss_recovered"
+    assert figure.measured.value is None
 
 
 def test_an_image_that_was_replaced_is_named(recorded, tmp_path):

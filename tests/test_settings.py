@@ -350,6 +350,7 @@ def test_neutral_values_never_change():
         "EvaluationSettings.coactivation": False,
         "EvaluationSettings.probing": [],
         "EvaluationSettings.downstream": None,
+        "EvaluationSettings.ablation": None,
         "EvaluationSettings.monosemanticity": None,
         "EvaluationSettings.seed": 0,
         "RunSettings.evaluation": None,

@@ -1,9 +1,9 @@
 """Runs new images through the tower and the dictionary of a run, in memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -16,15 +16,18 @@ from saev.activations.forward import stored
 from saev.activations.loading import BATCH
 from saev.activations.towers.again import recorded_tower
 from saev.activations.towers.precision import exact_float32
+from saev.activations.towers.splice import spliced
+from saev.activations.towers.tower import normalise
 from saev.analyze.accumulate import batch_vectors, padded
 from saev.analyze.artifact import LATENTS
 from saev.analyze.ordered import in_order, one_thread
 from saev.api.found import Found, Lens, rgb_of
-from saev.api.places import dictionary_of, folder_of, require_input
+from saev.api.places import dictionary_of, folder_of, latent_number, require_input
 from saev.api.run import Run, load
 from saev.core import shown
 from saev.core.errors import UserError
 from saev.core.meta import META, read_meta
+from saev.evaluate.edit import How, edited
 from saev.images import artifact as listed
 from saev.images.decode import BadImage
 from saev.train import artifact as trained
@@ -93,15 +96,54 @@ class Explorer:
             UserError: something isn't an image, can't be decoded, or gives activations that don't
                 fit into the recorded type.
         """
-        if isinstance(images, (Image.Image, str, bytes, Path)):
-            raise UserError("encode_images takes a list of images: for one, pass [image]")
         found: list[Found] = []
         for pixels in self._batches(images):
             found += self._found(self._vectors(pixels, len(found)), len(pixels))
         return found
 
+    def edit(
+        self, images: Iterable[Image.Image], latents: Mapping[int, float], how: How = "scale"
+    ) -> np.ndarray:
+        """The tower's output for images in which some latents have other values.
+
+        What the dictionary misses of an activation stays in it, so a factor of 1 changes nothing.
+
+        Args:
+            images: images of Pillow, of any mode and size.
+            latents: a number for each latent to change.
+            how: ``scale`` multiplies a latent where it fires (0 ablates it), ``set`` gives it this
+                value on every vector.
+
+        Returns:
+            (images, e) float32: the tower's `pooled` output.
+
+        Raises:
+            UserError: something isn't an image, can't be decoded, or isn't a latent.
+        """
+        if how not in get_args(How):
+            raise UserError(f"how: {how!r}; allowed: {', '.join(get_args(How))}")
+        numbers = {latent_number(j, self.sae.n_latents): float(v) for j, v in latents.items()}
+        device, made = self.sae.W_dec.device, [np.empty((0, 0), np.float32)]
+
+        def change(x: torch.Tensor) -> torch.Tensor:
+            if not numbers:
+                return x
+            vectors = x.reshape(-1, self.stream.d).to(device)
+            return edited(self.sae, vectors, numbers, how).reshape(x.shape).to(x.device)
+
+        for pixels in self._batches(images):
+            batch = np.zeros((BATCH, *pixels.shape[1:]), np.uint8)
+            batch[: len(pixels)] = pixels
+            inputs = torch.from_numpy(batch).to(self.tower.device)
+            normalised = normalise(inputs, self.tower.geometry)
+            output = spliced(self.tower, normalised, self.stream, change)
+            made.append(output[: len(pixels)].cpu().numpy())
+        return np.concatenate(made[1:] or made)
+
     def _batches(self, images: Iterable[Image.Image]) -> Iterator[np.ndarray]:
         """Pixels (b, side, side, 3) uint8 of at most `BATCH` images at a time."""
+        if isinstance(images, (Image.Image, str, bytes, Path)):
+            raise UserError("give a list of images: for one, pass [image]")
         held: list[np.ndarray] = []
         for number, image in enumerate(images):
             held.append(self._pixels(number, image))

@@ -12,11 +12,12 @@ which must give the original; zeros; the mean of the recording; and a reconstruc
 principal components as latents fire on a vector.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from saev.activations.towers.splice import Change
 from saev.analyze.baseline import Pca
 from saev.analyze.inputs import Inputs
 from saev.analyze.ordered import one_thread
@@ -25,7 +26,7 @@ from saev.evaluate.auroc import resampled
 from saev.evaluate.classes import Classes
 from saev.evaluate.probing import RESAMPLES, measured
 from saev.evaluate.results import Figure, Measured, Results, missing
-from saev.evaluate.tower_outputs import Rerun
+from saev.evaluate.tower_outputs import Rerun, RowChange
 from saev.sae import Sae
 
 MOST_TRAINING, MOST_JUDGING = 2048, 512
@@ -39,7 +40,7 @@ def reconstruct(sae: Sae, vectors: Tensor) -> Tensor:
     return sae.denormalise(sae.decode_active_normalised(*found, len(vectors))).detach()
 
 
-def changes_of(inputs: Inputs, pca: Pca, rank: int) -> dict[str, Change | None]:
+def changes_of(inputs: Inputs, pca: Pca, rank: int) -> dict[str, RowChange | None]:
     """What takes the place of the vectors, by name.
 
     Args:
@@ -52,8 +53,11 @@ def changes_of(inputs: Inputs, pca: Pca, rank: int) -> dict[str, Change | None]:
     centre, directions = (t.to(device, torch.float32) for t in (pca.mean, pca.directions))
     basis = directions[:, :rank]
 
-    def flat(change: Change) -> Change:
-        return lambda x: change(x.reshape(-1, x.shape[-1]).to(device)).reshape(x.shape).to(x.device)
+    def flat(change: Callable[[Tensor], Tensor]) -> RowChange:
+        def use(x: Tensor, images: slice) -> Tensor:
+            return change(x.reshape(-1, x.shape[-1]).to(device)).reshape(x.shape).to(x.device)
+
+        return use
 
     def components(x: Tensor) -> Tensor:
         u = sae.normalise(x) - centre
@@ -67,8 +71,8 @@ def changes_of(inputs: Inputs, pca: Pca, rank: int) -> dict[str, Change | None]:
         ORIGINAL: None,
         "reconstruction": flat(lambda x: reconstruct(sae, x)),
         "with_error": flat(with_error),
-        ZEROS: torch.zeros_like,
-        "mean": lambda x: mean.to(x.device).expand_as(x),
+        ZEROS: flat(torch.zeros_like),
+        "mean": flat(lambda x: mean.expand_as(x)),
         "pca": flat(components),
     }
 
@@ -88,9 +92,9 @@ def measure(
         note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
         return Results([missing("downstream", "loss_recovered", "images", note)])
     with one_thread():
-        training = _some(classes.training, classes.training_codes, MOST_TRAINING, [seed, 2])
-        judging = _some(classes.judging, classes.judging_codes, MOST_JUDGING, [seed, 3])
-    plain: dict[str, Change | None] = {ORIGINAL: None}
+        training = some(classes.training, classes.training_codes, MOST_TRAINING, [seed, 2])
+        judging = some(classes.judging, classes.judging_codes, MOST_JUDGING, [seed, 3])
+    plain: dict[str, RowChange | None] = {ORIGINAL: None}
     x = rerun.outputs(training[0], inputs.stream, plain)[ORIGINAL]
     rank = min(max(1, round(l0)), inputs.sae.d)
     outputs = rerun.outputs(judging[0], inputs.stream, changes_of(inputs, pca, rank))
@@ -103,7 +107,10 @@ def measure(
             for name, output in outputs.items()
         }
     drawn = resampled(len(codes), RESAMPLES, seed)
-    return Results(figures(losses, right, drawn, label, classes.note))
+    note = classes.note
+    if torch.equal(outputs[ORIGINAL], outputs[ZEROS]):
+        note = f"the tower's output doesn't depend on {inputs.stream.name}: take an earlier block"
+    return Results(figures(losses, right, drawn, label, note))
 
 
 def figures(
@@ -151,7 +158,7 @@ def figures(
     ]
 
 
-def _some(
+def some(
     rows: np.ndarray, codes: np.ndarray, most: int, key: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and classes of at most ``most`` images of a class that isn't left out."""

@@ -18,6 +18,7 @@ from saev.core import logs
 from saev.core.files import atomic_path, to_json, write_bytes
 from saev.core.progress import Progress
 from saev.evaluate import (
+    ablation,
     coactivation,
     downstream,
     gamma,
@@ -28,7 +29,7 @@ from saev.evaluate import (
     stability,
 )
 from saev.evaluate.artifact import FIGURES, PARTNERS, TABLE
-from saev.evaluate.classes import classes_of
+from saev.evaluate.classes import Classes, classes_of
 from saev.evaluate.fired import Observer, look
 from saev.evaluate.monosemanticity import Embedded, embeddings_of
 from saev.evaluate.opened import Opened
@@ -91,23 +92,38 @@ class Evaluator:
         if settings.downstream:
             label = settings.downstream
             self._timed(f"downstream {label}", lambda: self._downstream(label))
+        if settings.ablation:
+            label = settings.ablation
+            self._timed(f"ablation {label}", lambda: self._ablation(label))
         self._pass()
 
     def _probing(self, label: str) -> Results:
         inputs, seed = self.opened.inputs, self.settings.seed
         first = self._first_split()
-        classes = classes_of(inputs, label, seed)
-        self.left_out[label] = classes.left_out
+        classes = self._classes(label)
         return probing.measure(inputs, label, classes, self._pca, first["l0"], seed)
 
     def _downstream(self, label: str) -> Results:
         inputs, seed = self.opened.inputs, self.settings.seed
-        classes = classes_of(inputs, label, seed)
-        self.left_out[label] = classes.left_out
-        device = inputs.sae.W_dec.device
-        rerun = Rerun(inputs.activations, inputs.activations.path.parent, device, self.workers)
+        classes = self._classes(label)
         l0 = self._first_split()["l0"]
-        return downstream.measure(inputs, rerun, label, classes, self._pca, l0, seed)
+        return downstream.measure(inputs, self._rerun, label, classes, self._pca, l0, seed)
+
+    def _ablation(self, label: str) -> Results:
+        image_count, seed = self.opened.image_count, self.settings.seed
+        classes, inputs = self._classes(label), self.opened.inputs
+        return ablation.measure(inputs, self._rerun, label, classes, image_count, seed)
+
+    @cached_property
+    def _rerun(self) -> Rerun:
+        inputs = self.opened.inputs
+        folder = inputs.activations.path.parent
+        return Rerun(inputs.activations, folder, inputs.sae.W_dec.device, self.workers)
+
+    def _classes(self, label: str) -> Classes:
+        found = classes_of(self.opened.inputs, label, self.settings.seed)
+        self.left_out[label] = found.left_out
+        return found
 
     @cached_property
     def _pca(self) -> Pca:

@@ -19,8 +19,14 @@ class Opened(NamedTuple):
 
     inputs: Inputs
     analysis: Analysis
-    live: np.ndarray
-    """(n,) bool: latents that fire on the images of the analysis."""
+    image_count: np.ndarray
+    """(n,) int64: on how many images of the analysis each latent fires."""
+
+    @property
+    def live(self) -> np.ndarray:
+        """(n,) bool: latents that fire on the images of the analysis."""
+        live: np.ndarray = self.image_count > 0
+        return live
 
 
 def open_all(folders: Folders, device: torch.device) -> Opened:
@@ -48,5 +54,4 @@ def open_all(folders: Folders, device: torch.device) -> Opened:
             f"{folders.analysis} was made from other {' and '.join(differing)} than are here now: "
             f"run the stage {ANALYZE} again"
         )
-    fired = analysis.latents()["image_count"] > 0
-    return Opened(inputs, analysis, fired)
+    return Opened(inputs, analysis, analysis.latents()["image_count"])

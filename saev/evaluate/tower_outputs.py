@@ -1,6 +1,6 @@
 """Runs the tower of a recording again over some of its images, as they are or with changes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,11 +11,14 @@ from torch import Tensor
 from saev.activations.artifact import Activations, Stream
 from saev.activations.loading import BATCH, read_image
 from saev.activations.towers.again import recorded_tower
-from saev.activations.towers.splice import Change, spliced
+from saev.activations.towers.splice import spliced
 from saev.activations.towers.tower import Tower, normalise
 from saev.core.errors import UserError
 from saev.core.progress import Progress
 from saev.images.artifact import Images
+
+RowChange = Callable[[Tensor, slice], Tensor]
+"""Other vectors (b, n_patches, d) for those of a stream, of the images at these places."""
 
 
 class Rerun:
@@ -38,7 +41,7 @@ class Rerun:
         self.tower: Tower = recorded_tower(activations.meta, activations.path, str(device))
 
     def outputs(
-        self, rows: np.ndarray, stream: Stream, changes: Mapping[str, Change | None]
+        self, rows: np.ndarray, stream: Stream, changes: Mapping[str, RowChange | None]
     ) -> dict[str, Tensor]:
         """The tower's output for images ``rows`` (b,), ascending, under each change.
 
@@ -50,12 +53,19 @@ class Rerun:
         """
         found: dict[str, list[Tensor]] = {name: [] for name in changes}
         progress = Progress(len(rows), "images", "running the tower")
+        done = 0
         for n, pixels in self._batches(rows):
             inputs = normalise(torch.from_numpy(pixels).to(self.tower.device), self.tower.geometry)
+            images = slice(done, done + n)
             for name, change in changes.items():
-                output = spliced(self.tower, inputs, stream, change or (lambda vectors: vectors))
+
+                def use(x: Tensor, change: RowChange | None = change, at: slice = images) -> Tensor:
+                    return change(x, at) if change else x
+
+                output = spliced(self.tower, inputs, stream, use)
                 found[name].append(output[:n].double().cpu())
             progress.update(n)
+            done += n
         return {name: torch.cat(parts) for name, parts in found.items()}
 
     def _batches(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

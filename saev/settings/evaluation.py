@@ -32,6 +32,11 @@ class EvaluationSettings(Settings):
         description="A label of the analysis: how well the tower still tells its classes apart if "
         "it sees reconstructions. Runs the tower again over some thousand images.",
     )
+    ablation: str | None = Field(
+        None,
+        description="A label of the analysis: how much less the tower says a class if the latent "
+        "that knows it best is taken out. Runs the tower again over some thousand images.",
+    )
     monosemanticity: str | None = Field(
         None,
         pattern=r"^(pooled|layer-\d{2,}\.cls)$",
@@ -46,7 +51,8 @@ class EvaluationSettings(Settings):
     def labels_used(self) -> list[tuple[str, str]]:
         """Labels of the analysis that it needs, each with the key that names it."""
         used = [("probing", label) for label in self.probing]
-        return [*used, *([("downstream", self.downstream)] if self.downstream else [])]
+        single = (("downstream", self.downstream), ("ablation", self.ablation))
+        return [*used, *((key, label) for key, label in single if label)]
 
 
 class EvaluationResolved(Resolved):

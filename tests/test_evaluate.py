@@ -15,6 +15,7 @@ from saev.evaluate import __main__ as evaluate
 from saev.evaluate import coactivation, gamma, redundancy
 from saev.evaluate.artifact import Evaluation
 from saev.evaluate.fired import largest_per_image
+from saev.evaluate.latent_columns import LATENT_COLUMNS
 from saev.evaluate.moran import Grid, Maps, moran
 from saev.evaluate.neighbours import nearest, random_rows
 from saev.evaluate.opened import open_all
@@ -192,6 +193,14 @@ def test_figures_have_baselines_and_latents_a_row_each(case, tmp_path):
     )
     assert spatial.n == (found.results.columns["moran_i_images"] > 0).sum()
     assert spatial.n <= 22  # two are dead
+
+
+def test_every_column_of_a_latent_has_a_title_and_a_meaning(case, tmp_path):
+    found = set(evaluated(case, tmp_path / "a", **ALL).results.columns)
+    # What these have is tested where other seeds and other streams are.
+    described = {column.name for column in LATENT_COLUMNS}
+    assert found | {"stability", "monosemanticity"} == described
+    assert all(column.meaning for column in LATENT_COLUMNS)
 
 
 def test_shards_and_threads_change_no_byte(tmp_path):

@@ -85,7 +85,7 @@ def planted(folder, patches=0):
     n, d = 500, 12
     kinds = cycling(n, "ant", "bee", "cow")
     for row in range(9):
-        kinds[row * 3] = "yak"
+        kinds[row * 31] = "yak"
     kinds[1] = None
     values = vectors(n, d, patches)
     case = Case(folder, values, {"kind": kinds, "same": cycling(n, "x")}, sae={**TOPK, "k": 4})
@@ -123,6 +123,12 @@ def test_a_planted_latent_knows_its_class_better_than_any_baseline(case, tmp_pat
     assert one.baselines["constant"] == (0.5, 0.5, 0.5)
     assert named["accuracy_1"].baselines["constant"].value == pytest.approx(2 / 3, abs=0.05)
     assert found.left_out == {"kind": {"yak": 9}}
+
+
+def test_a_class_is_left_out_for_one_image_too_few(case, monkeypatch):
+    assert "yak" in classes_of(case.open(), "kind", seed=0).left_out
+    monkeypatch.setattr(classes_module, "FEWEST", 9)
+    assert classes_of(case.open(), "kind", seed=0).names == ["ant", "bee", "cow", "yak"]
 
 
 def test_a_label_with_one_class_says_so(case, tmp_path):

@@ -304,6 +304,7 @@ def test_neutral_values_never_change():
         "normalisation": "none",
         "warmup_steps": 0,
         "seed": 0,
+        "init_seed": None,
         "held_out": 0.0,
         "held_out_by": None,
         "init_rows": 16384,
@@ -343,6 +344,16 @@ def test_neutral_values_never_change():
         "AnalysisSettings.labels": {},
         "AnalysisSettings.on": None,
         "AnalysisSettings.top_images": 16,
+        "EvaluationSettings.redundancy": True,
+        "EvaluationSettings.spatial": True,
+        "EvaluationSettings.stability": True,
+        "EvaluationSettings.coactivation": False,
+        "EvaluationSettings.probing": [],
+        "EvaluationSettings.downstream": None,
+        "EvaluationSettings.ablation": None,
+        "EvaluationSettings.monosemanticity": None,
+        "EvaluationSettings.seed": 0,
+        "RunSettings.evaluation": None,
         **{
             f"{cls.__name__}.{key}": value
             for cls in SOURCE_SETTINGS.values()
@@ -463,7 +474,7 @@ def test_a_missing_architecture_and_a_long_value_are_said_in_short():
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("sae: {topk: {lr: '0,003'}}", "sae.topk.lr: '0,003': must be a number (write 0.003)"),
+        ("sae: {small: {lr: '0,003'}}", "sae.small.lr: '0,003': must be a number (write 0.003)"),
         (
             "images: {photos: {folder: a, n_images: 3, version: 2024-05-01}}",
             "images.photos.version: YAML reads this as a date: put it in quotes, "

@@ -18,7 +18,6 @@ from saev.api.places import (
     dictionary_of,
     folder_of,
     latent_number,
-    located,
     require_input,
     stage_of,
 )
@@ -30,6 +29,7 @@ from saev.core.meta import META, read_meta
 from saev.dashboard.artifact import FOLDER_NAME
 from saev.images import artifact as listed
 from saev.images.artifact import Images
+from saev.settings.paths import located
 from saev.train import artifact as trained
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-# Images -> activations -> dictionary -> analysis -> dashboard. rules/ has one file per stage.
+# Images -> activations -> dictionary -> analysis -> evaluation, dashboard. rules/ has one file per stage.
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -16,6 +16,7 @@ wildcard_constraints:
     vit=NAME,
     sae=NAME,
     analysis=NAME,
+    evaluation=NAME,
     reference=NAME,
     labels="[0-9a-f]{8}",
     number=r"\d{5}",
@@ -26,6 +27,7 @@ rule gallery:
     input:
         stamp("build_gallery"),
         lambda wildcards: through("dashboard"),
+        lambda wildcards: through("evaluate"),
     localrule: True
 
 

@@ -18,15 +18,25 @@ from PIL import Image
 
 from saev.analyze import columns
 from saev.dashboard import artifact as names
+from saev.dashboard.image_rows import layout
 from saev.dashboard.page import page
 from saev.dashboard.scripts import column, packed, script
-from saev.dashboard.structures import About, Figures, PageBlock, WholeFigures
+from saev.dashboard.structures import (
+    About,
+    Columns,
+    ImageNames,
+    PageBlock,
+    TextColumn,
+    WholeFigures,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from browser import CHROMIUM, Browser
 
 LIMIT_SECONDS = 2.0
 N_IMAGES, K, GRID = 4096, 16, (14, 14)
+ROWS = layout(K, True)
+SLOTS = ROWS[-1]["last"]
 
 
 def generate(out: Path, n: int) -> None:
@@ -39,25 +49,30 @@ def generate(out: Path, n: int) -> None:
         small.resize((160, 160), Image.Resampling.BICUBIC).save(path, quality=85)
     for number, first in enumerate(range(0, n, names.BLOCK_LATENTS)):
         count = min(names.BLOCK_LATENTS, n - first)
-        rows = rng.integers(0, N_IMAGES, (count, K))
-        heat = rng.integers(0, 256, (count, K, GRID[0] * GRID[1]), dtype=np.uint8)
-        heat[rng.random(heat.shape) < 0.9] = 0
+        rows = rng.integers(0, N_IMAGES, (count, SLOTS))
         block: PageBlock = {
-            "images": {str(r): [f"kind/{r}.jpg", "kind"] for r in np.unique(rows).tolist()},
+            "texts": ["kind"],
+            "images": {str(r): [f"kind/{r}.jpg", 0] for r in np.unique(rows).tolist()},
             "rows": rows.tolist(),
-            "values": [column(v) for v in -np.sort(-rng.random((count, K)))],
-            "patches": rng.integers(0, GRID[0] * GRID[1], (count, K)).tolist(),
+            "values": [column(v) for v in -np.sort(-rng.random((count, SLOTS)))],
+            "patches": rng.integers(0, GRID[0] * GRID[1], (count, SLOTS)).tolist(),
+            "firing": [[[[0, 90, 0.1]] * 8]] * count,
+            "silent": [[0, 24, 8]] * count,
+            "positions": rng.integers(0, 90, (count, GRID[0] * GRID[1])).tolist(),
             "histogram": [[20, *rng.integers(0, 900, 12).tolist()] for _ in range(count)],
             "neighbours": rng.integers(0, n, (count, 6)).tolist(),
             "cosines": [[0.5] * 6] * count,
         }
         (out / names.block(number)).parent.mkdir(parents=True, exist_ok=True)
         (out / names.block(number)).write_bytes(script(f"block {number}", block))
-        (out / names.heat(number)).parent.mkdir(parents=True, exist_ok=True)
-        (out / names.heat(number)).write_bytes(
-            script(f"heat {number}", [packed(values) for values in heat])
-        )
-    figures: Figures = {
+    each = names.heat_latents(SLOTS * GRID[0] * GRID[1])
+    for number, first in enumerate(range(0, n, each)):
+        heat = rng.integers(0, 256, (min(each, n - first), SLOTS, GRID[0] * GRID[1]), np.uint8)
+        heat[rng.random(heat.shape) < 0.9] = 0
+        path = out / names.heat(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(script(f"heat {number}", [packed(values) for values in heat]))
+    numbers = {
         "latent": list(range(n)),
         "image_count": rng.integers(16, 4096, n).tolist(),
         "fire_count": rng.integers(16, 9999, n).tolist(),
@@ -69,14 +84,39 @@ def generate(out: Path, n: int) -> None:
         "label_purity.kind": column(rng.random(n)),
         "label_entropy.kind": column(rng.random(n)),
         "label_support.kind": rng.integers(16, 4096, n).tolist(),
-        "top_label.kind": [f"kind {i % 50}" for i in range(n)],
+        "label_lift.kind": column(9 * rng.random(n)),
+        "label_lift_low.kind": column(9 * rng.random(n)),
+        "label_chance.kind": column(rng.random(n)),
+        "top_label_count.kind": rng.integers(1, 17, n).tolist(),
+        "top_label_base.kind": [0.02] * n,
+        "top_label_share.kind": column(rng.random(n)),
+        "named.kind": rng.integers(0, 2, n).tolist(),
+        "order.kind": rng.permutation(n).tolist(),
+        "n_valid": [K] * n,
+        "position_entropy": column(rng.random(n)),
+        "border_share": column(rng.random(n)),
+        "positional": [0] * n,
+        "dense": [0] * n,
+    }
+    codes = [i % 50 for i in range(n)]
+    label: TextColumn = {"texts": [f"kind {i}" for i in range(50)], "codes": codes}
+    figures: Columns = {
+        "numbers": numbers,
+        "texts": {"top_label.kind": label, "common_label.kind": label},
     }
     (out / names.FIGURES).write_bytes(script("latents", figures))
+    found: ImageNames = {
+        "rows": list(range(N_IMAGES)),
+        "keys": [f"kind/{row}.jpg" for row in range(N_IMAGES)],
+        "latents": rng.integers(0, n, (N_IMAGES, K * n // N_IMAGES)).tolist(),
+    }
+    (out / names.NAMES).write_bytes(script("names", found))
     everything: WholeFigures = {
         "n_images": N_IMAGES,
         "n_vectors": N_IMAGES * 196,
         "n_dead": 0,
         "n_dense": 0,
+        "n_positional": 0,
         "label_purity_top": {},
     }
     about: About = {
@@ -87,7 +127,9 @@ def generate(out: Path, n: int) -> None:
             "analysis": "analysis-00000000",
             "trained_on": "images-00000000",
         },
-        "named_below": columns.NAMED_BELOW,
+        "rows": ROWS,
+        "cells": list(GRID),
+        "chips": list(columns.chips(True)),
         "model": "generated",
         "stream": "layer-11.patches",
         "architecture": "topk",
@@ -97,7 +139,7 @@ def generate(out: Path, n: int) -> None:
         "d": 768,
         "block": names.BLOCK_LATENTS,
         "folder": names.FOLDER,
-        "heat_latents": names.heat_latents(K * GRID[0] * GRID[1]),
+        "heat_latents": names.heat_latents(SLOTS * GRID[0] * GRID[1]),
         "top_images": K,
         "grid": list(GRID),
         "bin_edges": [2.0**e for e in range(-16, 49)],

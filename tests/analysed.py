@@ -63,7 +63,9 @@ def write_sae(
     rng = torch.Generator().manual_seed(settings["seed"])
     needed = {"batch_size": 8, "epochs": 1.0, "lr": 1e-3, "layer": 1, "tokens": "cls"}
     settings = {**needed, **settings}
-    sae = saes.build(parsed(AnySaeSettings, settings), d)
+    own = settings.get("init_seed")
+    directions = None if own is None else torch.Generator().manual_seed(own)
+    sae = saes.build(parsed(AnySaeSettings, settings), d, directions)
     with torch.no_grad():
         sae.W_enc.copy_(sae.W_dec.T)
     sae.b_enc.data = 0.2 * torch.randn(sae.n_latents, generator=rng)

@@ -117,15 +117,16 @@ class Browser:
         raise TimeoutError(f"never true: {expression}")
 
     def press(self, key: str) -> None:
-        """Press and release a key (``ArrowRight``, ``Escape``)."""
+        """Press and release a key (``ArrowRight``, ``Enter``, ``h``)."""
+        codes = {"ArrowLeft": 37, "ArrowRight": 39, "Enter": 13, "Escape": 27}
         for kind in ("keyDown", "keyUp"):
-            codes = {"ArrowLeft": 37, "ArrowRight": 39, "Escape": 27}
             self.send(
                 "Input.dispatchKeyEvent",
                 type=kind,
                 key=key,
                 code=key,
-                windowsVirtualKeyCode=codes[key],
+                windowsVirtualKeyCode=codes.get(key, ord(key[0].upper())),
+                **({"text": "\r"} if key == "Enter" and kind == "keyDown" else {}),
             )
 
     def requests(self) -> set[str]:

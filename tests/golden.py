@@ -41,6 +41,10 @@ def settings() -> dict:
     given["analysis"]["named"]["top_images"] = 4
     given["references"] = {"old": {"curve": "old.jsonl", "tolerance": {"nmse": 10.0}}}
     given["runs"][0]["reference"] = "old"
+    given["evaluation"] = {
+        "most": {"coactivation": True, "probing": ["animal"], "monosemanticity": "layer-01.cls"}
+    }
+    given["runs"][1]["evaluation"] = "most"
     return given
 
 

@@ -91,7 +91,7 @@ def write_activations(
                 "mean": [0.5, 0.5, 0.5],
                 "std": [0.5, 0.5, 0.5],
                 "patch_size": 16,
-                "grid": [2, 2],
+                "grid": _grid(kept),
             },
         },
         files=[shards, names.RECORDS, names.STATS],
@@ -106,6 +106,12 @@ def encoded(folder: str | Path, **options) -> Path:
     values[..., 0] = np.arange(600)[:, None]
     values[..., 1] = np.arange(3)
     return write_activations(folder, {"layer-00.patches": values}, dtype="float32", **options)
+
+
+def _grid(streams: dict[str, np.ndarray]) -> list[int]:
+    """Lines and columns of patches, for the first stream that has any."""
+    n = next((values.shape[1] for values in streams.values() if values.ndim == 3), 4)
+    return [2, n // 2] if n % 2 == 0 else [1, n]
 
 
 def _save(path: Path, values: np.ndarray) -> None:

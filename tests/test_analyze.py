@@ -88,8 +88,27 @@ def test_top_images_are_those_of_a_plain_sort(case):
         assert (tensors["top_values"][j, n:] == -1).all()
         if n:
             assert case.columns["max_activation"][j] == tensors["top_values"][j, 0]
+            weak = sorted((h["z"][i, :, j].max(), i) for i in h["rows"] if h["z"][i, :, j].any())
+            n_weak = min(8, len(weak))
+            kept = tensors["weakest_rows"][j].tolist()
+            assert kept == [row for _, row in weak[:n_weak]] + [-1] * (8 - n_weak)
+            rows = {row for _, row in weak}
+            sample = [row for row in tensors["drawn_rows"][j].tolist() if row >= 0]
+            assert len(set(sample)) == len(sample) == min(32, len(rows))
+            assert set(sample) <= rows
+            for value, row in zip(tensors["drawn_values"][j].tolist(), sample, strict=False):
+                assert value == pytest.approx(h["z"][row, :, j].max(), rel=1e-4, abs=1e-5)
             mean = tensors["sum_activation"][j] / tensors["fire_count"][j]
             assert case.columns["mean_activation"][j] == pytest.approx(mean)
+
+
+def test_places_are_counted_where_there_are_patches(case):
+    z, found = case.by_hand["z"][case.by_hand["rows"]], case.tensors["positions"]
+    if case.values.ndim == 3:
+        assert (found == (z > 0).sum(0).T).all()
+    else:
+        assert found.shape == (24, 0)
+        assert not any(case.columns["positional"])
 
 
 def test_reconstruction_figures_are_those_of_the_definitions(case):
@@ -172,6 +191,14 @@ def test_label_figures_are_those_of_counting(case):
             assert columns[f"label_support.{name}"][j] == n
             common = min((t for t in counts if counts[t] == max(counts.values())), default=None)
             assert columns[f"common_label.{name}"][j] == common
+            largest = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:8]
+            assert columns[f"firing_labels.{name}"][j] == [text for text, _ in largest]
+            assert columns[f"firing_counts.{name}"][j] == [count for _, count in largest]
+            bases = [seen.count(text) / len(seen) for text, _ in largest]
+            assert columns[f"firing_bases.{name}"][j] == pytest.approx(bases)
+            of_top = columns[f"top_label.{name}"][j]
+            held = counts[of_top] / n if n >= 10 else None
+            assert columns[f"top_label_share.{name}"][j] == held
             entropy = purity = None
             if n >= 10:
                 purity = max(counts.values()) / n
@@ -186,6 +213,12 @@ def test_label_figures_are_those_of_counting(case):
             common = min((t for t in counts if counts[t] == max(counts.values())), default=None)
             assert columns[f"top_label.{name}"][j] == common
             assert columns[f"label_purity_top.{name}"][j] == share
+            assert columns[f"top_label_count.{name}"][j] == max(counts.values(), default=0)
+            base = seen.count(common) / len(seen) if common else None
+            assert columns[f"top_label_base.{name}"][j] == base
+            # Four top images are too few for a lift.
+            assert columns[f"label_lift.{name}"][j] is None
+            assert not columns[f"named.{name}"][j]
             weights = Counter()
             for i, value in zip(top, case.tensors["top_values"][j].tolist(), strict=False):
                 if labels[i] is not None:

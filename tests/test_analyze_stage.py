@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from synthetic import write_activations
 
 from saev.activations.artifact import Activations
-from saev.analyze.artifact import PART, n_parts
+from saev.analyze.artifact import PART, n_parts, part_json
 from saev.analyze.counts import PairCounts
 from saev.analyze.figures import (
     chance_of,
@@ -115,17 +115,18 @@ def test_bins_are_those_of_a_search_also_at_the_edges_and_beyond():
 def test_entropy_and_purity_of_counts_worked_out_by_hand():
     # Latent 0: 9 of label 0 and 3 of label 2; latent 2: 5 of label 1.
     run = PairCounts(np.array([0, 2, 7]), np.array([9, 3, 5]), 3)
-    found = label_figures([run], 4, 3)
-    assert np.isnan(label_figures([PairCounts(np.array([0]), np.array([9]), 3)], 1, 3).purity).all()
-    assert label_figures([PairCounts(np.array([0]), np.array([10]), 3)], 1, 3).purity.tolist() == [
-        1
-    ]
+    found = label_figures([run], 4, 3, np.array([2, 0, 1, -1]))
+    for n, purity in ((9, np.nan), (10, 1)):
+        one = PairCounts(np.array([0]), np.array([n]), 3)
+        np.testing.assert_equal(label_figures([one], 1, 3, np.array([0])).purity, [purity])
     assert found.support.tolist() == [12, 0, 5, 0]
     assert found.purity[0] == 0.75
     assert found.entropy[0] == pytest.approx(0.5623351446188083 / 1.0986122886681098)
     assert np.isnan(found.entropy[1:]).all()
     assert np.isnan(found.purity[1:]).all()
-    assert found.common.tolist() == [0, -1, 1, -1]
+    np.testing.assert_equal(found.share, [0.25, np.nan, np.nan, np.nan])
+    assert found.common[:, :3].tolist() == [[0, 2, -1], [-1] * 3, [1, -1, -1], [-1] * 3]
+    assert found.counts[:, :3].tolist() == [[9, 3, 0], [0] * 3, [5, 0, 0], [0] * 3]
 
 
 def test_top_figures_worked_out_by_hand():
@@ -227,6 +228,17 @@ def test_an_altered_part_is_refused_by_the_merge(tmp_path):
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"totals\.safetensors"):
+        write_merged(case.open(), case.settings, AnalysisResolved(), 2, case.out, case.out, BLOCK)
+
+
+def test_a_part_by_an_older_version_isnt_merged(tmp_path):
+    case = Case(tmp_path, vectors(300), {})
+    case.analyse()
+    path = case.out / part_json(0)
+    content = json.loads(path.read_text())
+    del content["format"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="made from other format"):
         write_merged(case.open(), case.settings, AnalysisResolved(), 2, case.out, case.out, BLOCK)
 
 

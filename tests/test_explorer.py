@@ -92,7 +92,7 @@ def test_what_is_no_image_is_refused_by_its_place(recorded, tmp_path):
     good = Image.new("RGB", (30, 30), "red")
     assert explorer.encode_images([]) == []
     for whole in (good, "a.png", tmp_path):
-        with pytest.raises(UserError, match="takes a list of images"):
+        with pytest.raises(UserError, match="give a list of images"):
             explorer.encode_images(whole)
     for bad, why in [
         ("a.png", "image 1 is a str, not an image of Pillow"),
@@ -106,6 +106,27 @@ def test_what_is_no_image_is_refused_by_its_place(recorded, tmp_path):
     one = explorer.encode_images([good])[0]
     with pytest.raises(UserError, match="no latent 24"):
         one.map(24)
+
+
+@pytest.mark.parametrize("stream", ["layer-00.cls", "layer-00.patches", "pooled"])
+def test_an_edit_changes_the_latents_that_it_names_and_keeps_the_rest(recorded, stream):
+    explorer = saev.Explorer(recorded.path / stream)
+    images = [Image.fromarray(np.full((40, 40, 3), c, np.uint8)) for c in (20, 90, 200)]
+    original = explorer.edit(images, {})
+    assert original.shape == (3, 16)
+    assert explorer.edit(images, {3: 1.0, 4: 1.0}) == pytest.approx(original, abs=1e-5)
+    seen = [one.latents.tolist() for one in explorer.encode_images(images)]
+    fires = next(j for j in range(24) if any(j in latents for latents in seen))
+    assert np.abs(explorer.edit(images, {fires: 0.0}) - original).max() > 1e-6
+    quiet = next(j for j in range(24) if not any(j in latents for latents in seen))
+    assert (explorer.edit(images, {quiet: 7.0}) == original).all()
+    assert np.abs(explorer.edit(images, {quiet: 7.0}, "set") - original).max() > 1e-4
+    with pytest.raises(UserError, match="there is no latent 24"):
+        explorer.edit(images, {24: 0})
+    with pytest.raises(UserError, match="how: 'add'; allowed: scale, set"):
+        explorer.edit(images, {1: 0}, "add")
+    with pytest.raises(UserError, match="give a list of images"):
+        explorer.edit(images[0], {1: 0})
 
 
 def test_weights_that_are_gone_or_others_are_refused(recorded):

@@ -29,6 +29,8 @@ def test_the_golden_artifacts_are_of_every_stage():
         "checkpoint.safetensors",
         "verdict.json",
         "latents.parquet",
+        "evaluation.json",
+        "coactivation.parquet",
         "dashboard/data/latents.js",
     ):
         assert any(name.endswith(ending) for name in names), ending

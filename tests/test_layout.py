@@ -15,7 +15,7 @@ from saev.workflow.stages import RULES, STAGES, as_markdown
 
 ORDER = (
     *("core", "settings", "elsewhere", "images", "activations", "sae", "train", "compare"),
-    *("labels", "analyze", "dashboard", "api", "workflow", "parity", "tools"),
+    *("labels", "analyze", "evaluate", "dashboard", "api", "workflow", "parity", "tools"),
 )
 """Packages, each of which may import those before it."""
 SHARED_NAMES = ("__init__", "__main__", "artifact")
@@ -166,6 +166,14 @@ def test_a_job_loads_pytorch_only_when_it_computes_something():
     """It takes seconds, and the short jobs do without."""
     code = "; ".join(
         f"import saev.{stage}.__main__"
-        for stage in ("images", "activations", "compare", "labels", "analyze", "dashboard")
+        for stage in (
+            "images",
+            "activations",
+            "compare",
+            "labels",
+            "analyze",
+            "evaluate",
+            "dashboard",
+        )
     )
     assert python(f"{code}; import sys; print('torch' in sys.modules)").strip() == "False"

@@ -97,7 +97,9 @@ def test_a_structure_that_differs_from_its_class_is_noticed(change):
 def test_a_run_is_given_to_its_page_as_the_scripts_expect_it(built):
     for dashboard in built.folder.glob("results/pets-*/tiny-*/*/named-*/dashboard"):
         require(structures.About, page_data(dashboard / names.PAGE, "start"))
-        require(structures.Figures, script_data(dashboard / names.FIGURES))
+        require(structures.Columns, script_data(dashboard / names.FIGURES))
+        require(structures.ImageNames, script_data(dashboard / names.NAMES))
+        require(structures.ImageBlock, script_data(dashboard / names.image_block(0)))
         require(structures.PageBlock, script_data(dashboard / names.block(0)))
         if (dashboard / names.heat(0)).exists():
             require(structures.Heat, script_data(dashboard / names.heat(0)))

@@ -28,13 +28,13 @@ FAULTS = (
         ),
         "analyze": (
             "saev/analyze/accumulate.py",
-            "rows = batch.step.rows[vector // n_patches]",
-            "rows = vector // n_patches",
+            "rows = step.rows[image]",
+            "rows = image",
         ),
         "dashboard": (
             "saev/dashboard/heatmaps.py",
-            "as_bytes(value[a:b], peak[one])",
-            "as_bytes(value[a:b], peak[0])",
+            "as_bytes(values, peak[latent])",
+            "as_bytes(values, peak[0])",
         ),
     },
     {
@@ -78,7 +78,7 @@ HARMLESS = (
     ("saev/images/artifact.py", "found: list[Entry] = []", "found: list[Entry] = list()"),
     ("saev/images/geometry.py", "across, down", "right_by, down"),
     ("saev/activations/forward.py", "    before: Pass | None = None\n", "    before = None\n"),
-    ("saev/activations/seal.py", '    """Seal', '    # A remark.\n    """Seal'),
+    ("saev/activations/seal.py", '"""Write what sealing', '"""Say and write what sealing'),
     (
         "saev/train/order.py",
         "n_blocks = -(-n // BLOCK_VECTORS)",

@@ -16,6 +16,7 @@ OPENS_A_GPU = {
     "train_sae",
     "analyze_shards",
     "merge_analysis",
+    "evaluate_dictionary",
     "build_dashboard",
 }
 

@@ -101,8 +101,10 @@ def many_runs() -> dict:
     """What a gallery of many runs is given."""
     split = {"nmse": 0.3, "pca_nmse": 0.5, "nmse_raw": 0.2, "l0": 16.0}
     split |= {"n_images": 1000, "n_vectors": 196000}
-    everything = {"n_dead": 1, "n_dense": 0, "n_images": 1000, "label_purity_top": {}}
-    examples = [{"latent": 1, "label": "cat", "pictures": ["0.jpg"]}] * 8
+    everything = {"n_dead": 1, "n_dense": 0, "n_positional": 0, "n_images": 1000}
+    everything |= {"label_purity_top": {}}
+    example = {"latent": 1, "label": "cat", "count": 16, "n_top": 16, "base": 0.1}
+    strip = [example | {"pictures": ["0.jpg"]}] * 8
     run = {
         "current": True,
         "run": {"images": "pets", "vit": "tiny", "sae": "cls", "analysis": "named"},
@@ -121,7 +123,7 @@ def many_runs() -> dict:
         "settings": {"tokens": "cls", "layer": 11},
         "final": None,
         "curve": {"train": [[step, 0.5] for step in range(200)], "held_out": []},
-        "examples": examples,
+        "strips": {"first": strip, "drawn": strip, "n_live": 2000, "seed": 0},
     }
     return {"runs": [run] * N_RUNS, "frontiers": []}
 
@@ -134,13 +136,13 @@ def test_a_gallery_of_many_runs_makes_the_details_of_a_run_when_it_comes_near(tm
         browser.send("Page.navigate", url=page_file.as_uri())
         browser.wait(f"document.querySelectorAll('article.run').length === {N_RUNS}")
         filled = "document.querySelectorAll('article .strip').length"
-        assert 8 <= browser.run(filled) <= 16
+        assert 16 <= browser.run(filled) <= 32
         last = "document.querySelector('article:last-child')"
         assert "2,048 latents" in browser.run(f"{last}.textContent")
         browser.run(f"{last}.scrollIntoView()")
-        browser.wait(f"{last}.querySelectorAll('.strip a').length === 8")
+        browser.wait(f"{last}.querySelectorAll('.strip a').length === 16")
         browser.wait(f"{last}.querySelectorAll('table, svg').length === 2")
-        assert browser.run(filled) <= 24
+        assert browser.run(filled) <= 48
 
 
 def test_the_gallery_reads_of_a_run_only_what_it_shows(tmp_path, monkeypatch):
@@ -148,18 +150,29 @@ def test_the_gallery_reads_of_a_run_only_what_it_shows(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     save_file(
         {
-            "image_count": rng.integers(0, 99, n),
             "top_rows": rng.integers(-1, 99, (n, 9)),
             "histogram": np.zeros((n, 64), np.int64),
         },
         tmp_path / "latents.safetensors",
     )
-    table = {
-        "label_purity_top.kind": rng.random(n),
-        "top_label.kind": [f"{i % 5}" for i in range(n)],
-        "label_chance.kind": [0.9 if i % 7 == 0 else None for i in range(n)],
+    order = rng.permutation(n)
+    aside = np.arange(n) % 3 == 0
+    named = np.arange(n) % 7 > 0
+    unlabelled = {
+        "image_count": np.where(np.arange(n) % 5, rng.integers(1, 99, n), 0),
+        "positional": aside,
+        "dense": np.zeros(n, bool),
+        "n_valid": np.full(n, 9),
     }
-    pq.write_table(pa.table(table | {"fire_rate": rng.random(n)}), tmp_path / "latents.parquet")
+    labelled = {
+        "order.kind": order,
+        "named.kind": named,
+        "top_label.kind": [f"{i % 5}" for i in range(n)],
+        "top_label_count.kind": np.full(n, 7),
+        "top_label_base.kind": np.full(n, 0.2),
+    }
+    table = pa.table(unlabelled | labelled | {"fire_rate": rng.random(n)})
+    pq.write_table(table, tmp_path / "latents.parquet")
     read = pq.read_table
     monkeypatch.setattr(
         gallery.pq,
@@ -167,16 +180,21 @@ def test_the_gallery_reads_of_a_run_only_what_it_shows(tmp_path, monkeypatch):
         lambda path, columns: seen.append(columns) or read(path, columns=columns),
     )
     analysis = SimpleNamespace(path=tmp_path, label_names=["kind"])
-    examples = gallery.examples(analysis)
-    assert seen == [["label_purity_top.kind", "top_label.kind", "label_chance.kind"]]
-    assert all((e["label"] is None) == (e["latent"] % 7 == 0) for e in examples)
-    # One latent for each of the five labels, then the purest of the rest.
-    assert [e["label"] for e in examples[:5]] == list(
-        dict.fromkeys(e["label"] for e in examples[:5])
-    )
-    assert len({e["latent"] for e in examples}) == 8
+    found = gallery.strips(analysis)
+    assert seen == [[*unlabelled, *labelled]]
+    live = unlabelled["image_count"] > 0
+    first = [j for j in np.argsort(order).tolist() if live[j]][:8]
+    assert [e["latent"] for e in found["first"]] == first
+    assert all((e["label"] is not None) == named[e["latent"]] for e in found["first"])
+    assert (found["n_live"], found["seed"]) == (live.sum(), 0)
+    drawn = [e["latent"] for e in found["drawn"]]
+    assert len(set(drawn)) == 8
+    assert live[drawn].all()
     analysis.label_names = []
-    assert len(gallery.examples(analysis)) == 8
+    first = gallery.strips(analysis)["first"]
+    assert seen[1] == [*unlabelled]
+    counts = [unlabelled["image_count"][e["latent"]] for e in first]
+    assert counts == sorted(unlabelled["image_count"][~aside])[::-1][:8]
 
 
 def test_the_cost_model_says_what_its_formulas_give():

@@ -304,6 +304,7 @@ def test_neutral_values_never_change():
         "normalisation": "none",
         "warmup_steps": 0,
         "seed": 0,
+        "init_seed": None,
         "held_out": 0.0,
         "held_out_by": None,
         "init_rows": 16384,
@@ -343,6 +344,16 @@ def test_neutral_values_never_change():
         "AnalysisSettings.labels": {},
         "AnalysisSettings.on": None,
         "AnalysisSettings.top_images": 16,
+        "EvaluationSettings.redundancy": True,
+        "EvaluationSettings.spatial": True,
+        "EvaluationSettings.stability": True,
+        "EvaluationSettings.coactivation": False,
+        "EvaluationSettings.probing": [],
+        "EvaluationSettings.downstream": None,
+        "EvaluationSettings.ablation": None,
+        "EvaluationSettings.monosemanticity": None,
+        "EvaluationSettings.seed": 0,
+        "RunSettings.evaluation": None,
         **{
             f"{cls.__name__}.{key}": value
             for cls in SOURCE_SETTINGS.values()

@@ -20,6 +20,7 @@ from saev.api.overlay import coloured, draw
 from saev.core import shown
 from saev.core.errors import UserError
 from saev.dashboard import artifact as names
+from saev.dashboard.fired import Reading
 from saev.dashboard.heatmaps import make_heatmaps
 from saev.dashboard.thumbnails import QUALITY, SIDE, thumbnail
 
@@ -93,7 +94,7 @@ def test_an_overlay_of_a_recorded_image_is_what_the_page_of_the_run_shows(built,
     activations = Activations(run.path.parent.parent)
     peak = latents["top_values"][:, 0]
     stream = activations.streams[str(run.sae.stream)]
-    heat = make_heatmaps(tmp_path / "heat.npy", run.sae, activations, stream, top, peak)
+    heat = make_heatmaps(tmp_path / "heat.npy", Reading(run.sae, activations, stream), top, peak)
     checked = 0
     for latent in range(0, run.summary["n_latents"], 7):
         for slot in range(0, 9, 4):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saev.analyze.counts import Counter, merged, open_counts
-from saev.analyze.top import Top
+from saev.analyze.top import Kept, drawn, largest_patches, strongest, weakest
 
 N_LATENTS = 3
 
@@ -23,16 +23,17 @@ entries = st.lists(
 )
 
 
-def add(top, chosen, flush=True):
+def add(kept, chosen, flush=True):
+    """Add entries as an analysis does: first one of each latent and image, then those kept."""
     columns = zip(*chosen, strict=True) if chosen else ([], [], [], [])
     dtypes = (np.int64, np.float32, np.int64, np.int32)
     latents, values, rows, patches = (
         np.array(list(c), t) for c, t in zip(columns, dtypes, strict=True)
     )
-    hit = top.candidates(latents, values)
-    top.add(latents[hit], values[hit], rows[hit], patches[hit])
+    keys, values, patches = largest_patches(rows * N_LATENTS + latents, values, patches)
+    kept.add(keys % N_LATENTS, values, keys // N_LATENTS, patches)
     if flush:
-        top.flush()
+        kept.flush()
 
 
 def expected(all_entries, k):
@@ -61,7 +62,7 @@ def content(top):
 @given(entries, st.integers(1, 5), st.sets(st.integers(1, 12)), st.booleans(), st.booleans())
 def test_any_grouping_keeps_what_a_sort_of_all_keeps(found, k, cuts, backwards, flush):
     groups = np.searchsorted(sorted(cuts), [e[2] for e in found], side="right")
-    top = Top(N_LATENTS, k)
+    top = Kept(N_LATENTS, k, strongest)
     order = sorted(set(groups.tolist()), reverse=backwards)
     for group in order:
         add(top, [e for e, g in zip(found, groups, strict=True) if g == group], flush)
@@ -71,7 +72,7 @@ def test_any_grouping_keeps_what_a_sort_of_all_keeps(found, k, cuts, backwards, 
 
 @given(entries, st.integers(1, 5), st.integers(0, 13))
 def test_two_parts_merged_keep_what_one_keeps(found, k, cut):
-    parts = [Top(N_LATENTS, k) for _ in range(2)]
+    parts = [Kept(N_LATENTS, k, strongest) for _ in range(2)]
     for entry_part, top in enumerate(parts):
         add(top, [e for e in found if (e[2] >= cut) == bool(entry_part)])
     parts[0].absorb(parts[1])
@@ -79,14 +80,49 @@ def test_two_parts_merged_keep_what_one_keeps(found, k, cut):
 
 
 def test_an_image_comes_in_once_with_its_largest_patch_and_the_first_of_equal_ones():
-    top = Top(1, 3)
+    top = Kept(1, 3, strongest)
     patches = [(0, 1.0, 4, 0), (0, 2.0, 4, 2), (0, 2.0, 4, 1), (0, 1.5, 3, 0)]
     add(top, patches)
     assert content(top) == [[(2.0, 4, 1), (1.5, 3, 0), (-1, -1, -1)]]
 
 
+def test_the_weakest_images_are_kept_by_their_largest_patch_in_rising_order():
+    kept = Kept(1, 2, weakest)
+    add(kept, [(0, 1.0, 4, 0), (0, 2.0, 4, 2), (0, 1.5, 3, 0), (0, 3.0, 5, 0), (0, 1.5, 2, 1)])
+    assert content(kept) == [[(1.5, 2, 1), (1.5, 3, 0)]]
+
+
+@given(st.integers(1, 6), st.lists(st.integers(0, 199), max_size=3), st.booleans())
+def test_the_random_sample_does_not_depend_on_how_the_images_are_cut_up(k, cuts, backwards):
+    found = [(j, 1.0, row, 0) for j in range(N_LATENTS) for row in range(200)]
+    whole, parts = Kept(N_LATENTS, k, drawn), Kept(N_LATENTS, k, drawn)
+    add(whole, found)
+    group = np.searchsorted(sorted(cuts), [e[2] for e in found], side="right").tolist()
+    for one in sorted(set(group), reverse=backwards):
+        part = Kept(N_LATENTS, k, drawn)
+        add(part, [e for e, g in zip(found, group, strict=True) if g == one])
+        parts.absorb(part)
+    assert content(parts) == content(whole)
+
+
+def test_every_image_is_drawn_equally_often_and_latents_draw_independently():
+    n, rows = 3000, np.arange(40)
+    kept = Kept(n, 8, drawn)
+    latents = np.repeat(np.arange(n), len(rows))
+    ones = np.ones(len(latents), np.float32)
+    kept.add(latents, ones, np.tile(rows, n), np.full(len(latents), -1, np.int32))
+    kept.flush()
+    times = np.bincount(kept.rows.reshape(-1), minlength=40)
+    # Each is in a sample with probability 1/5: 600 ± 22.
+    assert abs(times - 600).max() < 5 * 22
+    together = np.corrcoef(*(np.isin(rows, kept.rows[j]).astype(float) for j in (0, 1)))[0, 1]
+    assert abs(together) < 0.5
+    first = np.bincount(kept.rows[:, 0], minlength=40)
+    assert abs(first - 75).max() < 5 * 8.6
+
+
 def test_fewer_images_than_slots_leave_minus_one():
-    top = Top(2, 3)
+    top = Kept(2, 3, strongest)
     add(top, [(1, 1.0, 0, 0)])
     assert content(top) == [[(-1, -1, -1)] * 3, [(1.0, 0, 0), (-1, -1, -1), (-1, -1, -1)]]
 

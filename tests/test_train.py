@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load
 from synthetic import encoded, planted, write_activations
-from trained import EVERY, JUMPRELU, RELU, RESULTS, SELECTING, TOPK, build, lines, run
+from trained import EVERY, JUMPRELU, RELU, RESULTS, SELECTING, TOPK, build, lines, read, run
 
 from saev.activations.artifact import Activations
 from saev.core.blocks import held_out_mask
@@ -24,6 +25,25 @@ def test_the_same_seed_gives_the_same_bytes_for_any_number_of_threads(
         found = run(EVERY[name], activations, tmp_path / str(threads) / "s", threads)
         assert found == truth[name]
     torch.set_num_threads(1)
+
+
+def test_the_seed_of_the_weights_changes_them_alone_and_the_same_number_changes_nothing(
+    activations, tmp_path
+):
+    short = TOPK | {"epochs": 0.2, "seed": 3, "init": "data"}
+    plain, same, other = (
+        run(short | given, activations, tmp_path / name)
+        for name, given in {"a": {}, "b": {"init_seed": 3}, "c": {"init_seed": 4}}.items()
+    )
+    # The plots' titles and the descriptions name the directory.
+    for name in ("checkpoint.safetensors", "train.jsonl"):
+        assert plain[name] == same[name]
+    assert b"init_seed" not in plain["checkpoint.safetensors"]
+    ours, theirs = load(plain["checkpoint.safetensors"]), load(other["checkpoint.safetensors"])
+    assert (ours["norm_mean"] == theirs["norm_mean"]).all()
+    assert (ours["W_dec"] != theirs["W_dec"]).any(1).mean() > 0.9
+    assert read(short, init_seed=3).essential() == read(short).essential()
+    assert read(short, init_seed=4).essential() == read(short).essential() | {"init_seed": 4}
 
 
 @pytest.mark.slow
@@ -162,6 +182,7 @@ KNOBS = [
     (TOPK, "lr", 0.002),
     (TOPK, "warmup_steps", 0),
     (TOPK, "seed", 1),
+    (TOPK, "init_seed", 1),
     (TOPK, "held_out", 0.1),
     (TOPK, "init_rows", 50),
     (TOPK, "b_dec_init", "geometric_median"),

@@ -6,14 +6,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from saev.analyze.cells import Cells
 from saev.analyze.counts import Counter
 from saev.analyze.histogram import BINS, bin_of
 from saev.analyze.inputs import Inputs
 from saev.analyze.label_codes import LabelCodes
 from saev.analyze.mapped import release
 from saev.analyze.ordered import in_order, one_thread
-from saev.analyze.reconstruction import SplitSums, contributions
-from saev.analyze.top import Top
+from saev.analyze.reconstruction import contributions
+from saev.analyze.top import largest_patches
+from saev.analyze.totals import Totals
 
 STEP_VECTORS = 4096
 """Roughly how many vectors are read at once."""
@@ -23,69 +25,6 @@ GPU_BATCH_LATENTS = 16 * BATCH_LATENTS
 """The same on a GPU, which would wait for the host between smaller products."""
 PADDING = 64
 """Batches are padded with zeros to a multiple of this, so that no product has only a few rows."""
-
-
-class Totals:
-    """Sums over a part, or over all parts in row order.
-
-    Attributes:
-        top: the top images; image_count: (n,) int64; histogram: (n, BINS) int64;
-        sum_activation: (n,) float64; splits: sums by split; n_rows: number of images seen.
-    """
-
-    def __init__(self, n_latents: int, d: int, k: int, splits: tuple[str, ...]) -> None:
-        self.top = Top(n_latents, k)
-        self.image_count = np.zeros(n_latents, np.int64)
-        self.histogram = np.zeros((n_latents, BINS), np.int64)
-        self.sum_activation = np.zeros(n_latents)
-        self.splits = {name: SplitSums(d) for name in splits}
-        self.n_rows = 0
-
-    @property
-    def fire_count(self) -> np.ndarray:
-        """(n,) int64: on how many vectors each latent fires."""
-        return self.histogram.sum(1)
-
-    def add(self, later: "Totals") -> None:
-        """Add the sums of a later part of the listing."""
-        self.top.absorb(later.top)
-        self.image_count += later.image_count
-        self.histogram += later.histogram
-        self.sum_activation += later.sum_activation
-        for name, sums in later.splits.items():
-            self.splits[name].add(sums)
-        self.n_rows += later.n_rows
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """All sums as arrays, for a file."""
-        arrays: dict[str, np.ndarray] = {
-            "top_values": self.top.values,
-            "top_rows": self.top.rows,
-            "top_patches": self.top.patches,
-            "image_count": self.image_count,
-            "histogram": self.histogram,
-            "sum_activation": self.sum_activation,
-            "n_rows": np.array([self.n_rows], np.int64),
-        }
-        for name, sums in self.splits.items():
-            for field in ("counts", "sums", "vector"):
-                arrays[f"{name}.{field}"] = getattr(sums, field)
-        return arrays
-
-    @staticmethod
-    def from_arrays(arrays: dict[str, np.ndarray], splits: tuple[str, ...]) -> "Totals":
-        """The inverse of `arrays`."""
-        n, k = arrays["top_values"].shape
-        totals = Totals(n, len(arrays[f"{splits[0]}.vector"]), k, splits)
-        totals.top.values = arrays["top_values"]
-        totals.top.rows, totals.top.patches = arrays["top_rows"], arrays["top_patches"]
-        for field in ("image_count", "histogram", "sum_activation"):
-            setattr(totals, field, arrays[field])
-        for name, sums in totals.splits.items():
-            for field in ("counts", "sums", "vector"):
-                setattr(sums, field, arrays[f"{name}.{field}"])
-        totals.n_rows = int(arrays["n_rows"][0])
-        return totals
 
 
 def power_of_two(at_most: int) -> int:
@@ -167,10 +106,11 @@ def accumulate(
         update: called after each step with the number of images it read.
     """
     names = tuple(inputs.splits(np.empty(0, np.int64)))
-    totals = Totals(inputs.sae.n_latents, inputs.sae.d, k, names)
+    cells = inputs.cells()
+    totals = Totals(inputs.sae.n_latents, inputs.sae.d, k, cells.n, names)
     centre = inputs.centre()
     on_cpu = centre.device.type == "cpu"
-    pairs: list[np.ndarray] = []
+    found: list[Firings] = []
     with one_thread() as threads:
         work = in_order(
             lambda batch: look(inputs, centre, batch),
@@ -178,16 +118,16 @@ def accumulate(
             threads if on_cpu else 1,
         )
         for batch, fired in work:
-            pairs.append(add_batch(totals, inputs, batch, fired))
+            found.append(add_batch(totals, inputs, cells, batch, fired))
             if not batch.ends_step:
                 continue
-            image, latent = distinct_pairs(pairs, inputs)
-            pairs = []
-            np.add.at(totals.image_count, latent, 1)
+            rows, latent = add_images(totals, batch.step, found)
+            found = []
             for name, counter in counters.items():
-                counter.add(latent, labels[name].codes[batch.step.rows[image] - start])
+                counter.add(latent, labels[name].codes[rows - start])
             update(batch.step.last - batch.step.first)
-    totals.top.flush()
+    for name in totals.KEPT:
+        getattr(totals, name).flush()
     return totals
 
 
@@ -255,13 +195,21 @@ def _images(inputs: Inputs, batch: VectorBatch) -> np.ndarray:
     return np.arange(batch.begin, batch.begin + len(batch.stored)) // inputs.stream.n_patches
 
 
-def add_batch(totals: Totals, inputs: Inputs, batch: VectorBatch, fired: Fired) -> np.ndarray:
-    """Add what fired in a batch. Batches must come in row order.
+class Firings(NamedTuple):
+    """What fires in some of a step's vectors."""
 
-    Returns:
-        (m,) int64: ``image * n_latents + latent`` for everything that fires. ``image`` is an index
-        into the step's images.
-    """
+    keys: np.ndarray
+    """(m,) int64: ``image * n_latents + latent``. ``image`` is an index into the step's images."""
+    values: np.ndarray
+    """(m,) float32."""
+    patches: np.ndarray
+    """(m,) int32: the patch; -1 where vectors are no patches."""
+
+
+def add_batch(
+    totals: Totals, inputs: Inputs, cells: Cells, batch: VectorBatch, fired: Fired
+) -> Firings:
+    """Add what fired in a batch. Batches must come in row order."""
     _, latent, value, bins, n_active, table, centred = fired
     np.add.at(totals.histogram.reshape(-1), latent * BINS + bins, 1)
     np.add.at(totals.sum_activation, latent, value.astype(np.float64))
@@ -275,23 +223,25 @@ def add_batch(totals: Totals, inputs: Inputs, batch: VectorBatch, fired: Fired) 
         sums.counts[1:] += mask.sum(), n_active[mask].sum()
         sums.sums += table[mask].sum(0)
         sums.vector += centred[name]
-    hit = totals.top.candidates(latent, value)
-    vector = fired.vector[hit] + batch.begin
-    n_patches = inputs.stream.n_patches
-    patches = vector % n_patches if inputs.stream.kind == "patches" else np.full_like(vector, -1)
-    rows = batch.step.rows[vector // n_patches]
-    totals.top.add(latent[hit], value[hit], rows, patches, batch.ends_step)
-    return image[fired.vector] * totals.top.n_latents + latent
+    patches = np.full(len(latent), -1, np.int32)
+    if cells.n:
+        patches[:] = (fired.vector + batch.begin) % inputs.stream.n_patches
+        np.add.at(totals.positions.reshape(-1), latent * cells.n + cells.cell_of[patches], 1)
+    keys = image[fired.vector] * totals.top.n_latents + latent
+    return Firings(keys, value, patches)
 
 
-def distinct_pairs(pairs: list[np.ndarray], inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
-    """Images (as indices into the step's) and the latents that fire on them, each pair once.
+def add_images(totals: Totals, step: Step, found: list[Firings]) -> tuple[np.ndarray, np.ndarray]:
+    """Add the images of a step, whose vectors have all been added.
 
-    Both are (m,) int64.
+    Returns:
+        rows (m,) int64 and the latents (m,) int64 that fire on them, each pair once.
     """
-    keys = np.concatenate(pairs)
-    if inputs.stream.n_patches > 1 and len(keys):
-        keys = np.sort(keys)
-        keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
-    image, latent = np.divmod(keys, inputs.sae.n_latents)
-    return image, latent
+    columns = (np.concatenate(column) for column in zip(*found, strict=True))
+    keys, values, patches = largest_patches(*columns)
+    image, latent = np.divmod(keys, totals.top.n_latents)
+    rows = step.rows[image]
+    np.add.at(totals.image_count, latent, 1)
+    for name in totals.KEPT:
+        getattr(totals, name).add(latent, values, rows, patches)
+    return rows, latent

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     import pyarrow
 
 STAGE = "analyze"
+FORMAT = 2
+"""Of the files. 2 added lift, places, and the images beside the strongest."""
 LATENTS, TABLE = "latents.safetensors", "latents.parquet"
+PURITY_IMAGES = 16
+"""How many top images the figures of their labels look at."""
 PARTS = "parts"
 PART_JSON = f"{PARTS}/{{number}}.json"
 BASELINES = "baselines"
@@ -89,6 +93,23 @@ class Analysis:
             raise UserError(
                 listed(problems, f"{path} was changed after it was written:")
                 + "\nRemove it and run again."
+            )
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it holds all that pages show. Those by older versions lack some."""
+        return self.summary.get("format", 1) >= FORMAT
+
+    def require_format(self) -> None:
+        """Refuse an analysis by an older version, which lacks what pages show.
+
+        Raises:
+            UserError: it is one.
+        """
+        if not self.is_current:
+            raise UserError(
+                f"{self.path} was made by an older version of saev, without what pages show now: "
+                f"run the workflow again"
             )
 
     @property

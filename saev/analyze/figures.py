@@ -9,15 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from saev.analyze.accumulate import Totals
+from saev.analyze.artifact import PURITY_IMAGES
 from saev.analyze.counts import PairCounts, merged
+from saev.analyze.totals import Totals
 
+DENSE = 0.1
+"""A latent with a larger `fire_rate` is dense."""
 MIN_SUPPORT = 10
 """With fewer labelled images than this, the share of a label says nothing."""
 LIVE_IMAGES = 16
 """On how many images a latent must fire to count in the summary of purity."""
-PURITY_IMAGES = 16
-"""How many top images `label_purity_top` looks at."""
+N_COMMON = 8
+"""How many of the labels of the images on which a latent fires are kept for it."""
 SEED, SHUFFLES = 0, 5
 
 
@@ -30,20 +33,29 @@ class LabelFigures(NamedTuple):
     """(n,) int64: the number of those images."""
     purity: np.ndarray
     """(n,) float64: the largest p."""
+    share: np.ndarray
+    """(n,) float64: p of a given label, 0 if the latent fires on no image with it."""
     common: np.ndarray
-    """(n,) int64: code of the most common label, or the first one of a tie; -1 if there is none."""
+    """(n, N_COMMON) int64: codes of the most common labels, the first one of a tie first; -1 where
+    there are fewer."""
+    counts: np.ndarray
+    """(n, N_COMMON) int64: how many of the images have each; 0 where there are fewer."""
 
 
-def label_figures(runs: list[PairCounts], n_latents: int, n_labels: int) -> LabelFigures:
+def label_figures(
+    runs: list[PairCounts], n_latents: int, n_labels: int, given: np.ndarray
+) -> LabelFigures:
     """Entropy and purity of each latent over all images on which it fires.
 
     Args:
         runs: counts by latent and label; n_labels: C.
+        given: (n_latents,) int64: for each latent, the label that `LabelFigures.share` is of; -1
+            for none.
     """
-    entropy = np.full(n_latents, np.nan)
-    purity = np.full(n_latents, np.nan)
+    entropy, purity, of_given = np.full((3, n_latents), np.nan)
     support = np.zeros(n_latents, np.int64)
-    common = np.full(n_latents, -1, np.int64)
+    common = np.full((n_latents, N_COMMON), -1, np.int64)
+    most = np.zeros((n_latents, N_COMMON), np.int64)
     for keys, counts in merged(runs, n_latents, n_labels):
         latent, label = np.divmod(keys, n_labels)
         here, first = np.unique(latent, return_index=True)
@@ -55,12 +67,18 @@ def label_figures(runs: list[PairCounts], n_latents: int, n_labels: int) -> Labe
         purity[here] = largest / total
         # Adding 0 turns the -0 of a single label into 0.
         entropy[here] = -np.add.reduceat(share * np.log(share), first) + 0.0
-        most = np.flatnonzero(counts == largest[place])
-        owners, which = np.unique(latent[most], return_index=True)
-        common[owners] = label[most][which]
+        hit = label == given[latent]
+        of_given[here] = 0
+        of_given[latent[hit]] = share[hit]
+        order = np.lexsort((label, -counts, latent))
+        rank = np.arange(len(order)) - np.searchsorted(latent, latent)
+        kept = order[rank < N_COMMON]
+        common[latent[kept], rank[rank < N_COMMON]] = label[kept]
+        most[latent[kept], rank[rank < N_COMMON]] = counts[kept]
     few = support < MIN_SUPPORT
-    entropy[few] = purity[few] = np.nan
-    return LabelFigures(normalised(entropy, n_labels), support, purity, common)
+    entropy[few] = purity[few] = of_given[few] = np.nan
+    entropy = normalised(entropy, n_labels)
+    return LabelFigures(entropy, support, purity, of_given, common, most)
 
 
 def chance_of(share: np.ndarray, n: np.ndarray, expected: np.ndarray, n_labels: int) -> np.ndarray:
@@ -250,4 +268,5 @@ def latent_columns(totals: Totals, n_vectors: int) -> dict[str, np.ndarray]:
             where=fires,
         ),
         "n_valid": present.sum(1),
+        "dense": fire_count > DENSE * n_vectors,
     }

@@ -9,6 +9,7 @@ import torch
 from saev import sae
 from saev.activations.artifact import STAGE as ACTIVATIONS
 from saev.activations.artifact import Activations, Stream
+from saev.analyze.cells import NO_CELLS, Cells, cells
 from saev.core import logs
 from saev.core.errors import UserError
 from saev.core.files import sha256_file
@@ -64,6 +65,13 @@ class Inputs(NamedTuple):
         else:
             held_out = self.activations.held_out(rows, **self.split_by())
         return {"train": ~held_out, "held_out": held_out}
+
+    def cells(self) -> Cells:
+        """How the patches of an image are divided to count where latents fire."""
+        if self.stream.kind != "patches":
+            return NO_CELLS
+        lines, columns = self.activations.meta["summary"]["geometry"]["grid"]
+        return cells((lines, columns))
 
     def centre(self) -> torch.Tensor:
         """The recorded mean of the stream, in the dictionary's space: (d,) float32."""

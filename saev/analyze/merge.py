@@ -9,12 +9,16 @@ import pyarrow.parquet
 from safetensors.numpy import save
 
 from saev.analyze import figures
-from saev.analyze.accumulate import Totals
-from saev.analyze.artifact import LATENTS, PART, STAGE, TABLE
+from saev.analyze.artifact import FORMAT, LATENTS, PART, PURITY_IMAGES, STAGE, TABLE
 from saev.analyze.baseline import pca_figures
+from saev.analyze.counts import PairCounts
 from saev.analyze.histogram import EDGES
 from saev.analyze.inputs import Inputs
-from saev.analyze.parts import check_parts, read_labels, read_totals
+from saev.analyze.lift import Standing, default_order, is_name, lift_top
+from saev.analyze.parts import Vocabulary, check_parts, read_labels, read_totals
+from saev.analyze.positions import position_columns
+from saev.analyze.top import Kept
+from saev.analyze.totals import Totals
 from saev.core.errors import UserError
 from saev.core.files import atomic_path, write_bytes
 from saev.core.meta import write_meta
@@ -54,27 +58,20 @@ def write_merged(
         raise UserError(f"{inputs.activations.path} holds no image that could be read")
     n_vectors = totals.n_rows * inputs.stream.n_patches
     columns: dict[str, Any] = dict(figures.latent_columns(totals, n_vectors))
+    columns |= position_columns(
+        totals.positions, totals.top.rows, totals.top.patches, inputs.cells()
+    )
+    standing = Standing(
+        totals.image_count,
+        min(figures.LIVE_IMAGES, totals.n_rows),
+        columns["positional"] | columns["dense"],
+    )
     labels, purity = {}, {}
     for index, name in enumerate(inputs.labels.names):
         vocabulary, runs = read_labels(out, n, index)
         codes = top_codes(inputs, name, vocabulary.texts, totals.top.rows)
-        found = figures.label_figures(runs, inputs.sae.n_latents, len(vocabulary.texts))
-        shown = codes[:, : figures.PURITY_IMAGES]
-        texts = np.array([*vocabulary.texts, None], dtype=object)
-        columns |= {
-            f"label_entropy.{name}": found.entropy,
-            f"label_support.{name}": found.support,
-            f"label_purity.{name}": found.purity,
-            f"label_purity_top.{name}": figures.purity_top(
-                shown, totals.top.rows[:, : figures.PURITY_IMAGES] >= 0
-            ),
-            f"label_entropy_top.{name}": figures.entropy_top(
-                codes, totals.top.values, len(vocabulary.texts)
-            ),
-            f"common_label.{name}": texts[found.common],
-            f"top_label.{name}": texts[figures.top_labels(shown).code],
-            f"label_chance.{name}": figures.chance_top(shown, vocabulary.counts),
-        }
+        found = label_columns(runs, vocabulary, codes, totals.top, standing)
+        columns |= {f"{column}.{name}": values for column, values in found.items()}
         labels[name] = {
             "n_labels": len(vocabulary.texts),
             "n_labelled": int(vocabulary.counts.sum()),
@@ -87,11 +84,13 @@ def write_merged(
         "n_images": totals.n_rows,
         "n_vectors": n_vectors,
         "n_dead": int((fire_rate == 0).sum()),
-        "n_dense": int((fire_rate > 0.1).sum()),
+        "n_dense": int(columns["dense"].sum()),
         "n_dense_0.01": int((fire_rate > 0.01).sum()),
+        "n_positional": int(columns["positional"].sum()),
         "label_purity_top": purity,
     }
     summary = {
+        "format": FORMAT,
         "n_latents": inputs.sae.n_latents,
         "top_images": totals.top.k,
         "n_skipped": inputs.activations.n_images - totals.n_rows,
@@ -109,6 +108,54 @@ def write_merged(
         files=[LATENTS, TABLE],
     )
     return entries, summary
+
+
+def label_columns(
+    runs: list[PairCounts],
+    vocabulary: Vocabulary,
+    codes: np.ndarray,
+    top: Kept,
+    standing: Standing,
+) -> dict[str, Any]:
+    """Columns of `latents.parquet` for one label.
+
+    Args:
+        runs: counts by latent and label.
+        vocabulary: the label's texts.
+        codes: (n, k) int64, labels of the top images ``top``.
+        standing: what else decides the order of latents.
+    """
+    texts = np.array([*vocabulary.texts, None], dtype=object)
+    shown = codes[:, :PURITY_IMAGES]
+    present = top.rows[:, :PURITY_IMAGES] >= 0
+    lift = lift_top(shown, present, vocabulary.counts)
+    found = figures.label_figures(runs, top.n_latents, len(vocabulary.texts), lift.label.code)
+    chance = figures.chance_top(shown, vocabulary.counts)
+    named = is_name(lift, chance)
+    bases = vocabulary.counts / max(1, vocabulary.counts.sum())
+    kept = [codes[codes >= 0] for codes in found.common]
+    return {
+        "label_entropy": found.entropy,
+        "label_support": found.support,
+        "label_purity": found.purity,
+        "common_label": texts[found.common[:, 0]],
+        "label_purity_top": figures.purity_top(shown, present),
+        "label_entropy_top": figures.entropy_top(codes, top.values, len(vocabulary.texts)),
+        "top_label": texts[lift.label.code],
+        "top_label_count": lift.label.n,
+        "top_label_base": lift.base,
+        "top_label_share": found.share,
+        "label_lift": lift.lift,
+        "label_lift_low": lift.low,
+        "label_chance": chance,
+        "named": named,
+        "order": default_order(lift, named, found.share, standing),
+        "firing_labels": [texts[codes].tolist() for codes in kept],
+        "firing_counts": [
+            counts[: len(codes)].tolist() for counts, codes in zip(found.counts, kept, strict=True)
+        ],
+        "firing_bases": [bases[codes].tolist() for codes in kept],
+    }
 
 
 def split_figures(inputs: Inputs, totals: Totals, code: str) -> dict[str, Any]:
@@ -141,26 +188,33 @@ def top_codes(inputs: Inputs, name: str, texts: list[str], rows: np.ndarray) -> 
 def tensors(totals: Totals) -> dict[str, np.ndarray]:
     """Content of `latents.safetensors`."""
     return {
-        "top_values": totals.top.values,
-        "top_rows": totals.top.rows,
-        "top_patches": totals.top.patches,
+        **totals.top.arrays("top"),
+        **totals.weakest.arrays("weakest"),
+        **totals.drawn.arrays("drawn"),
         "fire_count": totals.fire_count,
         "image_count": totals.image_count,
         "sum_activation": totals.sum_activation,
         "histogram": totals.histogram,
+        "positions": totals.positions,
         "bin_edges": EDGES,
     }
 
 
-def write_table(path: Path, columns: dict[str, np.ndarray]) -> None:
+LISTS = {
+    "firing_labels": pyarrow.list_(pyarrow.string()),
+    "firing_counts": pyarrow.list_(pyarrow.int64()),
+    "firing_bases": pyarrow.list_(pyarrow.float64()),
+}
+"""Types of the columns that hold a list for each latent."""
+
+
+def write_table(path: Path, columns: dict[str, Any]) -> None:
     """Write columns to a parquet file. NaN becomes null."""
-    arrays = {
-        name: pyarrow.array(
-            column,
-            type=pyarrow.string() if column.dtype == object else None,
-            from_pandas=True,
-        )
-        for name, column in columns.items()
-    }
+    arrays = {}
+    for name, column in columns.items():
+        kind = LISTS.get(name.partition(".")[0])
+        if kind is None and column.dtype == object:
+            kind = pyarrow.string()
+        arrays[name] = pyarrow.array(column, type=kind, from_pandas=True)
     with atomic_path(path) as temporary:
         pyarrow.parquet.write_table(pyarrow.table(arrays), temporary)

@@ -7,11 +7,12 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from saev.activations.artifact import STAGE as ACTIVATIONS
-from saev.analyze.accumulate import Totals, accumulate
+from saev.analyze.accumulate import accumulate
 from saev.analyze.artifact import PART, n_parts, part_folder, part_json
 from saev.analyze.counts import Counter, PairCounts, open_counts
 from saev.analyze.inputs import Inputs
 from saev.analyze.label_codes import label_codes
+from saev.analyze.totals import Totals
 from saev.core.errors import UserError
 from saev.core.files import (
     atomic_path,
@@ -28,6 +29,8 @@ from saev.settings.analysis import AnalysisSettings
 from saev.train.artifact import STAGE as TRAIN
 
 TOTALS = "totals.safetensors"
+FORMAT = 2
+"""Of the files of a part. Counted up when they hold more, or other things."""
 
 
 def label_prefix(index: int) -> str:
@@ -41,6 +44,7 @@ def identity(inputs: Inputs, settings: AnalysisSettings) -> dict[str, Any]:
         "inputs": {stage: inputs.digests[stage] for stage in (TRAIN, ACTIVATIONS)},
         "labels_sha256": inputs.labels_sha256,
         "top_images": settings.top_images,
+        "format": FORMAT,
     }
 
 

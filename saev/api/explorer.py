@@ -1,10 +1,9 @@
 """Runs new images through the tower and the dictionary of a run, in memory."""
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -15,23 +14,22 @@ from saev.activations import artifact as recorded
 from saev.activations.artifact import Stream, to_float32
 from saev.activations.forward import stored
 from saev.activations.loading import BATCH
+from saev.activations.towers.again import recorded_tower
 from saev.activations.towers.precision import exact_float32
-from saev.activations.towers.tower import Tower, load_tower
-from saev.activations.towers.weights import is_file_name
+from saev.activations.towers.splice import spliced
+from saev.activations.towers.tower import normalise
 from saev.analyze.accumulate import batch_vectors, padded
 from saev.analyze.artifact import LATENTS
 from saev.analyze.ordered import in_order, one_thread
 from saev.api.found import Found, Lens, rgb_of
-from saev.api.places import dictionary_of, folder_of, located, require_input
+from saev.api.places import dictionary_of, folder_of, latent_number, require_input
 from saev.api.run import Run, load
 from saev.core import shown
 from saev.core.errors import UserError
-from saev.core.files import sha256_file
 from saev.core.meta import META, read_meta
-from saev.core.meta import RUN as RUN_JSON
+from saev.evaluate.edit import How, edited
 from saev.images import artifact as listed
 from saev.images.decode import BadImage
-from saev.settings.vit import VitSettings
 from saev.train import artifact as trained
 
 
@@ -62,7 +60,7 @@ class Explorer:
         listing = read_meta(images, listed.STAGE)[0] if (images / META).is_file() else {}
         gray_range = listing.get("settings", {}).get("gray_range")
         self.sae = load(folder, device)
-        self.tower = _tower(self._recording, folder.parent, device)
+        self.tower = recorded_tower(self._recording, folder.parent, device)
         self.stream: Stream = next(s for s in self.tower.streams if s.name == self.sae.stream)
         largest = _largest_of(given) if given != folder else None
         self._lens = Lens(self.tower.geometry, gray_range, largest)
@@ -98,15 +96,54 @@ class Explorer:
             UserError: something isn't an image, can't be decoded, or gives activations that don't
                 fit into the recorded type.
         """
-        if isinstance(images, (Image.Image, str, bytes, Path)):
-            raise UserError("encode_images takes a list of images: for one, pass [image]")
         found: list[Found] = []
         for pixels in self._batches(images):
             found += self._found(self._vectors(pixels, len(found)), len(pixels))
         return found
 
+    def edit(
+        self, images: Iterable[Image.Image], latents: Mapping[int, float], how: How = "scale"
+    ) -> np.ndarray:
+        """The tower's output for images in which some latents have other values.
+
+        What the dictionary misses of an activation stays in it, so a factor of 1 changes nothing.
+
+        Args:
+            images: images of Pillow, of any mode and size.
+            latents: a number for each latent to change.
+            how: ``scale`` multiplies a latent where it fires (0 ablates it), ``set`` gives it this
+                value on every vector.
+
+        Returns:
+            (images, e) float32: the tower's `pooled` output.
+
+        Raises:
+            UserError: something isn't an image, can't be decoded, or isn't a latent.
+        """
+        if how not in get_args(How):
+            raise UserError(f"how: {how!r}; allowed: {', '.join(get_args(How))}")
+        numbers = {latent_number(j, self.sae.n_latents): float(v) for j, v in latents.items()}
+        device, made = self.sae.W_dec.device, [np.empty((0, 0), np.float32)]
+
+        def change(x: torch.Tensor) -> torch.Tensor:
+            if not numbers:
+                return x
+            vectors = x.reshape(-1, self.stream.d).to(device)
+            return edited(self.sae, vectors, numbers, how).reshape(x.shape).to(x.device)
+
+        for pixels in self._batches(images):
+            batch = np.zeros((BATCH, *pixels.shape[1:]), np.uint8)
+            batch[: len(pixels)] = pixels
+            inputs = torch.from_numpy(batch).to(self.tower.device)
+            normalised = normalise(inputs, self.tower.geometry)
+            output = spliced(self.tower, normalised, self.stream, change)
+            made.append(output[: len(pixels)].cpu().numpy())
+        return np.concatenate(made[1:] or made)
+
     def _batches(self, images: Iterable[Image.Image]) -> Iterator[np.ndarray]:
         """Pixels (b, side, side, 3) uint8 of at most `BATCH` images at a time."""
+        if isinstance(images, (Image.Image, str, bytes, Path)):
+            raise UserError("give a list of images: for one, pass [image]")
         held: list[np.ndarray] = []
         for number, image in enumerate(images):
             held.append(self._pixels(number, image))
@@ -187,55 +224,3 @@ def _largest_of(run: Path) -> np.ndarray:
     with safe_open(run / LATENTS, framework="np") as file:
         values: np.ndarray = file.get_slice("top_values")[:, :1]
     return values[:, 0]
-
-
-def _tower(recording: dict[str, Any], folder: Path, device: str) -> Tower:
-    """The tower that recorded ``folder``.
-
-    Raises:
-        UserError: one of its files is gone or changed, or the tower differs from the recorded one.
-    """
-    given = dict(recording["settings"])
-    digests = {
-        "model": given.pop("model_sha256", None),
-        "weights": recording["summary"]["weights_sha256"],
-    }
-    for name, digest in digests.items():
-        text = given.get(name) or ""
-        if is_file_name(text) if name == "weights" else text.endswith(".json"):
-            given[name] = located(text, folder.parent.parent.parent)
-            _require_file(name, Path(given[name]), digest, folder)
-    tower = load_tower(VitSettings.model_validate_json(json.dumps(given)), device)
-    _require_same(tower.summary(), recording["summary"], folder)
-    return tower
-
-
-def _require_file(name: str, path: Path, digest: str | None, folder: Path) -> None:
-    if not path.is_file():
-        raise UserError(
-            f"{name}: the file {path} that {folder} was recorded with is gone: restore it"
-            + (f" (SHA-256 {digest})" if digest else "")
-        )
-    if digest is not None and sha256_file(path) != digest:
-        raise UserError(
-            f"{name}: {path} isn't the file that {folder} was recorded with, which has the SHA-256 "
-            f"{digest}: restore that one, or record again"
-        )
-
-
-def _require_same(now: dict[str, Any], then: dict[str, Any], folder: Path) -> None:
-    """Refuse a tower that differs from what was recorded about it."""
-    shapes = {
-        name: {key: stream.get(key) for key in ("d", "n_patches", "kind", "layer")}
-        for name, stream in then["streams"].items()
-    }
-    then = {**then, "streams": shapes}
-    for key in ("weights_sha256", "n_blocks", "layers", "geometry", "streams"):
-        # Weights of timm's tags weren't hashed at first.
-        unknown = key == "weights_sha256" and then[key] is None
-        if now[key] != then[key] and not unknown:
-            raise UserError(
-                f"the tower has {key} {now[key]} now, but {folder} was recorded with {then[key]}: "
-                f"use the library versions in {folder / RUN_JSON} and the same weights, or record "
-                "again"
-            )

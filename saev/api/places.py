@@ -84,19 +84,6 @@ def require_input(meta: dict[str, Any], stage: str, digest: str, path: Path, of:
         )
 
 
-def located(given: str, project: Path) -> str:
-    """Resolve a path from the settings, relative to where the workflow ran: ``project``, or here.
-
-    Args:
-        given: a path, or a pattern of paths.
-        project: the folder that holds results/.
-    """
-    if Path(given).is_absolute():
-        return given
-    found = (str(base / given) for base in (project, Path()) if any(base.glob(given)))
-    return next(found, str(project / given))
-
-
 def latent_number(latent: Any, n_latents: int) -> int:
     """``latent`` as a number from 0 to ``n_latents`` - 1.
 

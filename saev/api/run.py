@@ -18,7 +18,6 @@ from saev.api.places import (
     dictionary_of,
     folder_of,
     latent_number,
-    located,
     require_input,
     stage_of,
 )
@@ -30,6 +29,7 @@ from saev.core.meta import META, read_meta
 from saev.dashboard.artifact import FOLDER_NAME
 from saev.images import artifact as listed
 from saev.images.artifact import Images
+from saev.settings.paths import located
 from saev.train import artifact as trained
 
 if TYPE_CHECKING:
@@ -124,10 +124,12 @@ class Run:
 
     def _tiles(self) -> list[shown.Tile]:
         """A few latents with their top images, if the page of the run has them."""
-        from saev.dashboard.gallery import examples
+        from saev.dashboard.gallery import strips
 
         page, tiles = self.path / FOLDER_NAME, []
-        for one in examples(self._analysis)[:N_SHOWN]:
+        if not self._analysis.is_current:
+            return []
+        for one in strips(self._analysis)["first"][:N_SHOWN]:
             files = [page / name for name in one["pictures"]]
             images = [shown.jpeg(file.read_bytes()) for file in files if file.is_file()]
             if images:

@@ -6,9 +6,9 @@ and data by latent.
 
 STAGE = FOLDER_NAME = "dashboard"
 """Name of the stage, and of the folder in an analysis' directory that it writes."""
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PAGE, SUMMARY, RUN = "index.html", "summary.json", "run.json"
-FIGURES = "data/latents.js"
+FIGURES, NAMES = "data/latents.js", "data/names.js"
 BLOCK_LATENTS = 256
 """Latents in one block of data."""
 HEAT_BYTES = 1 << 20
@@ -20,6 +20,11 @@ FOLDER = 256
 def block(number: int) -> str:
     """Name of a block of data: latents ``[number * 256, (number + 1) * 256)``."""
     return f"data/blocks/{number:04}.js"
+
+
+def image_block(number: int) -> str:
+    """Name of a block of images: those at ``[number * 256, (number + 1) * 256)`` of the page's."""
+    return f"data/images/{number // FOLDER:03}/{number:05}.js"
 
 
 def heat_latents(n_values: int) -> int:

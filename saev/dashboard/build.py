@@ -9,18 +9,21 @@ import torch
 from saev.activations.artifact import Activations
 from saev.analyze import columns
 from saev.analyze.artifact import Analysis
+from saev.analyze.cells import cells
 from saev.core.errors import UserError
 from saev.core.files import file_entry, folder_entry, write_bytes
 from saev.core.meta import read_meta, require_unaltered
-from saev.core.progress import Progress
 from saev.dashboard import artifact as names
+from saev.dashboard.data import write_blocks, write_columns, write_names
+from saev.dashboard.fired import Reading, fired
 from saev.dashboard.heatmaps import make_heatmaps
+from saev.dashboard.image_pages import ImagePages
+from saev.dashboard.image_rows import find_silent, layout, slots
 from saev.dashboard.page import page
-from saev.dashboard.scripts import column, packed, rounded, script
-from saev.dashboard.structures import About, Figures, Heat, PageBlock, Summary
+from saev.dashboard.scripts import packed, rounded, script
+from saev.dashboard.structures import About, Heat, Summary
 from saev.dashboard.thumbnails import make_thumbnails
 from saev.images.artifact import Images
-from saev.labels.artifact import LabelTable
 from saev.sae import Sae
 from saev.train import artifact as trained
 
@@ -61,26 +64,34 @@ def build(
     Raises:
         UserError: an input was altered after it was made.
     """
+    analysis.require_format()
     require_unaltered(analysis.path, analysis.meta["files"])
     train, train_digest = read_meta(sae_folder, trained.STAGE)
     _require_inputs(analysis, {"train": train_digest, "activations": activations.digest})
-    labels = analysis.labels
     latents, table = analysis.latents(), analysis.table()
     sae = trained.load(sae_folder, device)
     stream = activations.streams[str(sae.stream)]
-    top_rows = latents["top_rows"]
+    source = Reading(sae, activations, stream)
     made = state / "page"
-    rows = np.unique(top_rows[top_rows >= 0])
+    silent = find_silent(analysis, source) if analysis.label_names else None
+    shown = slots(latents, silent)
+    rows = np.unique(shown.rows[shown.rows >= 0])
     entries = images.entries(rows.tolist())
     keys = [entry.key for entry in entries]
     make_thumbnails(made, images, activations, entries, threads)
+    pages = ImagePages()
     if stream.kind == "patches":
         peak = np.maximum(latents["top_values"][:, 0], np.finfo(np.float32).tiny)
-        heat = make_heatmaps(state / "heat.npy", sae, activations, stream, top_rows, peak)
+        heat = make_heatmaps(state / "heat.npy", source, shown.rows, peak, pages.add)
         _write_heat(made, heat)
-    _write_blocks(made, labels, (rows, keys), latents, _neighbours(sae, latents["image_count"]))
-    figures: Figures = {name: column(table.column(name).to_pylist()) for name in table.column_names}
-    write_bytes(made / names.FIGURES, script("latents", figures))
+    else:
+        for _ in fired(source, shown.rows, "looking for the latents of images", pages.add):
+            pass
+    pages.write(made, analysis, keys, stream.kind == "patches")
+    neighbours = _neighbours(sae, latents["image_count"])
+    write_blocks(made, analysis, (rows, keys), latents, shown, silent, neighbours)
+    write_names(made, (rows, keys), latents["top_rows"])
+    write_columns(made, table)
     about = _about(analysis, activations, sae, latents, credit, sae_folder, train["summary"])
     write_bytes(made / names.PAGE, page("run", about))
     (made / "pictures").mkdir(exist_ok=True)
@@ -145,45 +156,6 @@ def _write_heat(out: Path, heat: np.ndarray) -> None:
         write_bytes(out / names.heat(number), script(f"heat {number}", part))
 
 
-def _write_blocks(
-    out: Path,
-    labels: LabelTable,
-    images: tuple[np.ndarray, list[str]],
-    latents: dict[str, np.ndarray],
-    neighbours: tuple[list[list[int]], list[list[float]]],
-) -> None:
-    n = len(latents["top_rows"])
-    progress = Progress(n, "latents", "writing data")
-    for number, first in enumerate(range(0, n, names.BLOCK_LATENTS)):
-        part = slice(first, min(first + names.BLOCK_LATENTS, n))
-        top_rows = latents["top_rows"][part]
-        rows = np.unique(top_rows[top_rows >= 0])
-        keys = [images[1][at] for at in np.searchsorted(images[0], rows)]
-        described = zip(rows.tolist(), keys, labels.take(rows), strict=True)
-        block: PageBlock = {
-            "images": {str(row): [key, *texts.values()] for row, key, texts in described},
-            "rows": top_rows.tolist(),
-            "values": [
-                [rounded(float(v)) if r >= 0 else None for v, r in zip(values, row, strict=True)]
-                for values, row in zip(latents["top_values"][part], top_rows, strict=True)
-            ],
-            "patches": latents["top_patches"][part].tolist(),
-            "histogram": [_sparse(counts) for counts in latents["histogram"][part]],
-            "neighbours": neighbours[0][part],
-            "cosines": neighbours[1][part],
-        }
-        write_bytes(out / names.block(number), script(f"block {number}", block))
-        progress.update(part.stop - part.start)
-
-
-def _sparse(counts: np.ndarray) -> list[int]:
-    """A histogram as ``[first filled bin, count, count, …]`` without the empty ends."""
-    filled = np.flatnonzero(counts)
-    if not len(filled):
-        return []
-    return [int(filled[0]), *counts[filled[0] : filled[-1] + 1].tolist()]
-
-
 def _about(
     analysis: Analysis,
     activations: Activations,
@@ -197,6 +169,8 @@ def _about(
     summary = activations.meta["summary"]
     stream = activations.streams[str(sae.stream)]
     k = int(latents["top_rows"].shape[1])
+    rows = layout(k, bool(analysis.label_names))
+    grid = summary["geometry"]["grid"] if stream.kind == "patches" else None
     labelled, n_images = bool(analysis.label_names), analysis.summary["all"]["n_images"]
     return {
         "run": {
@@ -215,14 +189,16 @@ def _about(
         "d": sae.d,
         "block": names.BLOCK_LATENTS,
         "folder": names.FOLDER,
-        "heat_latents": names.heat_latents(k * stream.n_patches),
+        "heat_latents": names.heat_latents(rows[-1]["last"] * stream.n_patches),
         "top_images": k,
-        "grid": summary["geometry"]["grid"] if stream.kind == "patches" else None,
+        "grid": grid,
+        "cells": list(cells((grid[0], grid[1])).shape) if grid else None,
         "bin_edges": [rounded(float(edge)) for edge in latents["bin_edges"]],
         "labels": analysis.label_names,
         "columns": list(columns.COLUMNS),
-        "orders": list(columns.ORDERS),
-        "named_below": columns.NAMED_BELOW,
+        "orders": list(columns.ORDERS if labelled else columns.ORDERS_UNLABELLED),
+        "rows": rows,
+        "chips": list(columns.chips(labelled)),
         "card": list(columns.CARD if labelled else columns.CARD_UNLABELLED),
         "tiles": list(columns.TILES),
         "label_table": list(columns.LABEL_TABLE),

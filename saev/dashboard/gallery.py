@@ -1,19 +1,16 @@
 """The gallery: one page that lists all runs with their figures, curves and a few latents each."""
 
-import itertools
 import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from safetensors import safe_open
 
-from saev.analyze.artifact import LATENTS, TABLE, Analysis
-from saev.analyze.columns import NAMED_BELOW
+from saev.analyze.artifact import LATENTS, PURITY_IMAGES, TABLE, Analysis
 from saev.core.errors import UserError
 from saev.core.files import read_json, write_bytes
 from saev.core.made import recorded, require_as_made
@@ -22,7 +19,7 @@ from saev.core.spec import parsed
 from saev.dashboard import artifact as names
 from saev.dashboard.frontier import frontiers
 from saev.dashboard.page import page
-from saev.dashboard.structures import Curve, Example, Figure, Gallery, GalleryRun
+from saev.dashboard.structures import Curve, Example, Figure, Gallery, GalleryRun, Strips
 from saev.settings.elsewhere import KEPT_SETTINGS
 from saev.settings.sae import AnySaeSettings
 from saev.train.artifact import CURVE
@@ -30,7 +27,8 @@ from saev.train.artifact import STAGE as TRAIN
 
 N_EXAMPLES = 8
 N_IMAGES = 4
-MIN_IMAGES = 16
+SEED = 0
+"""Of the latents that are drawn at random."""
 CURVE_POINTS = 200
 
 
@@ -86,6 +84,7 @@ def build_gallery(out: Path, runs: list[Listed], sweeps: dict[str, list[str]]) -
 
 def _run(out: Path, run: Path, current: bool) -> GalleryRun:
     analysis = Analysis(run)
+    analysis.require_format()
     train, _ = read_meta(run.parent, TRAIN)
     require_as_made(run / names.FOLDER_NAME, names.SUMMARY)
     summary = read_json(run / names.FOLDER_NAME / names.SUMMARY)
@@ -105,7 +104,7 @@ def _run(out: Path, run: Path, current: bool) -> GalleryRun:
         "settings": train["settings"],
         "final": train["summary"].get("final"),
         "curve": _curve(run.parent / CURVE),
-        "examples": examples(analysis),
+        "strips": strips(analysis),
     }
 
 
@@ -124,55 +123,46 @@ def _curve(path: Path) -> Curve:
     return {"train": training, "held_out": held_out}
 
 
-def examples(analysis: Analysis) -> list[Example]:
-    """A few latents worth a look: each for one label, or without labels spread over frequencies.
+def strips(analysis: Analysis) -> Strips:
+    """A few latents: the first ones of the default order, and some drawn at random.
 
     Reads a few columns, and of the top images those of the chosen latents alone.
     """
     label = next(iter(analysis.label_names), None)
+    columns = ["image_count", "positional", "dense", "n_valid"]
+    of_label = ["order", "named", "top_label", "top_label_count", "top_label_base"]
+    if label:
+        columns += [f"{name}.{label}" for name in of_label]
+    table = pq.read_table(analysis.path / TABLE, columns=columns)
+    image_count = table.column("image_count").to_numpy()
+    live = np.flatnonzero(image_count > 0)
+    if label:
+        order = np.argsort(table.column(f"order.{label}").to_numpy())
+    else:
+        aside = pc.or_(table.column("positional"), table.column("dense")).to_numpy()
+        order = np.lexsort((np.arange(len(aside)), -image_count, aside))
+    first = order[np.isin(order, live)][:N_EXAMPLES]
+    rng = np.random.default_rng(SEED)
+    drawn = np.sort(rng.choice(live, min(N_EXAMPLES, len(live)), replace=False))
     with safe_open(analysis.path / LATENTS, "np") as tensors:
-        image_count = tensors.get_tensor("image_count")
-        live = np.flatnonzero(image_count >= MIN_IMAGES)
-        if not len(live):
-            live = np.flatnonzero(image_count > 0)
-        if label:
-            names_of = _labelled(analysis, label, live, image_count[live])
-        else:
-            by_count = live[np.argsort(image_count[live], kind="stable")]
-            at = np.linspace(0, max(0, len(by_count) - 1), min(N_EXAMPLES, len(by_count)))
-            names_of = dict.fromkeys(by_count[at.astype(int)].tolist())
         top_rows = tensors.get_slice("top_rows")
-        rows = [top_rows[latent : latent + 1][0] for latent in names_of]
-    return [
-        {
-            "latent": latent,
-            "label": name,
-            "pictures": [names.thumbnail(r) for r in shown[shown >= 0][:N_IMAGES].tolist()],
+
+        def described(latent: int) -> Example:
+            figures = table.slice(latent, 1).to_pylist()[0]
+            rows = top_rows[latent : latent + 1][0]
+            named = bool(label) and figures[f"named.{label}"]
+            return {
+                "latent": latent,
+                "label": figures[f"top_label.{label}"] if named else None,
+                "count": figures[f"top_label_count.{label}"] if named else 0,
+                "n_top": min(figures["n_valid"], PURITY_IMAGES),
+                "base": figures[f"top_label_base.{label}"] if named else None,
+                "pictures": [names.thumbnail(r) for r in rows[rows >= 0][:N_IMAGES].tolist()],
+            }
+
+        return {
+            "first": [described(latent) for latent in first.tolist()],
+            "drawn": [described(latent) for latent in drawn.tolist()],
+            "n_live": len(live),
+            "seed": SEED,
         }
-        for (latent, name), shown in zip(names_of.items(), rows, strict=True)
-    ]
-
-
-def _labelled(
-    analysis: Analysis, label: str, live: np.ndarray, image_count: np.ndarray
-) -> dict[int, str | None]:
-    """Latents and what they are called: one per label, the purest first, then the next purest.
-
-    So the strip shows how different they are.
-    """
-    columns = [f"label_purity_top.{label}", f"top_label.{label}", f"label_chance.{label}"]
-    table = pq.read_table(analysis.path / TABLE, columns=columns).take(live)
-    purity = np.nan_to_num(table.column(0).to_numpy().astype(np.float64))
-    chance = np.nan_to_num(table.column(2).to_numpy().astype(np.float64))
-    named = pa.array(chance < NAMED_BELOW, pa.bool_())
-    tops = pc.if_else(named, table.column(1).combine_chunks(), None)
-    best: dict[str, int] = {}
-    for i in np.lexsort((live, -image_count, -purity)).tolist():
-        if len(best) == N_EXAMPLES:
-            break
-        if (name := tops[i].as_py()) is not None:
-            best.setdefault(name, i)
-    chosen = list(best.values())
-    others = (i for i in np.lexsort((live, -purity)).tolist() if i not in chosen)
-    chosen += itertools.islice(others, N_EXAMPLES - len(chosen))
-    return {int(live[i]): tops[i].as_py() for i in chosen}

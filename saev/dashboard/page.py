@@ -7,7 +7,10 @@ from saev.dashboard.structures import About, Gallery
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = {
-    "run": "common summary data columns state filters images latent dialog cards controls run",
+    "run": (
+        "common summary data columns state notes filters images image_rows latent_parts latent "
+        "image cards controls run"
+    ),
     "gallery": "common summary plots gallery",
 }
 """Scripts of each page, in the order in which they run. They share one namespace."""

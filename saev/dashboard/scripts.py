@@ -57,11 +57,14 @@ def rounded(number: float | None) -> float | int | None:
 
 
 def column(values: np.ndarray | list) -> list:
-    """A column of figures for the page: integers unchanged, others rounded, missing ones null."""
+    """A column of figures for the page: integers unchanged, others rounded, missing ones null, and
+    0 or 1 for false or true."""
     out: list[Any] = []
     for value in list(values):
-        if value is None or isinstance(value, (str, int, np.integer)):
-            out.append(int(value) if isinstance(value, np.integer) else value)
+        if value is None or isinstance(value, str):
+            out.append(value)
+        elif isinstance(value, (int, np.integer, np.bool_)):
+            out.append(int(value))
         else:
             out.append(None if math.isnan(value) else rounded(float(value)))
     return out

@@ -6,7 +6,7 @@ against it. So a name means the same on both sides.
 
 from typing import Any, NotRequired, TypedDict
 
-from saev.analyze.columns import Column, Filter, Shown
+from saev.analyze.columns import Chip, Column, Filter, Shown
 
 Figure = float | None
 """None where a figure isn't defined."""
@@ -53,6 +53,7 @@ class WholeFigures(TypedDict):
     n_vectors: int
     n_dead: int
     n_dense: int
+    n_positional: int
     label_purity_top: dict[str, Purity]
     """By label."""
 
@@ -65,6 +66,18 @@ class Summary(TypedDict):
     splits: dict[str, SplitFigures | None]
     """By `train`, `held_out`, `other`; None for a set without images."""
     all: WholeFigures
+
+
+class ImageRow(TypedDict):
+    """A row of images on the page of a latent."""
+
+    name: str
+    title: str
+    meaning: str
+    first: int
+    """Its first place among the latent's images."""
+    last: int
+    """Its last place, plus one."""
 
 
 class About(TypedDict):
@@ -94,9 +107,12 @@ class About(TypedDict):
     columns: list[Column]
     """The columns that the page shows. One that is `of_label` exists for each of `labels`."""
     orders: list[str]
-    named_below: float
-    """A latent is named after its most common label if its chance is below this."""
     """Names of columns to sort by, the default first."""
+    rows: list[ImageRow]
+    """The rows of images of a latent."""
+    cells: list[int] | None
+    """Lines and columns of the map of where a latent fires; None for a stream without patches."""
+    chips: list[Chip]
     card: list[Shown]
     tiles: list[Shown]
     label_table: list[Shown]
@@ -105,23 +121,70 @@ class About(TypedDict):
     credit: str | None
 
 
-Figures = dict[str, list[float | str | None]]
-"""`data/latents.js`: the columns of `latents.parquet`, each with an entry for each latent."""
+class TextColumn(TypedDict):
+    """A column of texts: each distinct text once."""
+
+    texts: list[str]
+    codes: list[int]
+    """For each latent, its text; −1 where there is none."""
+
+
+class Columns(TypedDict):
+    """`data/latents.js`: the columns of `latents.parquet`, each with an entry for each latent."""
+
+    numbers: dict[str, list[Figure]]
+    texts: dict[str, TextColumn]
+
+
+class ImageNames(TypedDict):
+    """`data/names.js`: the images by their names, to find latents."""
+
+    rows: list[int]
+    """Rows of all images on the page, ascending."""
+    keys: list[str]
+    """Their names."""
+    latents: list[list[int]]
+    """For each, the latents whose top images it is among."""
+
+
+class ImageBlock(TypedDict):
+    """A script in `data/images`: lists with an entry for each of its images."""
+
+    labels: list[list[str | None]]
+    """In the order of `About.labels`."""
+    latents: list[list[int]]
+    """The latents that fire most strongly on it, the strongest first."""
+    values: list[list[Figure]]
+    """Their activations."""
+    patches: list[list[int]]
+    """The patches with these; empty for a stream without patches."""
+    n_latents: list[int]
+    """How many latents fire on it."""
 
 
 class PageBlock(TypedDict):
     """A script in `data/blocks`: lists with an entry for each of its latents."""
 
-    images: dict[str, list[str | None]]
+    texts: list[str]
+    """The labels in this block. Others are given by their places here."""
+    images: dict[str, list[str | int | None]]
     """By row: the image's key, then its labels in the order of `About.labels`."""
     rows: list[list[int]]
-    """Top images, strongest first; −1 where there is none."""
+    """Images in the order of `About.rows`; −1 where there is none."""
     values: list[list[Figure]]
-    """Their activations."""
+    """The latent's largest activation on each."""
     patches: list[list[int]]
     """The strongest patch of each; −1 for a stream without patches."""
+    firing: list[list[list[list[float]]]]
+    """The most common labels of the images on which it fires, for each of `About.labels`: the
+    label, how many images have it, and its share of all labelled images."""
+    silent: list[list[int]]
+    """For which label images were sought on which it is silent, how many were drawn, and on how
+    many it is silent; empty without labels."""
     histogram: list[list[int]]
     """The first bin that isn't empty, then the counts from there on; empty if it never fires."""
+    positions: list[list[int]]
+    """Vectors on which it fires in each cell of the image; empty for a stream without patches."""
     neighbours: list[list[int]]
     """Latents with the nearest directions."""
     cosines: list[list[float]]
@@ -147,12 +210,32 @@ class Curve(TypedDict):
 
 
 class Example(TypedDict):
-    """A latent worth a look."""
+    """A latent in a strip."""
 
     latent: int
     label: str | None
+    """Its name."""
+    count: int
+    """How many of the top images have the label."""
+    n_top: int
+    """How many top images count."""
+    base: Figure
+    """The label's share of all images."""
     pictures: list[str]
     """Names of thumbnails, relative to the run's `pictures`."""
+
+
+class Strips(TypedDict):
+    """A few latents of a run."""
+
+    first: list[Example]
+    """Those that its page lists first."""
+    drawn: list[Example]
+    """Those drawn at random from all that fire."""
+    n_live: int
+    """How many fire."""
+    seed: int
+    """Of the draw."""
 
 
 class GalleryRun(TypedDict):
@@ -173,7 +256,7 @@ class GalleryRun(TypedDict):
     final: dict[str, Any] | None
     """Figures of the last step of the training."""
     curve: Curve
-    examples: list[Example]
+    strips: Strips
 
 
 class FrontierPoint(TypedDict):

@@ -18,10 +18,10 @@ from saev.core.made import MADE
 from saev.core.meta import RUN
 from saev.core.once import accept as accept_record
 from saev.core.progress import duration
-from saev.parity.again import Scratch, files_of
 from saev.parity.lab import Failed, Made, command_line
 from saev.parity.measures.measured import compare
-from saev.parity.stale import Result, Results
+from saev.parity.sample_project import Scratch, files_of
+from saev.parity.stale import PlannedResults, Result
 from saev.parity.verdict import Level, Verdict
 from saev.settings.parity import ParitySettings
 from saev.train.artifact import CURVE
@@ -80,7 +80,7 @@ class Acceptance:
 
     def __init__(
         self,
-        results: Results,
+        results: PlannedResults,
         configfiles: list[str],
         options: Options,
         settings: ParitySettings,

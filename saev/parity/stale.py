@@ -46,7 +46,7 @@ class Result:
         return float(self.run.get("seconds", 0)) + float(self.run.get("recording_seconds", 0))
 
 
-class Results:
+class PlannedResults:
     """The results of a plan, by their folder.
 
     Args:

@@ -17,7 +17,7 @@ from saev.images.sources.source import SOURCE, Source
 from saev.settings.images import SOURCE_SETTINGS, source_of
 from saev.workflow.known_towers import Towers, without_file
 from saev.workflow.plan import Plan
-from saev.workflow.stages import BY_NAME
+from saev.workflow.stages import BY_NAME, LEVELS
 
 SHARD = 256
 """Images in a shard of the recording: as few as can be, so that there are several."""
@@ -47,7 +47,7 @@ def small(plan: Plan, n_images: int, steps: int, cache: Path) -> Subject:
         UserError: the images aren't listed yet, or they or the weights aren't there.
     """
     run = plan.runs[0]
-    kinds = ("images", "vit", "sae", "analysis")
+    kinds = _kinds(run)
     names = {kind: plan.component(kind, run[kind])["entry"] for kind in kinds}
     given = {
         kind: absolute(json.loads(json.dumps(_given(plan.component(kind, run[kind])))))
@@ -68,11 +68,8 @@ def small(plan: Plan, n_images: int, steps: int, cache: Path) -> Subject:
     each = _vectors(plan, run, given["sae"]["tokens"])
     given["sae"] = _short(given["sae"], len(entries) * each, steps)
     given["analysis"].pop("on", None)
-    config = {
-        "images": {names["images"]: given["images"]},
-        "vit": {names["vit"]: vit},
-        "sae": {names["sae"]: given["sae"]},
-        "analysis": {names["analysis"]: given["analysis"]},
+    config: dict[str, Any] = {kind: {names[kind]: given[kind]} for kind in kinds}
+    config |= {
         "runs": [names],
         "compute": _compute(plan.data["config"]),
     }
@@ -100,7 +97,7 @@ def frozen(results: Path) -> tuple[Subject, dict[str, str]]:
             if not (page.place(results, run) / page.completion).is_file():
                 continue
             plan = Plan(data, str(results))
-            kinds = ("images", "vit", "sae", "analysis")
+            kinds = _kinds(run)
             names = {kind: plan.component(kind, run[kind])["entry"] for kind in kinds}
             home = results.resolve().parent
             config: dict[str, Any] = {
@@ -114,6 +111,11 @@ def frozen(results: Path) -> tuple[Subject, dict[str, str]]:
         f"{results} holds no run that was made to the end, with its plan in {PLANS}: give the "
         f"folder results/ of a project"
     )
+
+
+def _kinds(run: Mapping[str, str]) -> tuple[str, ...]:
+    """The components of a run that have settings of their own, in the order in which data flows."""
+    return (*LEVELS, *(kind for kind in ("evaluation",) if kind in run))
 
 
 def absolute(given: dict[str, Any], home: Path | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from saev.settings.analysis import AnalysisSettings
 from saev.settings.component import Settings, digest
 from saev.settings.compute import ComputeSettings
 from saev.settings.elsewhere import AnySaeEntry
+from saev.settings.evaluation import EvaluationSettings
 from saev.settings.explained import explain
 from saev.settings.images import AnyImagesSettings
 from saev.settings.near import nearest
@@ -32,6 +33,10 @@ class RunSettings(Settings):
     vit: Name = Field(description="An entry of `vit`.")
     sae: Name = Field(description="An entry of `sae`.")
     analysis: Name = Field(description="An entry of `analysis`.")
+    evaluation: Name | None = Field(
+        None,
+        description="An entry of `evaluation`: what to measure of the dictionary.",
+    )
     reference: Name | None = Field(
         None,
         description="An entry of `references`. `snakemake compare` checks the training against it.",
@@ -43,6 +48,7 @@ COMPONENTS = {
     "vit": "vit",
     "sae": "sae",
     "analysis": "analysis",
+    "evaluation": "evaluation",
     "reference": "references",
 }
 """The section of `config.yaml` for each kind of component."""
@@ -57,6 +63,9 @@ class Config(Settings):
         description="Dictionaries, and how to train them or where to find them."
     )
     analysis: dict[Name, AnalysisSettings] = Field(description="Ways to analyse a dictionary.")
+    evaluation: dict[Name, EvaluationSettings] = Field(
+        {}, description="What to measure of a dictionary."
+    )
     references: dict[Name, ReferenceSettings] = Field(
         {}, description="Curves that trainings should match."
     )
@@ -84,6 +93,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "": Config,
     "vit": VitSettings,
     "analysis": AnalysisSettings,
+    "evaluation": EvaluationSettings,
     "references": ReferenceSettings,
     "runs": RunSettings,
     "compute": ComputeSettings,
@@ -179,11 +189,14 @@ def _check_references(config: Config, sweeps: dict[str, list[str]]) -> None:
                     f"runs[{number}].{kind}: there is no {name!r} under {kind}"
                     + nearest(name, known)
                 )
-        if run.reference is not None and run.reference not in config.references:
-            problems.append(
-                f"runs[{number}].reference: there is no {run.reference!r} under references"
-                + nearest(run.reference, list(config.references))
-            )
+        for kind in ("evaluation", "reference"):
+            section, name = COMPONENTS[kind], getattr(run, kind)
+            known = list(getattr(config, section))
+            if name is not None and name not in known:
+                problems.append(
+                    f"runs[{number}].{kind}: there is no {name!r} under {section}"
+                    + nearest(name, known)
+                )
         if problems:
             continue
         for one in _stands_for(run, sweeps):
@@ -202,6 +215,14 @@ def _check_references(config: Config, sweeps: dict[str, list[str]]) -> None:
                     f"{where}: the dictionary trains on layer {sae.layer}, but the recording keeps "
                     f"layers {list(vit.layers)}"
                 )
+        if run.evaluation is not None:
+            labels = list(config.analysis[run.analysis].labels)
+            problems += [
+                f"evaluation.{run.evaluation}.{key}: analysis.{run.analysis}, which runs[{number}] "
+                f"uses with it, has no label {label!r}{nearest(label, labels)}"
+                for key, label in config.evaluation[run.evaluation].labels_used()
+                if label not in labels
+            ]
         on = config.analysis[run.analysis].on
         if on is not None and on not in config.images:
             problems.append(

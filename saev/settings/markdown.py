@@ -11,7 +11,7 @@ HEAD = """\
 
 Made from the schema by `python -m saev.settings.markdown > docs/settings.md`; do not edit by hand.
 
-`config.yaml` has named entries under `images`, `vit`, `sae` and `analysis`, and a list of `runs`
+`config.yaml` has named entries under `images`, `vit`, `sae` and other keys, and a list of `runs`
 that combine them. `snakemake --cores all --configfile mine.yaml` merges your own file with it, key
 by key. Your values win, and your `runs` replace those of `config.yaml`. An entry with the same name
 changes that entry, so give your own entries other names.
@@ -47,6 +47,7 @@ TITLES = {
     **_variants("sae"),
     "AnalysisSettings": "analysis: ways to look at a dictionary",
     "LabelSettings": "analysis.NAME.labels: where labels come from",
+    "EvaluationSettings": "evaluation: what to measure of a dictionary",
     "ReferenceSettings": "references: curves that trainings should follow",
     "RunSettings": "runs: what to make",
     "ComputeSettings": "compute: the machine",

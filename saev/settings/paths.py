@@ -34,3 +34,16 @@ AtHome = Annotated[str, AfterValidator(at_home)]
 """A path, or another text."""
 PathText = Annotated[str, Field(min_length=1), AfterValidator(tidy)]
 """The path of a file or folder, or a pattern."""
+
+
+def located(given: str, project: Path) -> str:
+    """Resolve a path from the settings, relative to where the workflow ran: ``project``, or here.
+
+    Args:
+        given: a path, or a pattern of paths.
+        project: the folder that holds results/.
+    """
+    if Path(given).is_absolute():
+        return given
+    found = (str(base / given) for base in (project, Path()) if any(base.glob(given)))
+    return next(found, str(project / given))

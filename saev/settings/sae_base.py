@@ -2,7 +2,12 @@
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from saev.settings.component import Resolved, Settings
 from saev.settings.vit import Tokens
@@ -64,8 +69,15 @@ class SaeSettings(Settings):
     seed: int = Field(
         0,
         ge=0,
-        description="Seed of the initial weights, the order of the data, and the split into "
-        "training and held-out images.",
+        description="Seed of the order of the data, the split into training and held-out images, "
+        "and, without `init_seed`, the initial weights.",
+    )
+    init_seed: int | None = Field(
+        None,
+        ge=0,
+        description="Seed of the initial weights alone. Dictionaries that differ in nothing else "
+        "see the same data in the same order, so `evaluation` can say how stable their latents "
+        "are. Without it, `seed`.",
     )
     held_out: float = Field(
         0.0, ge=0, lt=1, description="Fraction of the images that training never sees."
@@ -131,6 +143,20 @@ class SaeSettings(Settings):
     def essential(self) -> dict[str, Any]:
         """See `Settings.essential`."""
         return {k: v for k, v in super().essential().items() if k not in self.loose()}
+
+    @model_serializer(mode="wrap")
+    def _without_later_ones(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what came after the first checkpoints and is neutral, so that it changes no
+        byte of them. An `init_seed` that equals `seed` is neutral."""
+        values: dict[str, Any] = serialise(self)
+        if self.weights_seed == self.seed:
+            values.pop("init_seed", None)
+        return values
+
+    @property
+    def weights_seed(self) -> int:
+        """Seed of the initial weights."""
+        return self.seed if self.init_seed is None else self.init_seed
 
     def in_short(self) -> dict[str, Any]:
         """The fields in `telling` that are set, by name."""

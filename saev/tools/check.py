@@ -164,10 +164,13 @@ def _upstream(
     results: Path, folder: Path, stage: str, name: str, meta: dict[str, Any]
 ) -> Path | None:
     """The file whose SHA-256 the inputs of a result list under ``name``."""
+    name, _, other = name.partition("/")
     made = upstream(name)
     if made is None:
         return None
     parts = dict(zip(LEVELS, folder.relative_to(results).parts, strict=False))
+    if other:  # train/NAME: another dictionary than the one that it lies in
+        parts[made.levels[-1]] = other
     if made.name == LABELS:
         return labels_of(folder, meta["settings"]) / META
     if BY_NAME[stage].levels == LEVELS and made.of_images:

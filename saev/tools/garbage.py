@@ -13,6 +13,7 @@ from saev.core.errors import UserError
 from saev.core.locks import Lock
 from saev.core.state import STATE
 from saev.dashboard.artifact import FOLDER_NAME
+from saev.evaluate.artifact import STAGE as EVALUATE
 from saev.labels.artifact import STAGE as LABELS
 from saev.tools import present, texts, tree
 from saev.tools.leftovers import Garbage, former_labels, plans, states, temporary_files
@@ -133,7 +134,7 @@ def remove(found: list[Garbage]) -> list[Path]:
         level = item.level
         inside = tree.everything(item.path) if level is None else tree.contents(item.path, level)
         kept += [path for path in list(inside) if not _removed(path)]
-        if item.path.parent.name in (STATE, LABELS):
+        if item.path.parent.name in (STATE, *tree.FOLDERS.values()):
             with suppress(OSError):  # another one may still be there
                 item.path.parent.rmdir()
     return kept
@@ -164,6 +165,8 @@ def _reached(plan: Plan) -> set[Path]:
         reached |= {on, on / run["vit"]}
         if LABELS in run:
             reached.add(BY_NAME[LABELS].place(Path(plan.results), {**run, "images": run["on"]}))
+        if "evaluation" in run:
+            reached.add(BY_NAME[EVALUATE].place(Path(plan.results), run))
     return reached
 
 
@@ -181,21 +184,23 @@ def _directories(
             if jobs.complete(planned, place):
                 yield from states(place)
         yield from temporary_files(child, deep=level)
-        if level == 0:
-            yield from _labels(child, reached, planned)
+        yield from _apart(child, level, reached, planned)
         if level == len(tree.LEVELS) - 1:
             yield from former_labels(child)
         if level + 1 < len(tree.LEVELS):
             yield from _directories(results, child, level + 1, reached, planned)
 
 
-def _labels(images: Path, reached: set[Path], planned: list[jobs.Job]) -> Iterator[Garbage]:
-    for folder in tree.labels_in(images):
-        if folder in reached:
-            if jobs.complete(planned, folder):
-                yield from states(folder)
-        elif tree.recognised(folder, tree.LABELS) and not _in_use(folder, tree.LABELS):
-            yield _directory(folder, tree.LABELS)
+def _apart(
+    folder: Path, level: int, reached: set[Path], planned: list[jobs.Job]
+) -> Iterator[Garbage]:
+    for inner in tree.apart(folder, level):
+        kind = tree.APART[level]
+        if inner in reached:
+            if jobs.complete(planned, inner):
+                yield from states(inner)
+        elif tree.recognised(inner, kind) and not _in_use(inner, kind):
+            yield _directory(inner, kind)
 
 
 def _directory(folder: Path, level: int) -> Garbage:

@@ -22,8 +22,8 @@ def listing(results: Path) -> list[dict[str, Any]]:
 def _below(results: Path, folder: Path, level: int) -> Iterator[dict[str, Any]]:
     for child in tree.children(folder):
         yield _entry(results, child, level)
-        for labels in tree.labels_in(child) if level == 0 else ():
-            yield _entry(results, labels, tree.LABELS)
+        for inner in tree.apart(child, level):
+            yield _entry(results, inner, tree.APART[level])
         if level + 1 < len(tree.LEVELS):
             yield from _below(results, child, level + 1)
 
@@ -31,9 +31,11 @@ def _below(results: Path, folder: Path, level: int) -> Iterator[dict[str, Any]]:
 def _entry(results: Path, folder: Path, level: int) -> dict[str, Any]:
     lineage = folder.relative_to(results).parts
     names = dict(zip(tree.LEVELS, (*lineage, *[None] * len(tree.LEVELS)), strict=False))
-    names[tree.KINDS[tree.LABELS]] = None
+    names |= dict.fromkeys(tree.KINDS[kind] for kind in tree.FOLDERS)
     if level == tree.LABELS:
-        names |= {"vit": None, "sae": None, tree.KINDS[level]: folder.name}
+        names |= {"vit": None, "sae": None}
+    if level in tree.FOLDERS:
+        names[tree.KINDS[level]] = folder.name
     entry = {**names, "level": tree.KINDS[level], "bytes": tree.own_bytes(folder, level)}
     try:
         meta = tree.read(folder, tree.STAGES[level])
@@ -105,8 +107,10 @@ def lines(results: Path, entries: list[dict[str, Any]]) -> list[str]:
 
 def _row(entry: dict[str, Any]) -> list[str]:
     depth, name = tree.KINDS.index(entry["level"]), entry[entry["level"]]
-    if depth == tree.LABELS:
+    if depth == tree.LABELS:  # its name is only a digest
         depth, name = 1, f"{entry['level']}/{name}"
+    if depth == tree.EVALUATIONS:
+        depth = len(tree.LEVELS)
     made = entry["made"]
     return [
         "  " * depth + name,

@@ -13,12 +13,18 @@ from saev.core.errors import UserError
 from saev.core.files import read_json
 from saev.core.meta import META, RUN
 from saev.core.state import STATE
+from saev.evaluate import artifact as evaluate
 from saev.labels import artifact as labels
 from saev.workflow.stages import BY_NAME, LEVELS, maker_of, of_level
 
 LABELS = len(LEVELS)
 """Stands for the level of labels, which lie in a folder of their images."""
-KINDS = (*LEVELS, labels.STAGE)
+EVALUATIONS = LABELS + 1
+"""Stands for the level of evaluations, which lie in a folder of their analysis."""
+APART = {0: LABELS, len(LEVELS) - 1: EVALUATIONS}
+"""Kinds of directories that lie in a folder of a directory, by the level of that."""
+FOLDERS = {LABELS: labels.FOLDER, EVALUATIONS: evaluate.FOLDER}
+KINDS = (*LEVELS, labels.STAGE, "evaluation")
 """Kinds of directories, by level."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*-[0-9a-f]{8}")
 LABELS_NAME = re.compile(r"[0-9a-f]{8}")
@@ -28,17 +34,17 @@ TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.[0-9a-f]{8}\.tmp")
 
 def written(level: int) -> tuple[str, ...]:
     """Patterns of what stages write directly into a directory of a level."""
-    if level == LABELS:
-        return BY_NAME[labels.STAGE].own
+    if level in FOLDERS:
+        return BY_NAME[STAGES[level]].own
     patterns: list[str] = []
     for stage in of_level(level):
         patterns += [stage.inside.split("/")[0]] if stage.inside else stage.own
     return tuple(patterns)
 
 
-OWN = tuple(written(level) for level in range(len(KINDS)))
-STAGES = (*(maker_of(level).name for level in range(len(LEVELS))), labels.STAGE)
+STAGES = (*(maker_of(level).name for level in range(len(LEVELS))), labels.STAGE, evaluate.STAGE)
 """The stage of the directories of each level."""
+OWN = tuple(written(level) for level in range(len(KINDS)))
 
 
 def children(folder: Path) -> list[Path]:
@@ -46,12 +52,17 @@ def children(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if NAME.fullmatch(p.name) and p.is_dir())
 
 
-def labels_in(images: Path) -> list[Path]:
-    """Directories of the labels of images, sorted; includes symbolic links."""
-    folder = images / labels.FOLDER
-    if folder.is_symlink() or not folder.is_dir():
+def apart(folder: Path, level: int) -> list[Path]:
+    """Directories that lie in a folder of a directory of ``level``, sorted; includes links."""
+    kind = APART.get(level)
+    inner = folder / FOLDERS[kind] if kind is not None else folder
+    if kind is None or inner.is_symlink() or not inner.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if LABELS_NAME.fullmatch(p.name) and p.is_dir())
+    return sorted(p for p in inner.iterdir() if _name(kind).fullmatch(p.name) and p.is_dir())
+
+
+def _name(level: int) -> re.Pattern[str]:
+    return LABELS_NAME if level == LABELS else NAME
 
 
 def users_of_labels(results: Path) -> dict[Path, list[Path]]:
@@ -59,7 +70,7 @@ def users_of_labels(results: Path) -> dict[Path, list[Path]]:
     found: dict[Path, list[Path]] = {}
     for path in sorted(results.glob(f"{'*/' * len(LEVELS)}{META}")):
         with suppress(UserError, KeyError, TypeError):  # settings that nobody wrote as they are
-            meta = read(path.parent, STAGES[-2])
+            meta = read(path.parent, STAGES[len(LEVELS) - 1])
             if labels.STAGE in meta["inputs"]:
                 used = labels_of(path.parent, meta["settings"])
                 found.setdefault(used, []).append(path.parent)
@@ -80,8 +91,7 @@ def recognised(folder: Path, level: int) -> bool:
 
     A folder that a person renamed or added doesn't count, even if its name has saev's form.
     """
-    name = LABELS_NAME if level == LABELS else NAME
-    if folder.is_symlink() or not folder.is_dir() or not name.fullmatch(folder.name):
+    if folder.is_symlink() or not folder.is_dir() or not _name(level).fullmatch(folder.name):
         return False
     try:
         meta = json.loads((folder / META).read_bytes())
@@ -103,10 +113,11 @@ def contents(folder: Path, level: int) -> Iterator[Path]:
     for path in sorted(folder.iterdir(), key=lambda p: (p.name != META, p.name)):
         if path.is_symlink():
             continue
-        if level == 0 and path.name == labels.FOLDER:
-            for inner in labels_in(folder):
-                if recognised(inner, LABELS):
-                    yield from contents(inner, LABELS)
+        kind = APART.get(level)
+        if kind is not None and path.name == FOLDERS[kind]:
+            for inner in apart(folder, level):
+                if recognised(inner, kind):
+                    yield from contents(inner, kind)
             yield path
         elif own(path.name, level):
             yield from everything(path)
@@ -134,8 +145,7 @@ def own_bytes(folder: Path, level: int) -> int:
     """Size of a directory without the directories of later stages in it."""
     inner = set(children(folder)) if level + 1 < len(LEVELS) else set()
     size = sum(bytes_of(everything(p)) for p in folder.iterdir() if p not in inner)
-    apart = labels_in(folder) if level == 0 else []
-    return size - sum(bytes_of(everything(p)) for p in apart)
+    return size - sum(bytes_of(everything(p)) for p in apart(folder, level))
 
 
 def read(folder: Path, stage: str | None = None) -> dict[str, Any]:

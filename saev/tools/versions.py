@@ -87,7 +87,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _accept(arguments: argparse.Namespace) -> int:
     from saev.parity.accept import Acceptance, Options
-    from saev.parity.stale import Results
+    from saev.parity.stale import PlannedResults
     from saev.settings.config import parse
     from saev.tools import present
     from saev.workflow.stages import STAGES
@@ -109,7 +109,7 @@ def _accept(arguments: argparse.Namespace) -> int:
         arguments.trust,
     )
     settings = parse(plan.data["config"]).parity
-    found = Acceptance(Results(plan), arguments.configfile, options, settings, print)
+    found = Acceptance(PlannedResults(plan), arguments.configfile, options, settings, print)
     return 0 if found.run() else 1
 
 

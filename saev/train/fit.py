@@ -61,7 +61,7 @@ class Learner:
         """Figures of the last line, for the terminal."""
         set_threads(self.threads)
         settings, known = task.settings, state.load() if state else None
-        generator = torch.Generator().manual_seed(settings.seed)
+        generator = torch.Generator().manual_seed(settings.weights_seed)
         sae = saes.build(settings, task.stream.d, generator)
         if known is None:
             initialise(sae, task.vectors)

@@ -36,7 +36,7 @@ def initialise(sae: Sae, vectors: Vectors) -> None:
     settings, seed = sae.settings, sae.settings.seed
 
     def draw(at_most: int, purpose: int) -> torch.Tensor:
-        chosen = sample(vectors.n, at_most, [seed, 0, purpose])
+        chosen = sample(vectors.n, at_most, [settings.weights_seed, 0, purpose])
         return torch.from_numpy(vectors.gather(chosen))
 
     if settings.normalisation != "none":

@@ -28,6 +28,7 @@ from saev.settings.analysis import AnalysisResolved
 from saev.settings.component import Settings, completed, digest
 from saev.settings.config import COMPONENTS, Config, RunSettings
 from saev.settings.elsewhere import ElsewhereResolved, ElsewhereSettings
+from saev.settings.evaluation import EvaluationResolved
 from saev.settings.images import ImagesResolved, place
 from saev.settings.labels import TableResolved
 from saev.settings.near import nearest
@@ -100,6 +101,8 @@ class Resolver:
         labels = self.components["analysis"][names["analysis"]]["labels"]
         if labels is not None:
             names["labels"] = labels
+        if run.evaluation is not None:
+            names["evaluation"] = self._evaluation(run, images, vit)
         if run.reference is not None:
             names["reference"] = self._once(self._reference, run.reference)
         return names
@@ -292,6 +295,56 @@ class Resolver:
         self.components["labels"] |= own
         shared = next(iter(own), None)
         return self._put("analysis", name, settings, resolved, on=on, labels=shared)
+
+    def _evaluation(self, run: RunSettings, images: str, vit: str) -> str:
+        assert run.evaluation is not None
+        settings = self.config.evaluation[run.evaluation]
+        self._require_embeddings(run, settings.monosemanticity)
+        seeds = self._seeds(run, images, vit) if settings.stability else []
+        resolved = EvaluationResolved(seeds=tuple(seeds))
+        return self._put("evaluation", run.evaluation, settings, resolved, seeds=seeds)
+
+    def _require_embeddings(self, run: RunSettings, stream: str | None) -> None:
+        """Refuse a stream that won't be recorded, or that the dictionary sees."""
+        if stream is None:
+            return
+        vit, sae, n_blocks = (
+            self.config.vit[run.vit],
+            self.config.sae[run.sae],
+            self.towers[run.vit].n_blocks,
+        )
+        layers = sorted({layer % n_blocks for layer in vit.layers} if n_blocks else vit.layers)
+        recorded = ["pooled"] * ("pooled" in vit.tokens)
+        recorded += [f"layer-{layer:02}.cls" for layer in layers if "cls" in vit.tokens]
+        known = n_blocks is not None or all(layer >= 0 for layer in layers)
+        trained = sae.layer if sae.layer is None or not n_blocks else sae.layer % n_blocks
+        own = "pooled" if trained is None else f"layer-{trained:02}.{sae.tokens}"
+        allowed = [name for name in recorded if name != own]
+        if stream == own or (known and stream not in recorded):
+            raise UserError(
+                f"evaluation.{run.evaluation}.monosemanticity: {stream} "
+                + ("is what the dictionary sees" if stream == own else "isn't recorded")
+                + f" in the run with vit {run.vit!r} and sae {run.sae!r}; allowed: "
+                + (", ".join(allowed) or "none: record pooled too (vit.tokens)")
+            )
+
+    def _seeds(self, run: RunSettings, images: str, vit: str) -> list[str]:
+        """Directories of the dictionaries of other runs that differ in `init_seed` alone."""
+
+        own = self.config.sae[run.sae]
+        if isinstance(own, ElsewhereSettings):  # nobody knows its seeds
+            return []
+        alike = []
+        for one in self.config.runs:
+            other = self.config.sae[one.sae]
+            if (one.images, one.vit) != (run.images, run.vit) or isinstance(
+                other, ElsewhereSettings
+            ):
+                continue
+            same = other.model_copy(update={"init_seed": own.init_seed}) == own
+            if same and other.weights_seed != own.weights_seed:
+                alike.append(one)
+        return sorted({self._sae(one, images, vit) for one in alike})
 
     def _reference(self, name: str) -> str:
         settings = self.config.references[name]

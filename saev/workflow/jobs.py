@@ -170,9 +170,13 @@ def needed(plan: Plan, need: Need, run: dict[str, str]) -> tuple[Path, ...]:
     stage, _ = RULES[need.rule]
     if stage.component not in (None, *run):
         return ()
-    place = {**run, "images": run["on"]} if need.looked_at else run
     kinds = dict.fromkeys((*stage.levels, *filter(None, [stage.component]), "on"))
-    return _stamps(plan, need.rule, tuple((kind, place[kind]) for kind in kinds))
+    places = [{**run, "images": run["on"]} if need.looked_at else run]
+    if need.seeds:
+        seeds = plan.component("evaluation", run["evaluation"])["seeds"]
+        places = [{**run, stage.levels[-1]: seed} for seed in seeds]
+    found = (_stamps(plan, need.rule, tuple((k, place[k]) for k in kinds)) for place in places)
+    return tuple(stamp for stamps in found for stamp in stamps)
 
 
 @cache

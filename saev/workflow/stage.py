@@ -17,6 +17,8 @@ class Need:
     rule: str
     looked_at: bool = False
     """For the images that an analysis looks at. They may differ from those trained on."""
+    seeds: bool = False
+    """For the dictionaries with other seeds that an evaluation compares with."""
 
 
 @dataclass(frozen=True)

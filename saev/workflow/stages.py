@@ -12,6 +12,7 @@ from saev.analyze import artifact as analyze
 from saev.compare import artifact as compare
 from saev.core.meta import META, RUN
 from saev.dashboard import artifact as dashboard
+from saev.evaluate import artifact as evaluate
 from saev.images import artifact as images
 from saev.labels import artifact as labels
 from saev.train import artifact as train
@@ -168,6 +169,31 @@ STAGES = (
         component="analysis",
         undeclared=FORMER_LABELS,
         described={analyze.PARTS: True},
+        resumable=True,
+    ),
+    Stage(
+        "evaluate",
+        LEVELS,
+        (
+            Rule(
+                "evaluate_dictionary",
+                {"figures": evaluate.FIGURES, "table": evaluate.TABLE, "run": RUN, "meta": META},
+                Cost(8000, 240, heavy=True, gpu=True),
+                {
+                    "analysis": Need("merge_analysis"),
+                    "checkpoint": Need("train_sae"),
+                    "activations": SEALED,
+                    "labels": LABELLED,
+                    "images": Need("list_images", looked_at=True),
+                    "seeds": Need("train_sae", seeds=True),
+                },
+                doing="evaluating {name}",
+            ),
+        ),
+        reads="the analysis, the checkpoint, the activations, the labels, the images",
+        component="evaluation",
+        inside=f"{evaluate.FOLDER}/{{evaluation}}",
+        undeclared=(evaluate.PARTNERS,),
         resumable=True,
     ),
     Stage(

@@ -1,36 +1,40 @@
 // The cards: a page of latents. Each card shows a latent's strongest images and its figures.
 
-const CARD_IMAGES = 9;
-
 /** @param {number} latent */
 function card(latent) {
   const view = state;
-  const first = nameOf(latent, view.label);
-  const images = written(columnOf("image_count"), latent, view.label);
-  return make(
+  const called = nameOf(latent, view.label);
+  const link = make(
     "a",
     {
-      class: "card",
+      class: "open-latent",
+      id: `card-${latent}`,
       href: address({ latent }),
-      "aria-label": `Latent ${latent}${first === null ? "" : `, ${first}`}, on ${images} images`,
       onclick: (click) => {
         if (click.ctrlKey || click.metaKey || click.shiftKey) return;
         click.preventDefault();
-        go({ latent });
+        openLatent(latent);
       },
     },
     cardImages(latent, view),
     make(
+      "span",
+      { class: "name" },
+      make("b", {}, called === null ? `Latent ${latent}` : inOneLine(called)),
+      make("span", { class: "number" }, called === null ? "" : `${latent}`),
+    ),
+  );
+  return make(
+    "article",
+    { class: "card" },
+    link,
+    make(
       "div",
       { class: "about" },
-      make(
-        "div",
-        { class: "name" },
-        make("b", {}, first ?? `Latent ${latent}`),
-        first === null ? null : make("span", { class: "number" }, `${latent}`),
-      ),
-      meter(latent, view.label),
+      ...labelLines(latent, view.label, called),
       cardFigures(latent, view.label),
+      badges(latent, view.label),
+      noteLine(latent),
     ),
   );
 }
@@ -41,25 +45,73 @@ function card(latent) {
  * @param {State} view
  */
 function cardImages(latent, view) {
-  const places = Array.from({ length: Math.min(CARD_IMAGES, about.top_images) }, (_, i) => i);
-  const empty = places.map(() => make("div", { class: "picture" }));
-  const images = make("div", { class: "pictures" }, ...empty);
+  const n = Math.min(LABELLED_IMAGES, about.top_images);
+  const places = Array.from({ length: n }, (_, i) => i);
+  const empty = places.map(() => make("span", { class: "picture" }));
+  const images = make("span", { class: "pictures" }, ...empty);
   dataOf(latent).then((data) => {
-    images.replaceChildren(...places.map((i) => thumbnail(i, data, null, view, "lazy")));
+    images.replaceChildren(
+      ...places.map((i) => thumbnail(i, data, null, { ...view, heat: cardMode(view) }, "lazy", "")),
+    );
   }, fail);
   return images;
 }
 
+/** @param {State} view */
+const cardMode = (view) => (view.heat === "off" ? "off" : "frame");
+
 /**
- * A latent's purity as a bar; null without labels.
+ * What a latent's label rests on: its share of the top images over its base rate, and the most
+ * common label of all images on which it fires.
+ * @param {number} latent
+ * @param {string} label
+ * @param {string | null} called
+ */
+function labelLines(latent, label, called) {
+  if (!label) return [];
+  const strongest = texts("top_label", label)[latent];
+  if (strongest === null) return [];
+  const said = evidence(latent, label);
+  const common = texts("common_label", label)[latent] ?? strongest;
+  const of = numbers("label_purity", label)[latent];
+  const all = absent(of) ? "too few" : percent(of);
+  return [
+    called === null
+      ? make("p", { class: "fact" }, inOneLine(strongest, "soft"), make("span", {}, said))
+      : make("p", { class: "fact" }, make("span", { class: "strong" }, said)),
+    bar(numbers("label_purity_top", label)[latent], numbers("top_label_base", label)[latent]),
+    make(
+      "p",
+      { class: "fact soft" },
+      make("span", {}, "of all firing:\u00a0"),
+      inOneLine(common),
+      make("span", { class: "push" }, all),
+    ),
+  ];
+}
+
+/**
+ * A share as a bar, with a tick at the share that chance gives.
+ * @param {Amount} part
+ * @param {Amount} base
+ */
+const bar = (part, base) =>
+  make(
+    "div",
+    { class: "meter" },
+    make("i", { style: `width:${100 * (part ?? 0)}%` }),
+    make("b", { style: `left:${100 * (base ?? 0)}%` }),
+  );
+
+/**
+ * Why a latent may say little, in a word each; null if there is no reason.
  * @param {number} latent
  * @param {string} label
  */
-function meter(latent, label) {
-  if (!label) return null;
-  const purity = numbers("label_purity_top", label)[latent];
-  const filling = make("i", { style: `width:${100 * (purity ?? 0)}%` });
-  return make("div", { class: "meter", title: `purity ${share(purity)}` }, filling);
+function badges(latent, label) {
+  const reasons = ["positional", "dense"].filter((reason) => numbers(reason, label)[latent]);
+  if (!reasons.length) return null;
+  return make("p", { class: "badges" }, ...reasons.map((text) => make("span", {}, text)));
 }
 
 /**
@@ -69,10 +121,24 @@ function meter(latent, label) {
 function cardFigures(latent, label) {
   const entries = about.card.map((place) => {
     const column = columnOf(place.column);
-    const help = filled(place.note, latent, label) || column.meaning;
-    return entry(place.title, written(column, latent, label, 2), help || null);
+    return entry(place.title, written(column, latent, label, 2), null);
   });
   return make("dl", { class: "figures" }, ...entries);
+}
+
+/** What the figures of the cards mean, in one text. */
+function cardMeanings() {
+  const meanings = about.card.map((place) => {
+    const column = columnOf(place.column);
+    return `${place.title}: ${filled(place.note, 0, state.label) || column.meaning}`;
+  });
+  if (about.labels.length) {
+    meanings.unshift(
+      "name: the most common label of the top images, with how many have it, and its share of " +
+        "all images (base, the tick on the bar)",
+    );
+  }
+  return `${meanings.join(". ")}.`;
 }
 
 function showCards() {

@@ -1,13 +1,17 @@
 // The figures of a latent. `about.columns` says what each is called and how to format it.
 
+/** @param {Amount} x */
+const times = (x) => (absent(x) ? missing : `\u00d7 ${number(x, x < 10 ? 2 : 3)}`);
+
 /** @type {Record<Format, (x: any, digits?: number) => string>} */
 const formats = {
   chance: (x) => (x !== null && x < 0.01 ? "< 0.01" : share(x)),
   count: (x) => count(x),
+  lift: (x) => times(x),
   number: (x, digits) => number(x, digits),
   percent: (x) => percent(x),
   share: (x) => share(x),
-  text: (x) => x ?? missing,
+  text: (x) => (absent(x) ? missing : clipped(x)),
 };
 
 /**
@@ -67,15 +71,28 @@ const filled = (text, latent, label) =>
   );
 
 /**
- * A latent's name: the label of its top images, if shuffled labels hardly ever have such a share.
+ * A latent's name: the label of its top images, if it is more common there than chance allows.
  * @param {number} latent
  * @param {string} label may be empty: there is no label
  */
 function nameOf(latent, label) {
-  if (!label) return null;
-  const chance = numbers("label_chance", label)[latent] ?? 1;
-  return chance < about.named_below ? texts("top_label", label)[latent] : null;
+  return label && numbers("named", label)[latent] ? texts("top_label", label)[latent] : null;
 }
+
+/**
+ * How many of the top images have the latent's name or most common label, and how common that label
+ * is: "16 of 16, base 3 %".
+ * @param {number} latent
+ * @param {string} label
+ */
+function evidence(latent, label) {
+  const most = Math.min(Number(numbers("n_valid", label)[latent]), LABELLED_IMAGES);
+  const base = percent(numbers("top_label_base", label)[latent]);
+  return `${count(numbers("top_label_count", label)[latent])} of ${count(most)}, base ${base}`;
+}
+
+/** How many top images count for the label of a latent. */
+const LABELLED_IMAGES = 16;
 
 /**
  * What latents can be sorted by: names of figures, with titles.

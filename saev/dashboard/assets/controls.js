@@ -6,23 +6,6 @@
  */
 const typed = (change) => /** @type {HTMLInputElement | HTMLSelectElement} */ (change.target).value;
 
-/**
- * @param {string} title
- * @param {string | null} help
- * @param {Child} control
- */
-const field = (title, help, control) =>
-  make("label", { title: help }, make("span", {}, title), control);
-
-/**
- * A field with more than one control.
- * @param {string} title
- * @param {string | null} help
- * @param {...Child} inputs
- */
-const joint = (title, help, ...inputs) =>
-  make("div", { class: "field", title: help }, make("span", {}, title), ...inputs);
-
 /** @param {...Child} inputs */
 const joined = (...inputs) => make("div", { class: "joined" }, ...inputs);
 
@@ -45,19 +28,25 @@ function choose(key, options, spoken, change) {
 }
 
 /** @param {Filter} filter */
-function boundInput({ key, spoken, step: by, highest, usual: standard }) {
-  return make("input", {
-    id: `c-${key}`,
-    type: "number",
-    "aria-label": spoken,
-    min: 0,
-    max: highest,
-    step: by ?? "any",
-    oninput: (input) => {
-      const value = typed(input) === "" ? standard : Number(typed(input));
-      restart({ bounds: { ...state.bounds, [key]: value } });
-    },
+function boundInput(filter) {
+  const { key, spoken, title, highest } = filter;
+  const input = make("input", { id: `c-${key}`, type: "text", "aria-label": spoken });
+  input.inputMode = "decimal";
+  input.addEventListener("input", () => {
+    const value = bound(filter, input.value);
+    input.setAttribute("aria-invalid", String(value === null));
+    const most = highest === null ? "0 or more" : `0 to ${highest}`;
+    const shares = highest === 1 ? ", or a percentage up to 100" : "";
+    at("refused").textContent =
+      value === null ? plain(`${title} takes ${most}${shares}, not ${clipped(input.value)}.`) : "";
+    if (value !== null) restart({ bounds: { ...state.bounds, [key]: value } });
   });
+  input.addEventListener("blur", () => {
+    input.setAttribute("aria-invalid", "false");
+    at("refused").textContent = "";
+    input.value = String(state.bounds[key]);
+  });
+  return input;
 }
 
 /** A field for each filter. Filters with the same title share a field. */
@@ -67,10 +56,19 @@ function filterFields() {
     const filters = about.filters.filter((filter) => filter.title === title);
     const [{ meaning }] = filters;
     const bounds = filters.map(boundInput);
-    return filters.length === 1
-      ? field(title, meaning, bounds[0])
-      : joint(title, meaning, joined(...bounds));
+    const inputs = bounds.length === 1 ? bounds[0] : joined(...bounds);
+    return make("div", { class: "field" }, term(title, meaning), inputs);
   });
+}
+
+/**
+ * The key of the order that sorts by the same figure, for another label.
+ * @param {string} sort
+ * @param {string} label
+ */
+function sortedBy(sort, label) {
+  const column = about.columns.find((one) => one.of_label && keyOf(one, state.label) === sort);
+  return column ? keyOf(column, label) : sort;
 }
 
 /** Makes the line of controls, and connects them to the state. */
@@ -86,25 +84,35 @@ function controls() {
     class: "icon",
     onclick: () => restart({ down: !state.down }),
   });
+  const meaning = make("button", {
+    type: "button",
+    class: "icon",
+    "aria-label": "What this order is",
+  });
+  meaning.textContent = "?";
+  meaning.addEventListener("click", () => explain(meaning, orderMeaning()));
   const search = make("input", {
     id: "c-find",
     type: "search",
-    placeholder: about.labels.length ? "label or number" : "number",
-    "aria-label": "Find a label or a number",
+    placeholder: about.labels.length ? "Find label, file or number" : "Find file or number",
+    "aria-label": "Find a label, the name of an image, or a number",
     oninput: (input) => restart({ find: typed(input) }),
     onkeydown: (press) => {
-      if (press.key === "Enter" && shown.length) go({ latent: shown[0] });
+      if (press.key === "Enter" && shown.length) openLatent(shown[0]);
     },
   });
   const labels = about.labels.map((text) => [text, text]);
-  const label = choose("label", labels, "Label", (value) => ({ label: value }));
+  const label = choose("label", labels, "Label", (value) => ({
+    label: value,
+    sort: sortedBy(state.sort, value),
+  }));
   const preset = choose("preset", presets, "Preset of filters", (value) => ({ preset: value }));
   const random = make(
     "button",
     {
       id: "c-random",
       type: "button",
-      onclick: () => go({ latent: shown[Math.floor(Math.random() * shown.length)] }),
+      onclick: () => openLatent(shown[Math.floor(Math.random() * shown.length)]),
     },
     "Random",
   );
@@ -113,31 +121,71 @@ function controls() {
     "at least ten labelled images";
   const filters = make(
     "div",
-    { class: "filters" },
+    { class: "filters", id: "filters", hidden: true },
     ...filterFields(),
-    field("Preset", of2024, preset),
-  );
-  const several = about.labels.length > 1;
-  at("controls").append(
-    joint("Sort by", null, joined(sort, turn)),
-    field("Find", null, search),
-    ...(several ? [field("Label", "the label for cards and purity", label)] : []),
+    make("div", { class: "field" }, term("Preset", of2024), preset),
     make(
-      "details",
-      { id: "more", open: window.innerWidth > 720 },
-      make("summary", {}, "Filters"),
-      filters,
+      "button",
+      { id: "reset", type: "button", class: "quiet", onclick: reset },
+      "Reset filters",
     ),
-    joint("\u00a0", null, random),
   );
-  at("reset").addEventListener("click", () => restart(filtersOf(usual())));
+  const toggle = make(
+    "button",
+    { id: "c-filters", type: "button", "aria-expanded": "false", "aria-controls": "filters" },
+    "Filters",
+  );
+  toggle.addEventListener("click", () => {
+    filters.hidden = !filters.hidden;
+    toggle.setAttribute("aria-expanded", String(!filters.hidden));
+  });
+  at("controls").append(
+    joined(sort, turn, meaning),
+    search,
+    ...(about.labels.length > 1 ? [label] : []),
+    toggle,
+    random,
+    filters,
+  );
+  const all = { key: "", title: "All", meaning: "all latents" };
+  const noted = { key: "noted", title: "★", meaning: "those that you have starred or noted" };
+  at("chips").append(...[all, ...about.chips, noted].map(chip));
+  const figuresMean = make("button", { type: "button", class: "quiet" }, "Legend");
+  figuresMean.addEventListener("click", () => explain(figuresMean, cardMeanings()));
+  at("figures-mean").append(figuresMean);
 }
 
-function pager() {
+function reset() {
+  restart(filtersOf(usual()));
+}
+
+function orderMeaning() {
+  const column = about.columns.find((one) => keyOf(one, state.label) === state.sort);
+  const aside = about.labels.length || state.sort !== orders()[0].key;
+  const last = aside ? "" : " Positional and dense latents come last.";
+  return `${column?.title ?? ""}: ${column?.meaning || "the number of the latent"}.${last}`;
+}
+
+/**
+ * A button that shows some latents only. Those on few or no images are shown whatever the filter of
+ * images says.
+ * @param {{ key: string, title: string, meaning: string }} one
+ */
+function chip({ key, title, meaning }) {
+  const bounds = () => ({
+    ...state.bounds,
+    min: ["rare", "dead", "noted"].includes(key) ? 0 : usual().bounds.min,
+  });
+  const apply = () => restart({ chip: key, bounds: bounds() });
+  return make("button", { type: "button", value: key, title: meaning, onclick: apply }, title);
+}
+
+/** @param {string} place */
+function pager(place) {
   /** @param {number} by */
   const turn = (by) => {
     go({ page: state.page + by });
-    at("controls").scrollIntoView();
+    at("list").scrollIntoView();
   };
   /**
    * @param {string} text
@@ -152,7 +200,7 @@ function pager() {
     );
   return make(
     "nav",
-    { class: "pager", "aria-label": "Pages" },
+    { class: "pager", "aria-label": `Pages, ${place}` },
     button("‹", "Previous page", -1),
     make("span", { class: "number" }),
     button("›", "Next page", 1),
@@ -170,6 +218,9 @@ function showState() {
   const order = down ? "Highest first. Click to reverse" : "Lowest first. Click to reverse";
   at("c-down").setAttribute("aria-label", order);
   Object.assign(at("c-random"), { disabled: !shown.length });
+  for (const one of at("chips").querySelectorAll("button")) {
+    one.setAttribute("aria-pressed", String(one.value === state.chip));
+  }
   const { n_dead } = about.summary.all;
   const hidden = about.n_latents - shown.length;
   const dead = n_dead && bounds.min > 0 ? ` (${count(n_dead)} dead)` : "";
@@ -179,6 +230,7 @@ function showState() {
     hidden ? `, ${count(hidden)} hidden${dead}` : "",
   );
   at("reset").hidden = filtersAreUsual();
+  at("c-filters").classList.toggle("active", !filtersAreUsual());
   const pages = Math.max(1, Math.ceil(shown.length / PAGE));
   for (const nav of document.querySelectorAll(".pager")) {
     const [before, text, next] = nav.children;

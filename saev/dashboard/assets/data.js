@@ -12,8 +12,21 @@ const loading = new Map();
 /** @type {About} */
 let about;
 
-/** @type {Figures} */
+/**
+ * The columns of figures, each with an entry for each latent.
+ * @type {Record<string, (number | string | null)[]>}
+ */
 let figures;
+
+/** Loads the figures of all latents. */
+async function loadFigures() {
+  await load("data/latents.js");
+  const { numbers: columns, texts: encoded } = /** @type {Columns} */ (saevData.latents);
+  figures = { ...columns };
+  for (const [column, { texts: distinct, codes }] of Object.entries(encoded)) {
+    figures[column] = codes.map((code) => (code < 0 ? null : distinct[code]));
+  }
+}
 
 /** @param {string} file below the folder of the page */
 function load(file) {
@@ -42,7 +55,7 @@ const thumbnailName = (row) =>
   `pictures/${padded(row / about.folder ** 2, 3)}/${padded(row / about.folder, 5)}/${row}.jpg`;
 
 /**
- * The data of one latent: its top images, their values, its histogram, its neighbours.
+ * The data of one latent: its images, their values, its labels, its histogram, its neighbours.
  * @param {number} latent
  */
 async function dataOf(latent) {
@@ -50,24 +63,32 @@ async function dataOf(latent) {
   const i = latent % about.block;
   await load(`data/blocks/${padded(n, 4)}.js`);
   const block = /** @type {PageBlock} */ (saevData[`block ${n}`]);
+  const labelled = block.firing[i].map((entries) =>
+    entries.map(([code, images, base]) => ({ text: block.texts[code], images, base })),
+  );
   return {
     rows: block.rows[i],
     values: block.values[i],
     patches: block.patches[i],
+    /** The most common labels of all images on which it fires, for each label. */
+    firing: labelled,
+    silent: block.silent[i],
     histogram: block.histogram[i],
+    positions: block.positions[i],
     neighbours: block.neighbours[i],
     cosines: block.cosines[i],
     /** @param {number} row */
-    key: (row) => block.images[row][0],
+    key: (row) => String(block.images[row][0]),
     /** @param {number} row */
-    labels: (row) => block.images[row].slice(1),
+    labels: (row) =>
+      block.images[row].slice(1).map((code) => (code === null ? null : block.texts[Number(code)])),
   };
 }
 
 /** @typedef {Awaited<ReturnType<typeof dataOf>>} LatentData */
 
 /**
- * A latent's activation on every patch of its top images, 0 to 255, one image after the other.
+ * A latent's activation on every patch of its images, 0 to 255, one image after the other.
  * @param {number} latent
  */
 async function heatOf(latent) {
@@ -76,7 +97,9 @@ async function heatOf(latent) {
   await load(`data/heat/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`);
   const packed = /** @type {Heat} */ (saevData[`heat ${n}`])[latent % about.heat_latents];
   const pairs = atob(packed);
-  const heat = new Uint8Array(about.top_images * about.grid[0] * about.grid[1]);
+  const heat = new Uint8Array(
+    about.rows[about.rows.length - 1].last * about.grid[0] * about.grid[1],
+  );
   // Pairs of (zeros before, value). (255, 0) stands for 255 zeros.
   let place = 0;
   for (let i = 0; i < pairs.length; i += 2) {

@@ -24,6 +24,20 @@ function preset2024() {
 }
 
 /**
+ * A bound as the reader has written it. A share may be written in percent: 75 is 0.75.
+ * @param {Filter} filter
+ * @param {string} text
+ * @returns {number | null} null if it can't be a bound of this filter
+ */
+function bound({ highest, usual: standard }, text) {
+  if (text.trim() === "") return standard;
+  const value = Number(text);
+  if (!Number.isFinite(value) || value < 0) return null;
+  if (highest === 1 && value > 1 && value <= 100) return value / 100;
+  return highest !== null && value > highest ? null : value;
+}
+
+/**
  * Whether a filter lets a latent through, at the bound that the reader has set.
  * @param {Filter} filter
  * @returns {(latent: number) => boolean}
@@ -38,10 +52,45 @@ function passes(filter) {
     : (latent) => limit <= 0 || (!absent(values[latent]) && values[latent] >= limit);
 }
 
+/**
+ * Whether a latent is one of those that a chip shows.
+ * @param {Chip} chip
+ * @returns {(latent: number) => boolean}
+ */
+function belongs({ column, least, most }) {
+  const values = numbers(column, state.label);
+  return (latent) => {
+    const value = values[latent];
+    return !absent(value) && value >= least && (most === null || value <= most);
+  };
+}
+
+/** The latents whose top images have a name with the text that the reader looks for. */
+let namesRead = false;
+
+/** Reads the names of images, the first time that the reader looks for a text. */
+async function readNames() {
+  await load("data/names.js");
+  namesRead = true;
+  listed = "";
+  render();
+}
+
+/** @param {string} text in lower case */
+function latentsOfNames(text) {
+  if (!namesRead) {
+    readNames().catch(fail);
+    return new Set();
+  }
+  const { keys, latents } = /** @type {ImageNames} */ (saevData.names);
+  return new Set(latents.filter((_, i) => keys[i].toLowerCase().includes(text)).flat());
+}
+
 /** The settings of the filters. */
 const filtersOf = (/** @type {State} */ { bounds, preset, ...view }) => ({
   bounds,
   preset,
+  chip: view.chip,
   find: view.find,
 });
 
@@ -51,19 +100,33 @@ const filtersAreUsual = () =>
 /** The latents that pass all filters, in order. If the reader enters a number, it always passes. */
 function select() {
   const text = state.find.trim().toLowerCase();
-  const tops = about.labels.map((label) => texts("top_label", label));
   const tests = about.filters.map(passes);
+  const kind = about.chips.find(({ key }) => key === state.chip);
+  if (kind) tests.push(belongs(kind));
+  if (state.chip === "noted") tests.push((latent) => notes.has(latent));
   if (state.preset === "2024") tests.push(preset2024());
-  if (text)
-    tests.push((latent) => tops.some((labels) => labels[latent]?.toLowerCase().includes(text)));
+  if (text) {
+    const tops = about.labels.map((label) => texts("top_label", label));
+    const byName = latentsOfNames(text);
+    tests.push(
+      (latent) =>
+        byName.has(latent) ||
+        noteOf(latent).name.toLowerCase().includes(text) ||
+        tops.some((labels) => labels[latent]?.toLowerCase().includes(text)),
+    );
+  }
   const images = numbers("image_count", state.label).map(Number);
+  const aside = [numbers("positional", state.label), numbers("dense", state.label)];
+  const last = (/** @type {number} */ latent) => Number(aside.some((of) => of[latent]));
+  const asideLast = !about.labels.length && state.sort === orders()[0].key;
   const by = /** @type {(number | null)[]} */ (figures[state.sort]);
   const sign = state.down ? -1 : 1;
   return Array.from({ length: about.n_latents }, (_, latent) => latent)
     .filter((latent) => String(latent) === text || tests.every((test) => test(latent)))
     .sort((a, b) => {
+      if (asideLast && last(a) !== last(b)) return last(a) - last(b);
       const [x, y] = [by[a], by[b]];
-      if (x === null || y === null) return Number(x === null) - Number(y === null) || a - b;
-      return sign * (x - y) || images[b] - images[a] || a - b;
+      if (absent(x) || absent(y)) return Number(absent(x)) - Number(absent(y)) || a - b;
+      return sign * (Number(x) - Number(y)) || images[b] - images[a] || a - b;
     });
 }

@@ -8,11 +8,14 @@ const eyes = {
 };
 
 /**
- * A few latents of a run, which link to it.
+ * A strip of latents, which link to their pages.
+ * @param {string} title
+ * @param {string} meaning how they were chosen
+ * @param {Example[]} examples
  * @param {GalleryRun} run
  */
-function strip(run) {
-  const links = run.examples.map((example) => {
+function strip(title, meaning, examples, run) {
+  const links = examples.map((example) => {
     const images = example.pictures.map((file) =>
       make(
         "span",
@@ -20,18 +23,31 @@ function strip(run) {
         make("img", { src: run.pictures + file, alt: "", loading: "lazy" }),
       ),
     );
-    const latent = make("small", { class: "number" }, `${example.latent}`);
+    const { count: hits, n_top: most, base, label, latent } = example;
+    const evidence = absent(label) ? "no name" : `${hits} of ${most}, base ${percent(base)}`;
     return make(
       "a",
-      {
-        href: `${run.link}#latent=${example.latent}`,
-        "aria-label": `Latent ${example.latent} ${example.label ?? ""}`,
-      },
+      { href: `${run.link}#latent=${latent}` },
       make("span", { class: "row" }, ...images),
-      make("span", { class: "text" }, example.label ?? "latent", latent),
+      make("span", { class: "text" }, absent(label) ? `Latent ${latent}` : inOneLine(label)),
+      make("span", { class: "text soft" }, evidence),
     );
   });
-  return make("div", { class: "strip" }, ...links);
+  const heading = make("h3", {}, term(title, meaning));
+  return make("section", {}, heading, make("div", { class: "strip" }, ...links));
+}
+
+/** @param {GalleryRun} run */
+function strips(run) {
+  const { first, drawn, n_live: live, seed } = run.strips;
+  const rule =
+    "those that the page lists first: with labels, by lift, the best latent of each label in " +
+    "turn; without, by the number of images. Positional and dense latents come last";
+  const chance = `drawn from the ${count(live)} latents that fire, with the seed ${seed}`;
+  return [
+    strip("First in the list", rule, first, run),
+    strip(`Drawn at random (seed ${seed})`, chance, drawn, run),
+  ];
 }
 
 /**
@@ -42,7 +58,7 @@ function details(run) {
   const { summary } = run;
   const baseline = (summary.splits.held_out ?? summary.splits.train)?.pca_nmse;
   const figures = [figuresTable(summary), purityTable(summary), curve(run.curve, baseline)];
-  return [strip(run), make("div", { class: "parts" }, ...figures)];
+  return [...strips(run), make("div", { class: "parts" }, ...figures)];
 }
 
 /** @param {GalleryRun} run */

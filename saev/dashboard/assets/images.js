@@ -1,4 +1,4 @@
-// The top images of a latent, and what it sees in them.
+// The images of a latent, and what it sees in them.
 
 // Perceptually uniform, from dark to light, so it works for every kind of colour vision.
 const ramp = [
@@ -19,6 +19,7 @@ function colour(v) {
 
 /** @type {[string, string][]} */
 const heatModes = [
+  ["contour", "contour"],
   ["spotlight", "spotlight"],
   ["colour", "heat map"],
   ["off", "images only"],
@@ -28,7 +29,7 @@ const heatModes = [
  * A heat map as pixels, one for each patch.
  * @param {number[]} grid height and width, in patches
  * @param {Uint8Array} heat
- * @param {number} slot place among the top images
+ * @param {number} slot place among the latent's images
  * @param {State} view
  */
 function heatMap([height, width], heat, slot, view) {
@@ -36,8 +37,10 @@ function heatMap([height, width], heat, slot, view) {
   for (let p = 0; p < width * height; p++) {
     const v = heat[slot * width * height + p] / 255;
     // The spotlight covers what the latent doesn't see, in a gray that shows on white and on black.
+    // The heat map is clear where the latent is silent, so that the image is never darkened there.
     const [r, g, b] = view.heat === "colour" ? colour(v) : [52, 58, 72];
-    const strength = (view.strength / 100) * (view.heat === "colour" ? 1 : 1 - Math.sqrt(v));
+    const strength =
+      (view.strength / 100) * (view.heat === "colour" ? Math.sqrt(v) : 1 - Math.sqrt(v));
     pixels.data.set([r, g, b, Math.round(255 * strength)], 4 * p);
   }
   const canvas = make("canvas", { width, height });
@@ -46,8 +49,54 @@ function heatMap([height, width], heat, slot, view) {
 }
 
 /**
+ * The border of the patches on which a latent reaches half of its largest activation. Where it
+ * doesn't in this image, the border is thin, at half of its largest activation here.
+ * @param {number[]} grid height and width, in patches
+ * @param {Uint8Array} heat
+ * @param {number} slot place among the latent's images
+ */
+function contour([height, width], heat, slot) {
+  const values = heat.subarray(slot * width * height, (slot + 1) * width * height);
+  const most = values.reduce((x, y) => Math.max(x, y), 0);
+  const weak = most < 127.5;
+  const level = Math.max(1, weak ? most / 2 : 127.5);
+  /**
+   * @param {number} line
+   * @param {number} column
+   */
+  const inside = (line, column) =>
+    line >= 0 &&
+    column >= 0 &&
+    line < height &&
+    column < width &&
+    values[line * width + column] >= level;
+  let edges = "";
+  for (let line = 0; line < height; line++) {
+    for (let column = 0; column < width; column++) {
+      if (!inside(line, column)) continue;
+      if (!inside(line - 1, column)) edges += `M${column} ${line}h1`;
+      if (!inside(line + 1, column)) edges += `M${column} ${line + 1}h1`;
+      if (!inside(line, column - 1)) edges += `M${column} ${line}v1`;
+      if (!inside(line, column + 1)) edges += `M${column + 1} ${line}v1`;
+    }
+  }
+  const look = weak ? "contour weak" : "contour";
+  const plot = draw("svg", {
+    viewBox: `0 0 ${width} ${height}`,
+    preserveAspectRatio: "none",
+    class: look,
+    "aria-hidden": "true",
+  });
+  plot.append(
+    draw("path", { d: edges, class: "below" }),
+    draw("path", { d: edges, class: "above" }),
+  );
+  return plot;
+}
+
+/**
  * Places a node on an image. An image that isn't square is centred in its box.
- * @param {HTMLElement} node
+ * @param {HTMLElement | SVGElement} node
  * @param {HTMLImageElement} image
  * @param {[left: number, top: number, width: number, height: number]} part of the image, 0 to 1
  */
@@ -68,25 +117,33 @@ function fit(node, image, [left, above, width, height]) {
 }
 
 /**
- * One image of a latent, as the model saw it, with a frame on the strongest patch or a heat map.
- * Without an image, the place stays empty.
- * @param {number} slot place among the top images
- * @param {LatentData} data
+ * One image of a latent, as the model saw it, with a map of where it fires.
+ *
+ * The map "frame" is a frame on the strongest patch, which needs no data. Without an image, the
+ * place stays empty.
+ * @param {number} slot place among the latent's images
+ * @param {Pick<LatentData, "rows" | "values" | "patches" | "key">} data
  * @param {Uint8Array | null} heat
  * @param {State} view
  * @param {"lazy" | "eager"} loads lazily: once it is near to what can be seen
+ * @param {string} [spoken] what a screen reader says, if not the image's name
  */
-function thumbnail(slot, data, heat, view, loads) {
+function thumbnail(slot, data, heat, view, loads, spoken) {
   const row = data.rows[slot];
-  if (row === undefined || row < 0) return make("div", { class: "picture absent" });
-  const source = { src: thumbnailName(row), alt: data.key(row), loading: loads, decoding: "async" };
-  const image = make("img", source);
-  const box = make("div", { class: "picture" }, image);
+  if (row === undefined || row < 0) return make("span", { class: "picture absent" });
+  const alt = spoken ?? clipped(data.key(row));
+  const image = make("img", { src: thumbnailName(row), alt, loading: loads, decoding: "async" });
+  const box = make("span", { class: "picture" }, image);
   if (!about.grid || view.heat === "off") return box;
-  if (heat) {
-    const canvas = heatMap(about.grid, heat, slot, view);
-    box.append(canvas);
-    fit(canvas, image, [0, 0, 1, 1]);
+  if (heat && view.heat !== "frame") {
+    const silent = !data.values[slot];
+    if (silent && view.heat !== "spotlight") return box;
+    const map =
+      view.heat === "contour"
+        ? contour(about.grid, heat, slot)
+        : heatMap(about.grid, heat, slot, view);
+    box.append(map);
+    fit(map, image, [0, 0, 1, 1]);
   } else if (data.patches[slot] >= 0) {
     const [lines, columns] = about.grid;
     const line = Math.floor(data.patches[slot] / columns);

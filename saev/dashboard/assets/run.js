@@ -16,44 +16,60 @@ let drawn = "";
 /** Shows the current state. */
 function render() {
   const wanted = JSON.stringify([state.sort, state.down, state.label, filtersOf(state)]);
-  if (wanted !== listed) shown = select();
-  listed = wanted;
+  if (wanted !== listed) {
+    listed = wanted;
+    shown = select();
+  }
   const last = Math.max(0, Math.ceil(shown.length / PAGE) - 1);
   state.page = Math.min(Math.max(0, Math.floor(state.page)), last);
   showState();
-  const look = JSON.stringify([wanted, state.page, state.heat === "off"]);
+  const look = JSON.stringify([wanted, state.page, cardMode(state), namesRead]);
   if (look !== drawn) showCards();
   drawn = look;
-  detail();
+  imagesFound(state.find);
+  showImage();
+  showLatent();
 }
 
 /** @param {Error} error */
 function fail(error) {
-  at("found").textContent = `${error.message}. Was the folder copied whole?`;
+  at("found").textContent = plain(`${error.message}. Was the folder copied whole?`);
 }
 
 function header() {
-  document.title = `${about.run.sae} · ${about.run.images} · saev`;
+  document.title = plain(`${about.run.sae} · ${about.run.images} · saev`);
   const kind = `${about.architecture} dictionary of ${about.stream}`;
-  const dictionary = [kind, `d = ${about.d}`, ...told(about.telling)].join(", ");
-  const run = make(
-    "div",
-    {},
+  const size = `${count(about.n_latents)} latents`;
+  const dictionary = [kind, size, `d = ${about.d}`, ...told(about.telling)].join(", ");
+  const tables = [figuresTable(about.summary), purityTable(about.summary)];
+  const runCard = make(
+    "details",
+    { class: "run-card" },
+    make("summary", {}, "About this run"),
+    make(
+      "div",
+      { class: "top" },
+      make(
+        "div",
+        {},
+        make("p", { class: "soft" }, dictionary),
+        lineage(about.run),
+        latentCounts(about.summary),
+      ),
+      make("div", { class: "tables" }, ...tables),
+    ),
+  );
+  at("header").append(
     make("a", { class: "back", href: "../../../../../index.html" }, "← All runs"),
     make("h1", {}, `What ${about.model} sees`),
     make("p", { class: "soft" }, dictionary),
-    lineage(about.run),
-    latentCounts(about.summary),
+    runCard,
     ...about.doubts.map(doubtful),
-  );
-  const tables = [figuresTable(about.summary), purityTable(about.summary)];
-  at("header").append(
-    make("div", { class: "top" }, run, make("div", { class: "tables" }, ...tables)),
   );
   const words =
     "A latent is one direction of the dictionary. Its images are those on which it is most " +
-    "active, cropped as the model saw them. Purity is the share of the most common label among " +
-    "them. Keys: ← → go to another latent, Esc closes it.";
+    "active, cropped as the model saw them. Keys: / finds, ← → or k j go to another latent, h " +
+    "changes the map, s stars, Esc closes.";
   at("footer").append(make("p", {}, words));
   if (about.credit) at("footer").append(make("p", {}, about.credit));
 }
@@ -63,7 +79,7 @@ async function painted() {
   await Promise.allSettled(shown.slice(0, PAGE).map(dataOf));
   await new Promise(requestAnimationFrame);
   const seen = [...document.querySelectorAll("img")].filter(
-    (image) => image.closest(".card") && image.getBoundingClientRect().top < window.innerHeight,
+    (image) => image.checkVisibility() && image.getBoundingClientRect().top < window.innerHeight,
   );
   await Promise.allSettled(seen.map((image) => image.decode()));
   requestAnimationFrame(() => {
@@ -71,30 +87,35 @@ async function painted() {
   });
 }
 
+/** @param {KeyboardEvent} press */
+function pressed(press) {
+  const { target } = press;
+  const typing = target instanceof Element && target.matches("input, select, textarea");
+  const busy = document.querySelector(":popover-open, dialog[open]");
+  if (typing || busy || press.ctrlKey || press.metaKey || press.altKey) return;
+  const inList = state.latent === null && state.row === null;
+  if (press.key === "/" && inList) {
+    press.preventDefault();
+    at("c-find").focus();
+  }
+  if (press.key === "Escape" && !inList) closeLatent();
+  if (state.latent === null) return;
+  if (press.key === "ArrowLeft" || press.key === "k") step(-1);
+  if (press.key === "ArrowRight" || press.key === "j") step(1);
+  if (press.key === "s") /** @type {HTMLElement} */ (document.querySelector(".star")).click();
+  if (press.key === "h" && about.grid) {
+    const modes = heatModes.map(([mode]) => mode);
+    go({ heat: modes[(modes.indexOf(state.heat) + 1) % modes.length] });
+  }
+}
+
 function listen() {
-  const again = () => {
-    state = read();
-    render();
-  };
-  window.addEventListener("popstate", again);
-  window.addEventListener("hashchange", again);
-  dialog().addEventListener("cancel", (cancel) => {
-    cancel.preventDefault();
-    closeLatent();
-  });
-  dialog().addEventListener("close", () => {
-    if (state.latent !== null) closeLatent();
-  });
-  dialog().addEventListener("click", (click) => {
-    if (click.target === dialog()) closeLatent();
-  });
-  document.addEventListener("keydown", (press) => {
-    const { target } = press;
-    const typing = target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
-    if (state.latent === null || typing) return;
-    if (press.key === "ArrowLeft") step(-1);
-    if (press.key === "ArrowRight") step(1);
-  });
+  history.scrollRestoration = "manual";
+  window.addEventListener("popstate", travelled);
+  document.addEventListener("keydown", pressed);
+  at("large").addEventListener("click", () =>
+    /** @type {HTMLDialogElement} */ (at("large")).close(),
+  );
 }
 
 /**
@@ -105,16 +126,17 @@ async function start(data) {
   about = data;
   header();
   try {
-    await load("data/latents.js");
+    await loadFigures();
   } catch (error) {
     const message = `${/** @type {Error} */ (error).message}. Was the folder copied whole?`;
     at("cards").append(make("p", { class: "nothing" }, message));
     return;
   }
-  figures = /** @type {Figures} */ (saevData.latents);
   controls();
-  at("pages").append(pager());
-  at("pages-below").append(pager());
+  readNotes();
+  at("list").append(notesBar());
+  at("pages").append(pager("above"));
+  at("pages-below").append(pager("below"));
   listen();
   state = read();
   render();

@@ -6,12 +6,15 @@
  * @property {boolean} down whether the largest come first
  * @property {Record<string, number>} bounds of the filters, by their keys
  * @property {string} preset of filters
- * @property {string} find a label, or the number of a latent
+ * @property {string} chip the kind of latents that are listed; empty for all
+ * @property {string} find a label, the name of an image, or the number of a latent
  * @property {string} label the one that cards and purity are about; empty if there is none
  * @property {string} heat how to show where a latent fires
  * @property {number} strength of that, in percent
+ * @property {boolean} log whether the counts of histograms are on a log scale
  * @property {number} page
  * @property {number | null} latent the one that is open
+ * @property {number | null} row the image that is open
  */
 
 /** @type {State} */
@@ -20,15 +23,18 @@ let state;
 /** @returns {State} */
 const usual = () => ({
   sort: orders()[0].key,
-  down: true,
+  down: !orders()[0].rising,
   bounds: Object.fromEntries(about.filters.map((filter) => [filter.key, filter.usual])),
   preset: "",
+  chip: "",
   find: "",
   label: about.labels[0] ?? "",
-  heat: "spotlight",
+  heat: heatModes[0][0],
   strength: 70,
+  log: false,
   page: 0,
   latent: null,
+  row: null,
 });
 
 /** The state in the address. Wrong or missing values get their defaults. */
@@ -52,20 +58,23 @@ function read() {
     const text = hash.get(key) ?? otherwise;
     return allowed.includes(text) ? text : otherwise;
   };
+  const sorts = orders();
   wanted.sort = choice(
     "sort",
     wanted.sort,
-    orders().map((order) => order.key),
+    sorts.map((order) => order.key),
   );
+  wanted.down = !sorts.some((order) => order.key === wanted.sort && order.rising);
   if (hash.has("down")) wanted.down = hash.get("down") === "true";
-  for (const key of Object.keys(wanted.bounds)) {
-    wanted.bounds[key] = amount(key, wanted.bounds[key]);
+  for (const filter of about.filters) {
+    wanted.bounds[filter.key] = bound(filter, hash.get(filter.key) ?? "") ?? filter.usual;
   }
   wanted.preset = choice(
     "preset",
     wanted.preset,
     presets.map(([preset]) => preset),
   );
+  wanted.chip = choice("chip", "", ["", "noted", ...about.chips.map(({ key }) => key)]);
   wanted.find = hash.get("find") ?? wanted.find;
   wanted.label = choice("label", wanted.label, about.labels);
   wanted.heat = choice(
@@ -74,9 +83,12 @@ function read() {
     heatModes.map(([mode]) => mode),
   );
   wanted.strength = amount("strength", wanted.strength);
+  wanted.log = hash.get("log") === "true";
   wanted.page = amount("page", wanted.page);
   const latent = amount("latent", -1);
   if (Number.isInteger(latent) && latent >= 0 && latent < about.n_latents) wanted.latent = latent;
+  const row = amount("row", -1);
+  if (Number.isInteger(row) && row >= 0 && wanted.latent === null) wanted.row = row;
   return wanted;
 }
 
@@ -88,25 +100,32 @@ function address(change) {
   /** @param {State} all */
   const flat = ({ sort, down, bounds, ...rest }) => ({ sort, down, ...bounds, ...rest });
   const hash = new URLSearchParams();
-  const standard = new Map(Object.entries(flat(usual())));
-  for (const [key, value] of Object.entries(flat({ ...state, ...change }))) {
+  const wanted = { ...state, ...change };
+  const rising = orders().some((order) => order.key === wanted.sort && order.rising);
+  const standard = new Map(Object.entries(flat({ ...usual(), down: !rising })));
+  for (const [key, value] of Object.entries(flat(wanted))) {
     if (value !== standard.get(key) && value !== null) hash.set(key, String(value));
   }
   return `#${hash}`;
 }
 
-// The back button undoes the opening of a latent, but no other change. The address follows after a
-// moment: browsers ignore a page that changes it with every move of a slider.
+// Each opened latent or image is an entry of the browser's history, which knows how many of them
+// lie between it and the list. Other changes are none. The address follows them after a moment:
+// browsers ignore a page that changes it with every move of a slider.
 
 /** @type {number | null} */
 let late = null;
 
+/** What to show once the browser is back at the list. @type {State | null} */
+let returning = null;
+
+/** How many latents were opened since the list. */
+const depth = () => Number(history.state?.depth ?? 0);
+
 function settle() {
-  if (late === null) return;
-  clearTimeout(late);
+  if (late !== null) clearTimeout(late);
   late = null;
-  const opened = Boolean(history.state?.opened) && state.latent !== null;
-  history.replaceState({ opened }, "", address({}));
+  history.replaceState({ depth: depth() }, "", address({}));
 }
 
 /**
@@ -114,11 +133,8 @@ function settle() {
  * @param {Partial<State>} change
  */
 function go(change) {
-  const opens = state.latent === null && Number.isInteger(change.latent);
-  if (opens) settle();
   state = { ...state, ...change };
-  if (opens) history.pushState({ opened: true }, "", address({}));
-  else late ??= setTimeout(settle, 200);
+  late ??= setTimeout(settle, 200);
   render();
 }
 
@@ -128,8 +144,49 @@ function go(change) {
  */
 const restart = (change) => go({ page: 0, ...change });
 
+/**
+ * Opens a latent. The back button leads to what was shown before.
+ * @param {number} latent
+ */
+const openLatent = (latent) => visit({ latent, row: null });
+
+/**
+ * Opens an image. The back button leads to what was shown before.
+ * @param {number} row
+ */
+const openImage = (row) => visit({ row, latent: null });
+
+/** @param {Partial<State>} change */
+function visit(change) {
+  settle();
+  state = { ...state, ...change };
+  history.pushState({ depth: depth() + 1 }, "", address({}));
+  render();
+}
+
+/** Goes back to the list as it is now, however many latents were opened. */
 function closeLatent() {
   settle();
-  if (history.state?.opened) history.back();
-  else go({ latent: null });
+  if (!depth()) {
+    go({ latent: null, row: null });
+    return;
+  }
+  returning = { ...state, latent: null, row: null };
+  history.go(-depth());
+}
+
+/**
+ * Follows the browser through its history, or to an address that the reader has typed.
+ * @param {PopStateEvent} travel
+ */
+function travelled(travel) {
+  if (late !== null) clearTimeout(late);
+  late = null;
+  const { heat, strength, log } = state;
+  if (returning) state = returning;
+  // How latents are shown is the reader's choice, not a place.
+  else state = travel.state ? { ...read(), heat, strength, log } : read();
+  returning = null;
+  settle();
+  render();
 }

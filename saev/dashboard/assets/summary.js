@@ -82,13 +82,14 @@ function purityTable(summary) {
 
 /** @param {Summary} summary */
 function latentCounts(summary) {
-  const { n_dead, n_dense, n_images } = summary.all;
+  const { n_dead, n_dense, n_images, n_positional } = summary.all;
   return make(
     "dl",
     { class: "counts" },
     entry("latents", count(summary.n_latents), null),
     entry("dead", count(n_dead), "latents that fire on no image"),
     entry("dense", count(n_dense), "latents that fire on more than 10 % of the vectors"),
+    entry("positional", count(n_positional), "latents that fire in few places of the image"),
     entry("images", count(n_images), null),
     entry("skipped", count(summary.n_skipped), "images that could not be read"),
   );

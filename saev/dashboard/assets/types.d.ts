@@ -1,12 +1,24 @@
 // Written by tests/typescript.py (make format) from saev/dashboard/structures.py.
 
+/** A button that shows only some latents: those with a figure within bounds. */
+interface Chip {
+  /** Its name in the page's address. */
+  key: string;
+  title: string;
+  meaning: string;
+  column: string;
+  least: number;
+  /** null if there is no upper bound. */
+  most: number | null;
+}
+
 /** A column of `latents.parquet`. */
 interface Column {
   /** Its name. If it is `of_label`, there is a ``name.label`` for each label. */
   name: string;
   /** Its title in the menu for sorting. */
   title: string;
-  format: "chance" | "count" | "number" | "percent" | "share" | "text";
+  format: "chance" | "count" | "lift" | "number" | "percent" | "share" | "text";
   /** What the figure means, for a tooltip. Empty if the title says it. */
   meaning: string;
   /** Whether there is one for each label. */
@@ -85,6 +97,7 @@ interface WholeFigures {
   n_vectors: number;
   n_dead: number;
   n_dense: number;
+  n_positional: number;
   /** By label. */
   label_purity_top: Record<string, Purity>;
 }
@@ -96,6 +109,17 @@ interface Summary {
   /** By `train`, `held_out`, `other`; null for a set without images. */
   splits: Record<string, SplitFigures | null>;
   all: WholeFigures;
+}
+
+/** A row of images on the page of a latent. */
+interface ImageRow {
+  name: string;
+  title: string;
+  meaning: string;
+  /** Its first place among the latent's images. */
+  first: number;
+  /** Its last place, plus one. */
+  last: number;
 }
 
 /** The data that the page of a run starts with. */
@@ -123,9 +147,13 @@ interface About {
   labels: string[];
   /** The columns that the page shows. One that is `of_label` exists for each of `labels`. */
   columns: Column[];
+  /** Names of columns to sort by, the default first. */
   orders: string[];
-  /** A latent is named after its most common label if its chance is below this. */
-  named_below: number;
+  /** The rows of images of a latent. */
+  rows: ImageRow[];
+  /** Lines and columns of the map of where a latent fires; null for a stream without patches. */
+  cells: number[] | null;
+  chips: Chip[];
   card: Shown[];
   tiles: Shown[];
   label_table: Shown[];
@@ -134,18 +162,69 @@ interface About {
   credit: string | null;
 }
 
+/** A column of texts: each distinct text once. */
+interface TextColumn {
+  texts: string[];
+  /** For each latent, its text; −1 where there is none. */
+  codes: number[];
+}
+
+/** `data/latents.js`: the columns of `latents.parquet`, each with an entry for each latent. */
+interface Columns {
+  numbers: Record<string, (number | null)[]>;
+  texts: Record<string, TextColumn>;
+}
+
+/** `data/names.js`: the images by their names, to find latents. */
+interface ImageNames {
+  /** Rows of all images on the page, ascending. */
+  rows: number[];
+  /** Their names. */
+  keys: string[];
+  /** For each, the latents whose top images it is among. */
+  latents: number[][];
+}
+
+/** A script in `data/images`: lists with an entry for each of its images. */
+interface ImageBlock {
+  /** In the order of `About.labels`. */
+  labels: (string | null)[][];
+  /** The latents that fire most strongly on it, the strongest first. */
+  latents: number[][];
+  /** Their activations. */
+  values: (number | null)[][];
+  /** The patches with these; empty for a stream without patches. */
+  patches: number[][];
+  /** How many latents fire on it. */
+  n_latents: number[];
+}
+
 /** A script in `data/blocks`: lists with an entry for each of its latents. */
 interface PageBlock {
+  /** The labels in this block. Others are given by their places here. */
+  texts: string[];
   /** By row: the image's key, then its labels in the order of `About.labels`. */
-  images: Record<string, (string | null)[]>;
-  /** Top images, strongest first; −1 where there is none. */
+  images: Record<string, (string | number | null)[]>;
+  /** Images in the order of `About.rows`; −1 where there is none. */
   rows: number[][];
-  /** Their activations. */
+  /** The latent's largest activation on each. */
   values: (number | null)[][];
   /** The strongest patch of each; −1 for a stream without patches. */
   patches: number[][];
+  /**
+   * The most common labels of the images on which it fires, for each of `About.labels`: the label,
+   * how many images have it, and its share of all labelled images.
+   */
+  firing: number[][][][];
+  /**
+   * For which label images were sought on which it is silent, how many were drawn, and on how many
+   * it is silent; empty without labels.
+   */
+  silent: number[][];
   /** The first bin that isn't empty, then the counts from there on; empty if it never fires. */
   histogram: number[][];
+  /** Vectors on which it fires in each cell of the image; empty for a stream without patches. */
+  positions: number[][];
   /** Latents with the nearest directions. */
   neighbours: number[][];
   /** Theirs. */
@@ -164,12 +243,31 @@ interface Curve {
   held_out: number[][];
 }
 
-/** A latent worth a look. */
+/** A latent in a strip. */
 interface Example {
   latent: number;
+  /** Its name. */
   label: string | null;
+  /** How many of the top images have the label. */
+  count: number;
+  /** How many top images count. */
+  n_top: number;
+  /** The label's share of all images. */
+  base: number | null;
   /** Names of thumbnails, relative to the run's `pictures`. */
   pictures: string[];
+}
+
+/** A few latents of a run. */
+interface Strips {
+  /** Those that its page lists first. */
+  first: Example[];
+  /** Those drawn at random from all that fire. */
+  drawn: Example[];
+  /** How many fire. */
+  n_live: number;
+  /** Of the draw. */
+  seed: number;
 }
 
 /** A run in the gallery. */
@@ -189,7 +287,7 @@ interface GalleryRun {
   /** Figures of the last step of the training. */
   final: Record<string, unknown> | null;
   curve: Curve;
-  examples: Example[];
+  strips: Strips;
 }
 
 /** A dictionary of a sweep. */
@@ -222,8 +320,6 @@ interface Gallery {
   frontiers: Frontier[];
 }
 
-type Figures = Record<string, (number | string | null)[]>;
-
 type Heat = string[];
 
-type Format = "chance" | "count" | "number" | "percent" | "share" | "text";
+type Format = "chance" | "count" | "lift" | "number" | "percent" | "share" | "text";

@@ -1,0 +1,224 @@
+// The parts of the page of a latent, beside its images.
+
+/**
+ * The histogram of the latent's activations.
+ * @param {number[]} bins the first bin that is filled, then the counts from there on
+ * @param {boolean} log whether the heights are on a log scale
+ */
+function histogram([first, ...counts], log) {
+  if (!counts.length) return make("p", { class: "soft" }, "It never fires.");
+  const [width, height] = [480, 84];
+  const most = Math.max(...counts);
+  const each = Math.min(48, width / counts.length);
+  const edge = (/** @type {number} */ i, digits = 3) => number(about.bin_edges[first + i], digits);
+  const span = `${edge(0)} to ${edge(counts.length)}`;
+  const fullest = `the fullest bin holds ${count(most)} vectors`;
+  const plot = draw("svg", {
+    viewBox: `0 -14 ${width} ${height + 32}`,
+    class: "bars",
+    role: "img",
+    "aria-label": `Histogram of activations from ${span}; ${fullest}`,
+  });
+  /**
+   * @param {number} x
+   * @param {number} y
+   * @param {string} anchor
+   * @param {string} text
+   */
+  const write = (x, y, anchor, text) =>
+    plot.append(draw("text", { x, y, "text-anchor": anchor }, text));
+  counts.forEach((n, i) => {
+    const part = log ? Math.log1p(n) / Math.log1p(most) : n / most;
+    const tall = n ? Math.max(1.5, height * part) : 0;
+    const title = draw("title", {}, `${edge(i)} to ${edge(i + 1)}: ${count(n)} vectors`);
+    const place = { x: i * each + 0.5, y: height - tall, width: Math.max(1, each - 1) };
+    plot.append(draw("rect", { ...place, height: tall, rx: 1 }, title));
+    if (n === most) write((i + 0.5) * each, height - tall - 4, "middle", count(n));
+  });
+  const used = each * counts.length;
+  plot.append(draw("line", { x1: 0, x2: used, y1: height, y2: height, class: "axis" }));
+  const every = Math.max(1, Math.ceil(counts.length / 8));
+  for (let i = 0; i <= counts.length; i += every) {
+    const anchor = i === 0 ? "start" : i === counts.length ? "end" : "middle";
+    write(i * each, height + 14, anchor, edge(i, 2));
+  }
+  return plot;
+}
+
+/**
+ * The histogram, with a button that changes its scale.
+ * @param {LatentData} data
+ * @param {State} view
+ */
+function histogramOf(data, view) {
+  const meaning =
+    "how many vectors have an activation in each range. Ranges are equally wide on a log scale";
+  const toggle = make(
+    "button",
+    {
+      type: "button",
+      class: "quiet",
+      "aria-pressed": String(view.log),
+      onclick: () => go({ log: !view.log }),
+    },
+    "log counts",
+  );
+  const title = make("h3", {}, term("Activations where it fires", meaning), toggle);
+  return make("section", { class: "histogram" }, title, histogram(data.histogram, view.log));
+}
+
+/**
+ * The most common labels of all images on which the latent fires, as bars over their base rates;
+ * null without labels.
+ * @param {number} latent
+ * @param {LatentData} data
+ * @param {State} view
+ */
+function firingLabels(latent, data, view) {
+  const index = about.labels.indexOf(view.label);
+  if (index < 0 || !data.firing[index].length) return null;
+  const support = Number(numbers("label_support", view.label)[latent]);
+  const lines = data.firing[index].map(({ text, images, base }) => {
+    const part = images / support;
+    const said = `${count(images)} · ${percent(part)}`;
+    return make(
+      "li",
+      {},
+      inOneLine(text),
+      bar(part, base),
+      make("span", { class: "number" }, said),
+    );
+  });
+  const meaning =
+    "the most common labels among all images on which it fires, with their number and share. The " +
+    "tick on the bar is the label's share of all images: what chance gives";
+  const of = make("span", { class: "soft" }, `${count(support)} images with a ${view.label}`);
+  const title = make("h3", {}, term("All images on which it fires", meaning), of);
+  return make("section", {}, title, make("ol", { class: "label-bars" }, ...lines));
+}
+
+/**
+ * Where in the image the latent fires; null for a stream without patches.
+ * @param {number} latent
+ * @param {LatentData} data
+ */
+function positionMap(latent, data) {
+  if (!about.cells || !data.positions.length) return null;
+  const [height, width] = about.cells;
+  const most = Math.max(...data.positions, 1);
+  const plot = draw("svg", {
+    viewBox: `0 0 ${width} ${height}`,
+    class: "places",
+    role: "img",
+    "aria-label": "How often it fires in each place of the image",
+  });
+  data.positions.forEach((n, i) => {
+    const place = { x: i % width, y: Math.floor(i / width), width: 1, height: 1 };
+    const title = draw("title", {}, `${count(n)} vectors`);
+    plot.append(draw("rect", { ...place, "fill-opacity": n / most }, title));
+  });
+  const meaning =
+    "how many of the vectors on which it fires lie in each place of the image. Spread: 1 is " +
+    "everywhere equally often, 0 is a single place. Border: the share of its top images whose " +
+    "strongest patch lies at the border of the image";
+  const spread = share(numbers("position_entropy", "")[latent]);
+  const border = percent(numbers("border_share", "")[latent]);
+  const said = make("p", { class: "soft number" }, `spread ${spread}, border ${border}`);
+  return make("section", {}, make("h3", {}, term("Places in the image", meaning)), plot, said);
+}
+
+/**
+ * The latent's figures: those without a label, and those for the chosen label.
+ * @param {number} latent
+ * @param {State} view
+ */
+function tiles(latent, view) {
+  const entries = about.tiles.map((tile) => {
+    const figure = written(columnOf(tile.column), latent, view.label);
+    return entry(
+      tile.title,
+      figure,
+      columnOf(tile.column).meaning,
+      filled(tile.note, latent, view.label),
+    );
+  });
+  return make("dl", { class: "tiles" }, ...entries);
+}
+
+/**
+ * The latent's figures for each label; null without labels.
+ * @param {number} latent
+ */
+function labelTable(latent) {
+  if (!about.labels.length) return null;
+  const columns = about.label_table.map(({ column }) => columnOf(column));
+  /** @type {[string, string][]} */
+  const heads = about.label_table.map(({ title }, i) => [title, columns[i].meaning]);
+  const rows = about.labels.map((label) => [
+    label,
+    ...columns.map((column) =>
+      column.format === "text"
+        ? inOneLine(written(column, latent, label))
+        : written(column, latent, label),
+    ),
+  ]);
+  return table("Labels of the top images", [[""], ...heads], rows);
+}
+
+/**
+ * The latents with the nearest directions; null if there are none.
+ * @param {LatentData} data
+ * @param {State} view
+ */
+function neighbours(data, view) {
+  if (!data.neighbours.length) return null;
+  const links = data.neighbours.map((other, i) => {
+    const row = topStrip(other, view, 3);
+    const label = nameOf(other, view.label);
+    const text = make(
+      "span",
+      { class: "text" },
+      make("b", {}, `${other}`),
+      label && inOneLine(label),
+    );
+    const cosine = make("small", { class: "number" }, share(data.cosines[i]));
+    /** @param {MouseEvent} click */
+    const follow = (click) => {
+      click.preventDefault();
+      openLatent(other);
+    };
+    const link = { href: address({ latent: other }), onclick: follow };
+    return make("a", link, row, text, cosine);
+  });
+  const meaning = "live latents whose decoder directions have the largest cosine with this one's";
+  const title = make(
+    "h3",
+    {},
+    term("Nearest latents", meaning),
+    make("span", { class: "soft" }, "cosine of directions"),
+  );
+  return make("section", {}, title, make("div", { class: "near" }, ...links));
+}
+
+/**
+ * The strongest images of a latent in a row. They appear when their data has loaded.
+ * @param {number} latent
+ * @param {State} view
+ * @param {number} n how many
+ */
+function topStrip(latent, view, n) {
+  const slots = Array.from({ length: Math.min(n, about.top_images) }, (_, i) => i);
+  const look = { ...view, heat: cardMode(view) };
+  const row = make(
+    "span",
+    { class: "row" },
+    ...slots.map(() => make("span", { class: "picture" })),
+  );
+  row.style.gridTemplateColumns = `repeat(${n}, 1fr)`;
+  dataOf(latent).then(
+    (data) =>
+      row.replaceChildren(...slots.map((slot) => thumbnail(slot, data, null, look, "lazy", ""))),
+    () => {},
+  );
+  return row;
+}

@@ -1,0 +1,131 @@
+"""Writes the data of a run's page: figures of all latents, and images in blocks of latents."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from saev.analyze.artifact import Analysis
+from saev.core.files import write_bytes
+from saev.core.progress import Progress
+from saev.dashboard import artifact as names
+from saev.dashboard.image_rows import Silent, Slots
+from saev.dashboard.scripts import column, rounded, script
+from saev.dashboard.structures import Columns, ImageNames, PageBlock
+
+FIRING = ("firing_labels", "firing_counts", "firing_bases")
+
+
+class _Dictionary:
+    """Gives each distinct text a number."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+
+    def __call__(self, text: str | None) -> int | None:
+        return None if text is None else self.numbers.setdefault(text, len(self.numbers))
+
+
+def write_columns(out: Path, table: pa.Table) -> None:
+    """Write the columns of `latents.parquet`, without those of lists."""
+    content: Columns = {"numbers": {}, "texts": {}}
+    for name in table.column_names:
+        values = table.column(name)
+        if pa.types.is_list(values.type):
+            continue
+        if pa.types.is_string(values.type):
+            encoded = values.combine_chunks().dictionary_encode()
+            codes = encoded.indices.fill_null(-1).to_pylist()
+            content["texts"][name] = {"texts": encoded.dictionary.to_pylist(), "codes": codes}
+        else:
+            content["numbers"][name] = column(values.to_pylist())
+    write_bytes(out / names.FIGURES, script("latents", content))
+
+
+def write_names(out: Path, images: tuple[np.ndarray, list[str]], top_rows: np.ndarray) -> None:
+    """Write the names of all images, with the latents whose top images they are among.
+
+    Args:
+        images: rows of all images on the page, ascending, and their keys.
+        top_rows: (n, k) int64.
+    """
+    latents, slots = np.nonzero(top_rows >= 0)
+    order = np.argsort(top_rows[latents, slots], kind="stable")
+    ends = np.searchsorted(top_rows[latents, slots][order], images[0], side="right")
+    content: ImageNames = {
+        "rows": images[0].tolist(),
+        "keys": images[1],
+        "latents": [part.tolist() for part in np.split(latents[order], ends[:-1])],
+    }
+    write_bytes(out / names.NAMES, script("names", content))
+
+
+def write_blocks(
+    out: Path,
+    analysis: Analysis,
+    images: tuple[np.ndarray, list[str]],
+    latents: dict[str, np.ndarray],
+    shown: Slots,
+    silent: Silent | None,
+    neighbours: tuple[list[list[int]], list[list[float]]],
+) -> None:
+    """Write the data of latents, in blocks.
+
+    Args:
+        out: folder of the page.
+        analysis: the analysis.
+        images: rows of all images on the page, ascending, and their keys.
+        latents: tensors of the analysis.
+        shown: the images of each latent; silent: None without labels.
+        neighbours: latents with the nearest directions, and their cosines.
+    """
+    n, labels = len(shown.rows), analysis.label_names
+    table = analysis.table().select([f"{name}.{label}" for label in labels for name in FIRING])
+    progress = Progress(n, "latents", "writing data")
+    for number, first in enumerate(range(0, n, names.BLOCK_LATENTS)):
+        part = slice(first, min(first + names.BLOCK_LATENTS, n))
+        texts = _Dictionary()
+        block_rows = shown.rows[part]
+        rows = np.unique(block_rows[block_rows >= 0])
+        keys = [images[1][at] for at in np.searchsorted(images[0], rows)]
+        described = zip(rows.tolist(), keys, analysis.labels.take(rows), strict=True)
+        firing: list[list[list[list[float]]]] = [[] for _ in block_rows]
+        here = table.slice(first, len(block_rows))
+        for label in labels:
+            lists = (here.column(f"{name}.{label}").to_pylist() for name in FIRING)
+            for of_latent, columns in zip(firing, zip(*lists, strict=True), strict=True):
+                entries = zip(*columns, strict=True)
+                of_latent.append(
+                    [[texts(text) or 0, m, rounded(base) or 0] for text, m, base in entries]
+                )
+        block: PageBlock = {
+            "images": {
+                str(row): [key, *map(texts, of_image.values())] for row, key, of_image in described
+            },
+            "texts": list(texts.numbers),
+            "rows": block_rows.tolist(),
+            "values": [
+                [rounded(float(v)) if r >= 0 else None for v, r in zip(values, row, strict=True)]
+                for values, row in zip(shown.values[part], block_rows, strict=True)
+            ],
+            "patches": shown.patches[part].tolist(),
+            "firing": firing,
+            "silent": [
+                [silent.label[j], silent.n_drawn[j], silent.n_silent[j]] if silent else []
+                for j in range(part.start, part.stop)
+            ],
+            "histogram": [_sparse(counts) for counts in latents["histogram"][part]],
+            "positions": latents["positions"][part].tolist(),
+            "neighbours": neighbours[0][part],
+            "cosines": neighbours[1][part],
+        }
+        write_bytes(out / names.block(number), script(f"block {number}", block))
+        progress.update(part.stop - part.start)
+
+
+def _sparse(counts: np.ndarray) -> list[int]:
+    """A histogram as ``[first filled bin, count, count, …]`` without the empty ends."""
+    filled = np.flatnonzero(counts)
+    if not len(filled):
+        return []
+    return [int(filled[0]), *counts[filled[0] : filled[-1] + 1].tolist()]

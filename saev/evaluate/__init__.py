@@ -1,0 +1,1 @@
+"""The `evaluate` stage: what a dictionary is worth, beside baselines."""

@@ -1,0 +1,95 @@
+"""The `evaluate` stage: what a dictionary is worth, beside baselines.
+
+    python -m saev.evaluate --spec JSON --analysis DIR --sae DIR --activations DIR --out DIR
+
+An analysis with labels also needs `--labels DIR`. `--seed DIR` names the same dictionary with
+another `init_seed`.
+"""
+
+import argparse
+from pathlib import Path
+
+from saev.core import frame, logs
+from saev.core.files import place
+from saev.core.machine import job_device, set_threads
+from saev.core.meta import META, RUN, write_meta
+from saev.core.once import Once
+from saev.core.provenance import Provenance
+from saev.core.spec import read_spec
+from saev.core.state import scratch
+from saev.evaluate.artifact import STAGE
+from saev.evaluate.made_from import Folders
+from saev.settings import from_plan
+from saev.settings.component import identity
+from saev.settings.evaluation import EvaluationResolved, EvaluationSettings
+
+
+def main(arguments: list[str]) -> None:
+    """Evaluate the dictionary of one analysis."""
+    parser = frame.parser(str(__doc__))
+    for name, what in (
+        ("analysis", "directory of the analysis"),
+        ("sae", "directory of the dictionary"),
+        ("activations", "directory of the activations"),
+    ):
+        parser.add_argument(f"--{name}", required=True, type=Path, metavar="DIR", help=what)
+    parser.add_argument(
+        "--labels", type=Path, metavar="DIR", help="directory of the labels, if any"
+    )
+    parser.add_argument(
+        "--seed",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="directory of the same dictionary with another init_seed; may be given several times",
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="directory of the evaluation"
+    )
+    given = parser.parse_args(arguments)
+    _evaluate(given)
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    spec = read_spec(given.spec)
+    provenance = Provenance(STAGE, spec.code, given.threads)
+    settings: EvaluationSettings = spec.parsed(EvaluationSettings)
+    described = identity(settings, spec.found(EvaluationResolved))
+    folders = Folders(given.analysis, given.sae, given.activations, given.labels, given.seed)
+    inputs = folders.digests()
+    key = (described, spec.code, inputs)
+    once = Once(given.done, given.out, *key)
+    if once.there():
+        return once.take_up()
+    from saev.evaluate.measure import Evaluator  # PyTorch takes seconds to import
+    from saev.evaluate.opened import open_all
+
+    frame.require_same_code()
+    set_threads(given.threads)
+    device = job_device(from_plan.compute().device)
+    opened = open_all(folders, device)
+    with scratch(given.out, *key) as held:
+        evaluator = Evaluator(opened, settings, held.folder, folders.seeds, given.threads)
+        evaluator.run()
+        names = evaluator.write()
+        made = write_meta(
+            held.folder,
+            stage=STAGE,
+            name=given.out.resolve().name,
+            settings=described,
+            inputs=inputs,
+            summary=evaluator.summary(),
+            files=list(names),
+        )
+        held.require()
+        for name in (*names, META):
+            place(held.folder / name, given.out / name)
+    for figure in evaluator.results.figures:
+        logs.say(figure.line())
+    provenance.write(given.out, device=device.type, metrics=evaluator.seconds)
+    once.finish([*made, {"name": RUN}])
+
+
+if __name__ == "__main__":
+    frame.run(main)

@@ -1,0 +1,65 @@
+"""Artifact of the `evaluate` stage: names of its files, and the reader.
+
+An evaluation lies in the directory of its analysis, `evaluations/{evaluation}`.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saev.analyze.artifact import TABLE
+from saev.core.errors import UserError, listed
+from saev.core.files import read_json
+from saev.core.meta import altered_files, read_meta
+
+if TYPE_CHECKING:
+    import pyarrow
+
+STAGE = "evaluate"
+FOLDER = "evaluations"
+"""Folder in the directory of an analysis that holds its evaluations."""
+FIGURES = "evaluation.json"
+PARTNERS = "coactivation.parquet"
+"""The partners of each latent. Only an evaluation with `coactivation` has it."""
+
+__all__ = ["FIGURES", "FOLDER", "PARTNERS", "STAGE", "TABLE", "Evaluation"]
+
+
+class Evaluation:
+    """Reads `…/{analysis}/evaluations/{evaluation}`.
+
+    Args:
+        path: its directory.
+
+    Raises:
+        UserError: it isn't complete, or a file doesn't have the recorded size.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.meta, self.digest = read_meta(self.path, STAGE)
+        problems = altered_files(self.path, self.meta["files"], deep=False)
+        if problems:
+            raise UserError(
+                listed(problems, f"{path} was changed after it was written:")
+                + "\nRemove it and run again."
+            )
+
+    @property
+    def figures(self) -> list[dict[str, Any]]:
+        """The figures of the run, each with its baselines: see docs/evaluation.md."""
+        found: list[dict[str, Any]] = read_json(self.path / FIGURES)["figures"]
+        return found
+
+    def table(self) -> "pyarrow.Table":
+        """A row of figures for each latent. Null where a figure isn't defined."""
+        import pyarrow.parquet
+
+        return pyarrow.parquet.read_table(self.path / TABLE)
+
+    def partners(self) -> "pyarrow.Table | None":
+        """For each latent those that fire with it; None if that wasn't asked for."""
+        import pyarrow.parquet
+
+        if not (self.path / PARTNERS).is_file():
+            return None
+        return pyarrow.parquet.read_table(self.path / PARTNERS)

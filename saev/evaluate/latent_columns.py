@@ -1,0 +1,42 @@
+"""What a page may say of the columns that an evaluation has for each latent.
+
+To show a new figure of a latent, compute it as a column of `latents.parquet`, and add a row here.
+"""
+
+from saev.analyze.columns import Column
+
+LATENT_COLUMNS = (
+    Column(
+        "stability",
+        "stability",
+        "share",
+        "largest cosine of its decoder row to a row of the same dictionary with another "
+        "init_seed, mean over seeds: 1 is found again, chance stands in the run's figures",
+    ),
+    Column(
+        "monosemanticity",
+        "monosemanticity",
+        "share",
+        "mean cosine of the embeddings of the images on which it fires, weighted by activation",
+    ),
+    Column(
+        "moran_i",
+        "Moran's I",
+        "share",
+        "how connected its map is on the grid of patches: 1 is one region, about 0 is at random",
+    ),
+    Column("moran_i_images", "maps", "count", "images behind its Moran's I"),
+    Column(
+        "redundancy",
+        "redundancy",
+        "share",
+        "largest cosine of its decoder row to that of another latent of this dictionary",
+    ),
+    Column(
+        "pmi",
+        "co-activation",
+        "number",
+        "largest pointwise mutual information with another latent, in nats: 0 is independent",
+    ),
+)
+"""An evaluation has those of the metrics that it was asked for."""

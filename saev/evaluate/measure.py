@@ -1,0 +1,246 @@
+"""Measures what an evaluation asks for, and writes it down."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+
+from saev.analyze.baseline import Pca, sample
+from saev.analyze.baseline import fit as fit_pca
+from saev.analyze.merge import write_table
+from saev.analyze.ordered import one_thread
+from saev.core import logs
+from saev.core.files import atomic_path, to_json, write_bytes
+from saev.core.progress import Progress
+from saev.evaluate import (
+    ablation,
+    coactivation,
+    downstream,
+    gamma,
+    monosemanticity,
+    moran,
+    probing,
+    redundancy,
+    stability,
+)
+from saev.evaluate.artifact import FIGURES, PARTNERS, TABLE
+from saev.evaluate.classes import Classes, classes_of
+from saev.evaluate.firing import Observer, look
+from saev.evaluate.monosemanticity import Embedded, embeddings_of
+from saev.evaluate.opened import Opened
+from saev.evaluate.results import Results, missing
+from saev.evaluate.tower_outputs import Rerun
+from saev.evaluate.untrained import untrained
+from saev.settings.evaluation import EvaluationSettings
+from saev.train.artifact import load
+
+PURPOSE = 7
+"""Which sample the principal components are fitted on: see `sample`."""
+
+
+class Evaluator:
+    """Measures one metric after the other.
+
+    Args:
+        opened: what to evaluate; settings: which metrics.
+        scratch: an empty folder that only this job uses.
+        seeds: directories of the same dictionary with other seeds.
+        workers: threads that decode images.
+
+    Attributes:
+        results: what was found so far; seconds: how long each metric took; files: names of further
+            files in ``scratch``; left_out: by label, classes with too few images, and how many
+            they have.
+    """
+
+    def __init__(
+        self,
+        opened: Opened,
+        settings: EvaluationSettings,
+        scratch: Path,
+        seeds: Sequence[Path] = (),
+        workers: int = 1,
+    ) -> None:
+        self.workers = workers
+        self.opened, self.settings, self.scratch, self.seeds = opened, settings, scratch, seeds
+        self.results = Results()
+        self.seconds: dict[str, float] = {}
+        self.files: list[str] = []
+        self.left_out: dict[str, dict[str, int]] = {}
+
+    def run(self) -> None:
+        """Measure everything that the settings ask for."""
+        inputs, settings = self.opened.inputs, self.settings
+        stats = inputs.activations.stats(inputs.stream)
+        norm = (t.double().cpu().numpy() for t in (inputs.sae.norm_mean, inputs.sae.norm_scale))
+        self.results.figures.append(gamma.measure(stats["mean"], stats["std"], *norm))
+        if settings.redundancy:
+            decoder = inputs.sae.dictionary().detach()
+            self._timed(
+                "redundancy",
+                lambda: redundancy.measure(decoder, self.opened.live, settings.seed),
+            )
+        if settings.stability:
+            self._timed("stability", self._stability)
+        for label in settings.probing:
+            self._timed(f"probing {label}", lambda label=label: self._probing(label))  # type: ignore[misc]
+        if settings.downstream:
+            label = settings.downstream
+            self._timed(f"downstream {label}", lambda: self._downstream(label))
+        if settings.ablation:
+            label = settings.ablation
+            self._timed(f"ablation {label}", lambda: self._ablation(label))
+        self._pass()
+
+    def _probing(self, label: str) -> Results:
+        inputs, seed = self.opened.inputs, self.settings.seed
+        first = self._first_split()
+        classes = self._classes(label)
+        return probing.measure(inputs, label, classes, self._pca, first["l0"], seed)
+
+    def _downstream(self, label: str) -> Results:
+        inputs, seed = self.opened.inputs, self.settings.seed
+        classes = self._classes(label)
+        l0 = self._first_split()["l0"]
+        return downstream.measure(inputs, self._rerun, label, classes, self._pca, l0, seed)
+
+    def _ablation(self, label: str) -> Results:
+        image_count, seed = self.opened.image_count, self.settings.seed
+        classes, inputs = self._classes(label), self.opened.inputs
+        return ablation.measure(inputs, self._rerun, label, classes, image_count, seed)
+
+    @cached_property
+    def _rerun(self) -> Rerun:
+        inputs = self.opened.inputs
+        folder = inputs.activations.path.parent
+        return Rerun(inputs.activations, folder, inputs.sae.W_dec.device, self.workers)
+
+    def _classes(self, label: str) -> Classes:
+        found = classes_of(self.opened.inputs, label, self.settings.seed)
+        self.left_out[label] = found.left_out
+        return found
+
+    @cached_property
+    def _pca(self) -> Pca:
+        """Principal components of the vectors trained on, in the dictionary's space."""
+        inputs = self.opened.inputs
+        first = next(iter(inputs.splits(np.empty(0, np.int64))))
+        with one_thread():
+            vectors = sample(inputs, first, self._first_split()["n_vectors"], PURPOSE)
+            return fit_pca(vectors, inputs.centre().cpu().double())
+
+    def _stability(self) -> Results:
+        sae = self.opened.inputs.sae
+        if not self.seeds:
+            note = "no other run differs in init_seed alone: sweep: {init_seed: [0, 1, 2]}"
+            return Results([missing("stability", "mean", "latents", note)])
+        others = []
+        for folder in self.seeds:
+            other = load(folder, sae.W_dec.device)
+            stability.require_comparable(sae, other, str(folder))
+            others.append(other)
+        return stability.measure(sae, others, self.settings.seed)
+
+    def _timed(self, metric: str, measure: Callable[[], Results]) -> None:
+        logs.say(f"measuring {metric}")
+        started = time.monotonic()
+        self._keep(measure())
+        self.seconds[metric] = round(time.monotonic() - started, 3)
+
+    def _keep(self, found: Results) -> None:
+        self.results.figures += found.figures
+        self.results.columns |= found.columns
+
+    def _pass(self) -> None:
+        """Measure what needs the activations, in one pass over them."""
+        inputs, settings = self.opened.inputs, self.settings
+        observers: list[Observer] = []
+        maps = pairs = None
+        if settings.spatial and inputs.stream.kind != "patches":
+            note = f"{inputs.stream.name} has no patches"
+            self.results.figures.append(missing("spatial", "mean", "latents", note))
+        elif settings.spatial:
+            rows, columns = inputs.activations.meta["summary"]["geometry"]["grid"]
+            maps = moran.Maps(inputs.sae.n_latents, rows, columns, settings.seed)
+            observers.append(maps)
+        if settings.coactivation:
+            folder = self.scratch / "pairs"
+            folder.mkdir()
+            pairs = coactivation.Pairs(folder, inputs.sae.n_latents)
+            observers.append(pairs)
+        embedded = None
+        if settings.monosemanticity:
+            stream = embeddings_of(inputs, settings.monosemanticity)
+            embedded = Embedded(inputs, stream, inputs.sae.n_latents, raw=True)
+            observers.append(embedded)
+        if not observers:
+            return
+        started = time.monotonic()
+        progress = Progress(inputs.activations.n_images, "images", "evaluating")
+        look(inputs, observers, progress.update)
+        if embedded:
+            self._keep(self._monosemanticity(embedded))
+        if maps:
+            self._keep(maps.results(settings.seed))
+        if pairs:
+            pieces = list(pairs.partners())
+            self._keep(coactivation.results(pieces, inputs.sae.n_latents, settings.seed))
+            self._write_partners(pieces)
+        self.seconds["pass"] = round(time.monotonic() - started, 3)
+
+    def _monosemanticity(self, ours: Embedded) -> Results:
+        inputs, seed = self.opened.inputs, self.settings.seed
+        chance = inputs._replace(sae=untrained(inputs.sae, self._first_split()["l0"], seed))
+        baseline = Embedded(chance, ours.stream, inputs.sae.n_latents, raw=False)
+        progress = Progress(inputs.activations.n_images, "images", "evaluating the baseline")
+        look(chance, [baseline], progress.update)
+        return monosemanticity.results(ours, baseline, seed)
+
+    def _first_split(self) -> dict[str, Any]:
+        """Figures of the images trained on, or of all if none of them was."""
+        splits = self.opened.analysis.summary["splits"]
+        found: dict[str, Any] = next(figures for figures in splits.values() if figures)
+        return found
+
+    def _write_partners(self, pieces: list[dict[str, np.ndarray]]) -> None:
+        columns = {"latent": np.int64, "partner": np.int64, "count": np.int64, "pmi": np.float64}
+        table = {
+            name: pyarrow.array(np.concatenate([*(p[name] for p in pieces), np.empty(0, kind)]))
+            for name, kind in columns.items()
+        }
+        with atomic_path(self.scratch / PARTNERS) as temporary:
+            pyarrow.parquet.write_table(pyarrow.table(table), temporary)
+        self.files.append(PARTNERS)
+
+    def write(self) -> list[str]:
+        """Write the files into ``scratch``; return their names."""
+        inputs = self.opened.inputs
+        figures = [figure.entry() for figure in self.results.figures]
+        about = {
+            "stream": inputs.stream.name,
+            "n_images": self.opened.analysis.summary["all"]["n_images"],
+            "n_vectors": self.opened.analysis.summary["all"]["n_vectors"],
+            "n_latents": inputs.sae.n_latents,
+            "n_live": int(self.opened.live.sum()),
+            "seed": self.settings.seed,
+        }
+        write_bytes(
+            self.scratch / FIGURES,
+            to_json({"of": about, "figures": figures, "left_out": self.left_out}),
+        )
+        columns = {"latent": np.arange(inputs.sae.n_latents), **self.results.columns}
+        write_table(self.scratch / TABLE, columns)
+        return [FIGURES, TABLE, *self.files]
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of the run by metric and name, for `meta.json`."""
+        found: dict[str, Any] = {}
+        for figure in self.results.figures:
+            name = ".".join(part for part in (figure.metric, figure.name, figure.of) if part)
+            found[name] = figure.measured.value
+        return found

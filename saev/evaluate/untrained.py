@@ -1,0 +1,46 @@
+"""A baseline for everything that is said of latents: a dictionary that learnt nothing.
+
+Its latents are random directions. As many of them fire on a vector as latents of the dictionary do
+on average, the largest ones, and it normalises vectors as the dictionary does.
+"""
+
+import torch
+
+from saev import sae as saes
+from saev.evaluate.neighbours import random_rows
+from saev.sae import Sae
+from saev.settings.sae import TopKSettings
+
+UNTRAINED = "untrained_dictionary"
+DRAW = 3
+"""Which of the seed's random directions these are."""
+
+
+def untrained(sae: Sae, l0: float, seed: int) -> Sae:
+    """A dictionary of random directions, as wide and as sparse as ``sae``.
+
+    Args:
+        l0: mean number of latents of ``sae`` that fire on a vector.
+        seed: of the directions.
+    """
+    given = sae.settings
+    settings = TopKSettings(
+        architecture="topk",
+        layer=given.layer,
+        tokens=given.tokens,
+        n_latents=sae.n_latents,
+        k=min(max(1, round(l0)), sae.n_latents),
+        batch_size=given.batch_size,
+        epochs=given.epochs,
+        lr=given.lr,
+    )
+    made = saes.build(settings, sae.d).requires_grad_(False).eval()
+    rows = random_rows(sae.n_latents, sae.d, seed, DRAW)
+    with torch.no_grad():
+        made.W_dec.copy_(rows)
+        made.W_enc.copy_(rows.T)
+        made.b_dec.copy_(sae.b_dec)
+        made.norm_mean.copy_(sae.norm_mean)
+        made.norm_scale.copy_(sae.norm_scale)
+    made.stream = sae.stream
+    return made.to(sae.W_dec.device)

@@ -1,0 +1,63 @@
+"""Settings of the `evaluate` stage: which metrics say what a dictionary is worth."""
+
+from pydantic import Field
+
+from saev.settings.component import Resolved, Settings
+
+
+class EvaluationSettings(Settings):
+    """What to measure of a dictionary. A metric that you leave out costs nothing."""
+
+    redundancy: bool = Field(
+        True, description="How near each latent's decoder row is to that of another latent."
+    )
+    spatial: bool = Field(
+        True, description="How connected the map of each latent is on the grid of patches."
+    )
+    stability: bool = Field(
+        True,
+        description="Whether dictionaries of other runs that differ in `init_seed` alone have the "
+        "same latents. `sweep: {init_seed: [0, 1, 2]}` makes them.",
+    )
+    coactivation: bool = Field(
+        False, description="Which latents fire together more often than chance lets them."
+    )
+    probing: tuple[str, ...] = Field(
+        (),
+        description="Labels of the analysis: how much one, two and five latents know of each "
+        "class.",
+    )
+    downstream: str | None = Field(
+        None,
+        description="A label of the analysis: how well the tower still tells its classes apart if "
+        "it sees reconstructions. Runs the tower again over some thousand images.",
+    )
+    ablation: str | None = Field(
+        None,
+        description="A label of the analysis: how much less the tower says a class if the latent "
+        "that knows it best is taken out. Runs the tower again over some thousand images.",
+    )
+    monosemanticity: str | None = Field(
+        None,
+        pattern=r"^(pooled|layer-\d{2,}\.cls)$",
+        description="A recorded stream with one vector for each image, such as `pooled` or "
+        "`layer-11.cls`, by which images are compared: how alike those are on which a latent "
+        "fires. It mustn't be the stream that the dictionary sees.",
+    )
+    seed: int = Field(
+        0, ge=0, description="Seed of bootstraps, of random baselines and of samples."
+    )
+
+    def labels_used(self) -> list[tuple[str, str]]:
+        """Labels of the analysis that it needs, each with the key that names it."""
+        used = [("probing", label) for label in self.probing]
+        single = (("downstream", self.downstream), ("ablation", self.ablation))
+        return [*used, *((key, label) for key, label in single if label)]
+
+
+class EvaluationResolved(Resolved):
+    """What an evaluation refers to."""
+
+    seeds: tuple[str, ...] = Field(
+        (), description="Directories of the dictionaries with other seeds, sorted."
+    )

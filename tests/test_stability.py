@@ -1,0 +1,149 @@
+"""Stability: dictionaries with other seeds, found, compared and refused."""
+
+import itertools
+import json
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from analysed import TOPK, Case, vectors, write_sae
+from evaluated import evaluated, figures
+from project import TOWER, draw_pictures
+from scipy.optimize import linear_sum_assignment
+
+from saev.core.errors import UserError
+from saev.evaluate.neighbours import nearest, random_rows
+from saev.evaluate.stability import compare, match_exactly, match_greedily
+from saev.workflow import jobs
+from saev.workflow.plan import resolve
+
+
+def test_a_latent_is_as_stable_as_its_nearest_one_in_the_other_dictionary():
+    ours = torch.tensor([[1.0, 0], [0, 1.0], [3.0, 4.0]])
+    theirs = torch.tensor([[2.0, 0], [1.0, 1.0], [1.0, 0]])
+    found = compare(ours, theirs)
+    assert found.ours == pytest.approx([1, 0.5**0.5, 7 / 50**0.5])
+    assert found.theirs == pytest.approx([1, 7 / 50**0.5, 1])
+    # Two of theirs are near the first of ours, and only one can have it.
+    cosines = torch.nn.functional.cosine_similarity(ours[:, None], theirs[None], dim=2)
+    orders = itertools.permutations(range(3))
+    best = max(float(cosines[range(3), list(order)].sum()) for order in orders)
+    assert found.matched.sum() == pytest.approx(best)
+
+
+def test_a_dictionary_is_as_stable_as_can_be_beside_itself_in_another_order():
+    rows = random_rows(300, 16, seed=0)
+    other = rows[torch.randperm(300, generator=torch.Generator().manual_seed(1))]
+    for exact in (300, 0):
+        found = compare(rows, other, exact)
+        for values in found:
+            assert values == pytest.approx(np.ones(300), abs=1e-6)
+
+
+def test_the_exact_matching_is_scipys_and_the_greedy_one_is_close():
+    a, b = random_rows(120, 8, seed=1), random_rows(120, 8, seed=2)
+    cosines = (a @ b.T).double().numpy()
+    best = cosines[linear_sum_assignment(-cosines)]
+    assert match_exactly(a, b) == pytest.approx(best, abs=1e-6)
+    greedy = match_greedily(nearest(a, b, 120, other=True))
+    assert 0.9 * best.sum() < greedy.sum() <= best.sum() + 1e-6
+    alone = match_greedily(nearest(a, b, 2, other=True))
+    assert 0 < np.isnan(alone).sum() < 60
+
+
+@pytest.fixture
+def case(tmp_path):
+    made = Case(tmp_path, vectors(300, d=12), {})
+    made.analyse()
+    return made
+
+
+def seeds(case, *numbers, **changes):
+    return [
+        write_sae(
+            case.activations / f"seed-{n}",
+            case.activations,
+            case.stream,
+            {**TOPK, "init_seed": n, **changes},
+        )
+        for n in numbers
+    ]
+
+
+def test_a_run_is_compared_with_its_other_seeds_and_with_chance(case, tmp_path):
+    found = evaluated(case, tmp_path / "a", more={"seeds": seeds(case, 1, 2)}, stability=True)
+    named = figures(found)
+    assert {f"stability.{n}" for n in ("mean", "share_70", "both_ways", "matched")} <= set(named)
+    mean = named["stability.mean"]
+    assert mean.measured.value == pytest.approx(found.results.columns["stability"].mean())
+    assert mean.note == "2 other seeds"
+    # All three have random weights: they are no more alike than chance.
+    assert mean.measured.value == pytest.approx(mean.baselines["random_directions"].value, abs=0.1)
+
+
+def test_without_other_seeds_it_says_how_to_have_some(case, tmp_path):
+    found = figures(evaluated(case, tmp_path / "a", stability=True))["stability.mean"]
+    assert found.measured.value is None
+    assert "sweep: {init_seed: [0, 1, 2]}" in found.note
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [({"n_latents": 30}, "number of latents"), ({"seed": 9}, "seed of the order")],
+)
+def test_what_differs_in_more_than_the_seed_is_refused(case, tmp_path, changes, what):
+    given = {"seeds": seeds(case, 1, **changes)}
+    with pytest.raises(UserError, match=f"another {what} .*only init_seed may differ"):
+        evaluated(case, tmp_path / "a", more=given, stability=True)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Settings of six images, a tower and dictionaries with three seeds and two k."""
+    monkeypatch.chdir(tmp_path)
+    draw_pictures(tmp_path / "pictures", 6)
+    (tmp_path / "tower.json").write_text(json.dumps(TOWER))
+    sae = {
+        **{"architecture": "topk", "tokens": "cls", "layer": 1, "n_latents": 8},
+        **{"batch_size": 2, "epochs": 9.0, "lr": 0.1},
+    }
+    vit = {"model": "tower.json", "weights": "random", "layers": [0, -1], "tokens": ["cls"]}
+    return {
+        "images": {"pets": {"folder": "pictures"}},
+        "vit": {"t": vit},
+        "sae": {"s": {**sae, "sweep": {"init_seed": [0, 1, 2], "k": [1, 2]}}},
+        "analysis": {"a": {}},
+        "evaluation": {"e": {}},
+        "runs": [{"images": "pets", "vit": "t", "sae": "s", "analysis": "a", "evaluation": "e"}],
+    }
+
+
+def test_the_plan_finds_the_seeds_of_a_sweep_and_waits_for_their_trainings(project):
+    plan = resolve(project)
+    evaluations = jobs.of_stage(plan, "evaluate")
+    assert len(evaluations) == 6
+    for job in evaluations:
+        trainings = [path for path in job.inputs if path.name == ".train_sae.done"]
+        assert len(trainings) == 3
+        point = job.folder.parents[2].name
+        k = point.partition("k-")[2][:1]
+        assert all(f"k-{k}" in path.parent.name for path in trainings)
+        (seeds,) = {tuple(plan.component("evaluation", job.folder.name)["seeds"])}
+        assert point not in seeds
+        assert len(seeds) == 2
+
+
+@pytest.mark.parametrize(
+    ("stream", "said"),
+    [
+        ("layer-01.cls", "is what the dictionary sees"),
+        ("pooled", "isn't recorded .*; allowed: layer-00.cls"),
+        ("layer-00.cls", None),
+    ],
+)
+def test_embeddings_are_checked_before_anything_runs(project, stream, said):
+    project["evaluation"]["e"]["monosemanticity"] = stream
+    refused = pytest.raises(UserError, match=rf"evaluation\.e\.monosemanticity: {stream} {said}")
+    with refused if said else nullcontext():
+        resolve(project)

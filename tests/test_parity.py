@@ -222,3 +222,19 @@ def test_what_can_not_be_compared_is_said_before_anything_runs(edited):
     done, _ = parity(edited)
     assert done.returncode == 2
     assert "images with the code of worktree failed" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_command_can_stand_in_for_a_stage(edited):
+    labels = "import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2], dirs_exist_ok=True)"
+    (edited.folder / "old.py").write_text(labels)
+    made = next(edited.folder.glob(".parity/made/labels-*/results/*/labels/*"))
+    done, report = parity(
+        edited, "--alone", "--command", f"labels=python old.py {made} {{out}}", new="HEAD"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "labels by a command" in done.stderr
+    assert report["stages"]["labels"]["level"] == "bit-equal"
+    done, _ = parity(edited, "--command", "labels=python old.py", new="HEAD")
+    assert done.returncode == 2
+    assert "must name {out}" in done.stderr

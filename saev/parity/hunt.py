@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from saev.core import logs
@@ -16,6 +17,7 @@ from saev.parity.lab import Failed, Lab, Made
 from saev.parity.mixes import Mixes, stages_of
 from saev.parity.report_page import page
 from saev.parity.revision import Code, code_of
+from saev.parity.script import commands_of
 from saev.parity.subject import Subject, frozen, small
 from saev.settings.config import parse
 from saev.workflow.plan import Plan
@@ -29,7 +31,13 @@ SMALL = 1 << 30
 
 
 def run(
-    old: str, new: str, plan: Plan, cores: int | None, full: bool = False, alone: bool = False
+    old: str,
+    new: str,
+    plan: Plan,
+    cores: int | None,
+    full: bool = False,
+    alone: bool = False,
+    commands: Sequence[str] = (),
 ) -> tuple[Mixes, dict[str, str], Path]:
     """Compare two revisions.
 
@@ -39,6 +47,7 @@ def run(
         cores: how many to use; None for all.
         full: make all mixes.
         alone: make only those that switch one stage of the old results.
+        commands: ``STAGE=COMMAND``, stages of the new code that are commands.
 
     Returns:
         what was found, what was compared, and the folder of the report.
@@ -69,6 +78,7 @@ def run(
         lab = Lab(cache / "made", subject.config, cores or os.cpu_count() or 1)
         codes = [code for code in (base, changed) if isinstance(code, Code)]
         stages = stages_of(_names(lab, codes))
+        changed = changed._replace(commands=commands_of(list(commands), stages))
         for code in codes:
             _require_stages(code, stages)
         mixes = Mixes(lab, base, changed, stages, settings)

@@ -25,6 +25,8 @@ from saev.core.planned import ROOT
 from saev.core.provenance import package_versions
 from saev.core.state import STATE
 from saev.parity.revision import Code, share_compiled
+from saev.parity.script import run_command, stamp_results
+from saev.workflow.plan import Plan
 from saev.workflow.stages import BY_NAME, STAGES, behind
 
 MADE = "made.json"
@@ -137,24 +139,44 @@ class Lab:
             names = self.names(code)
             for made in needed.values():
                 link(made, BY_NAME[made.stage].place(results, names))
+        log = folder / "log.txt"
+        if stage in code.commands:
+            self._by_command(folder, stage, code, needed, log)
+        else:
+            self._by_code(folder, stage, code, log)
+        names = _names_in(results)
+        completion = BY_NAME[stage].place(results, names) / BY_NAME[stage].completion
+        if not completion.is_file():
+            raise Failed(f"{stage} by {code.name} wrote no {completion}")
+        write_json(folder / MADE, {"names": names, "digest": sha256_file(completion)})
+
+    def _by_command(
+        self, folder: Path, stage: str, code: Code, needed: Mapping[str, Made], log: Path
+    ) -> None:
+        logs.say(f"{stage} by a command")
+        results, names = folder / "results", self.names(code)
+        inputs = {name: BY_NAME[name].place(results, names) for name in needed}
+        plan = _newest_plan(self.make("images", code, {}).results)
+        (results / PLANS).mkdir(exist_ok=True)
+        shutil.copy(plan, results / PLANS / plan.name)
+        out = BY_NAME[stage].place(results, names)
+        if not run_command(code.commands[stage], inputs, out, log):
+            raise failed(f"{stage} by a command", log)
+        stamp_results(Plan.load(str(plan), str(results)), stage)
+
+    def _by_code(self, folder: Path, stage: str, code: Code, log: Path) -> None:
         share_compiled(code.folder, [ROOT, *sorted(code.folder.parent.iterdir())])
         doing = f"{stage} with the code of {code.name}"
         logs.say(doing)
         command = command_line(code.folder, folder, self.cores, [stage], *AS_GIVEN)
         kept = {k: v for k, v in os.environ.items() if k not in ("SAEV_PLAN", "SNAKEMAKE_PROFILE")}
         environment = {**kept, "PYTHONPATH": str(code.folder)}
-        log = folder / "log.txt"
         with log.open("w") as said:
             done = subprocess.run(
                 command, cwd=folder, env=environment, stdout=said, stderr=said, check=False
             )
         if done.returncode:
             raise failed(doing, log)
-        names = _names_in(results)
-        completion = BY_NAME[stage].place(results, names) / BY_NAME[stage].completion
-        if not completion.is_file():
-            raise Failed(f"{doing} wrote no {completion}")
-        write_json(folder / MADE, {"names": names, "digest": sha256_file(completion)})
 
 
 def link(made: Made, target: Path) -> None:
@@ -210,9 +232,12 @@ def failed(doing: str, log: Path) -> Failed:
 
 def _names_in(results: Path) -> dict[str, str]:
     """The names of the directories of the only run of a plan."""
+    return {kind: name for kind, name in _loaded(_newest_plan(results))["runs"][0].items() if name}
+
+
+def _newest_plan(results: Path) -> Path:
     plans = [p for p in (results / PLANS).glob("*.json") if "runs" in _loaded(p)]
-    newest = max(plans, key=lambda path: path.stat().st_mtime)
-    return {kind: name for kind, name in _loaded(newest)["runs"][0].items() if name}
+    return max(plans, key=lambda path: path.stat().st_mtime)
 
 
 def _loaded(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,13 +42,17 @@ class Code(NamedTuple):
     folder: Path
     key: str
     """Digest of its files, 16 hex digits. Equal code has an equal key, whatever its name."""
+    commands: Mapping[str, str] = {}
+    """Stages that are commands of the user's in place of code: see `saev.parity.script`."""
 
     def key_of(self, stage: Stage) -> str:
         """Digest of all files that a stage's jobs may run, 16 hex digits.
 
         Unlike the digest that decides about reruns, it counts every byte: comments, messages and
-        exempt modules too.
+        exempt modules too. Of a command, only its text.
         """
+        if stage.name in self.commands:
+            return hashlib.sha256(self.commands[stage.name].encode()).hexdigest()[:16]
         modules = closure(f"{stage.module}.__main__", self.folder, lambda name: False)
         assets = self.folder.joinpath(*stage.module.split("."), "assets")
         shared = [path for pattern in SHARED for path in self.folder.glob(pattern)]

@@ -73,6 +73,14 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         action="store_true",
         help="only switch each stage alone: fewer jobs, and no look at what follows from a change",
     )
+    parity.add_argument(
+        "--command",
+        action="append",
+        default=[],
+        metavar="STAGE=COMMAND",
+        help="run this in place of a stage of NEW; {activations} and the like stand for folders of "
+        "results, {out} for the folder to write into",
+    )
     parity.add_argument("--cores", type=int, metavar="N", help="cores to run on (default: all)")
     for one in (accept, parity):
         one.add_argument(
@@ -126,6 +134,7 @@ def _parity(arguments: argparse.Namespace) -> int:
         arguments.cores,
         full=arguments.full,
         alone=arguments.alone,
+        commands=arguments.command,
     )
     print("\n".join([f"{told['old']} → {told['new']}, on {told['subject']}", ""]))
     print("\n".join(texts.table(report.rows(mixes))))

@@ -21,6 +21,7 @@ from saev.evaluate.mask_counts import MaskCounts
 from saev.evaluate.mask_files import mask_key
 from saev.evaluate.mask_scores import BINS, Counted, bin_of, edge_of, iou_at, scores
 from saev.evaluate.patch_classes import Masks, nearest_pixels, patch_classes
+from saev.evaluate.untrained import untrained
 from saev.images.geometry import Box, Geometry
 from saev.settings.evaluation import EvaluationSettings
 from saev.workflow import jobs
@@ -28,6 +29,8 @@ from saev.workflow import jobs
 __all__ = ["project"]
 
 N = 400
+WITHOUT = range(5, N, 10)
+"""Images without a mask."""
 CLASSES = {"skin": 1, "hair": 7, "rare": 9}
 
 
@@ -159,7 +162,7 @@ def make(folder, **options):
     x[..., 1] += 2 * (values == 7)
     write_images(folder, [f"k{i % 3}/{i:03}.jpg" for i in range(N)])
     for i in range(N):
-        if i not in (5, 17):
+        if i not in WITHOUT:
             paint(folder / "masks", f"k{i % 3}/{i:03}.png", values[i])
     made = Case(folder, x, {}, absent=(3, 300), **options)
     made.analyse()
@@ -170,28 +173,23 @@ def setting(case, **changes):
     return {"folder": str(case.activations.parent / "masks"), "classes": CLASSES, **changes}
 
 
-def dense(case):
+def dense(case, other=None):
     """Latents (images, patches, n), cut off to their bins, and row ids."""
     inputs = case.open()
     rows = inputs.activations.rows(0, N)
     taken = torch.from_numpy(case.values[rows].reshape(-1, 10))
-    vector, latent, value = (t.detach().numpy() for t in inputs.sae.active(taken))
+    vector, latent, value = (t.detach().numpy() for t in (other or inputs.sae).active(taken))
     z = np.zeros((len(taken), 24), np.float32)
     z[vector, latent] = edge_of(bin_of(value))
     return z.reshape(len(rows), 4, 24), rows, inputs
 
 
-def test_figures_are_those_of_their_definitions(case, tmp_path):
-    evaluator = evaluated(case, tmp_path / "a", masks=setting(case))
-    found = figures(evaluator)
-    z, rows, inputs = dense(case)
-    have = ~np.isin(rows, (5, 17))
-    held_out = inputs.splits(rows)["held_out"]
-    fit, judge = (z[have & side].reshape(-1, 24) for side in (~held_out, held_out))
-    values = mask_values(N)[rows]
+def rederived(z, values, training, judging):
+    """Latents, APs and IoUs of two classes, from dense latents."""
+    fit, judge = (z[side].reshape(-1, 24) for side in (training, judging))
     aps, ious, latents = [], [], []
     for value in (1, 7):
-        a, b = ((values == value)[have & side].reshape(-1) for side in (~held_out, held_out))
+        a, b = ((values == value)[side].reshape(-1) for side in (training, judging))
         best = int(np.argmax([average_precision_score(a, fit[:, j]) for j in range(24)]))
         latents.append(best)
         aps.append(average_precision_score(b, judge[:, best]))
@@ -202,6 +200,17 @@ def test_figures_are_those_of_their_definitions(case, tmp_path):
         }
         j, t = max(per, key=per.get)
         ious.append(((judge[:, j] >= t) & b).sum() / ((judge[:, j] >= t) | b).sum())
+    return latents, aps, ious
+
+
+def test_figures_are_those_of_their_definitions(case, tmp_path):
+    evaluator = evaluated(case, tmp_path / "a", masks=setting(case))
+    found = figures(evaluator)
+    z, rows, inputs = dense(case)
+    have = ~np.isin(rows, WITHOUT)
+    held_out = inputs.splits(rows)["held_out"]
+    values = mask_values(N)[rows]
+    latents, aps, ious = rederived(z, values, have & ~held_out, have & held_out)
     assert found["masks.map"].measured.value == pytest.approx(np.mean(aps))
     assert found["masks.best_iou"].measured.value == pytest.approx(np.mean(ious))
     assert found["masks.coverage_30"].measured.value == np.mean(np.array(aps) >= 0.3)
@@ -210,8 +219,13 @@ def test_figures_are_those_of_their_definitions(case, tmp_path):
         figure = found[f"masks.{name}"]
         assert set(figure.baselines) == {"untrained_dictionary", "pca", "constant"}
         assert (figure.n, figure.over, figure.split) == (2, "classes", "held_out")
-        assert figure.note == "2 images have no mask and are left out"
+        assert figure.note == "40 images have no mask and are left out"
     assert found["masks.map"].baselines["constant"].value == pytest.approx(constant)
+    random = untrained(inputs.sae, evaluator.opened.analysis.summary["splits"]["train"]["l0"], 0)
+    theirs = rederived(dense(case, random)[0], values, have & ~held_out, have & held_out)
+    assert found["masks.map"].baselines["untrained_dictionary"].value == pytest.approx(
+        np.mean(theirs[1])
+    )
     # The directions of classes have the largest variance.
     assert (
         found["masks.map"].baselines["pca"].value > found["masks.map"].baselines["constant"].value
@@ -228,7 +242,7 @@ def test_figures_are_those_of_their_definitions(case, tmp_path):
 def test_purity_is_the_share_of_the_most_common_class_of_top_patches(case, tmp_path):
     evaluator = evaluated(case, tmp_path / "a", masks=setting(case))
     z, rows, _ = dense(case)
-    have = ~np.isin(rows, (5, 17))
+    have = ~np.isin(rows, WITHOUT)
     values = mask_values(N)[rows][have]
     found = []
     for j in range(24):

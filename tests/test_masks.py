@@ -10,6 +10,7 @@ import torch
 from analysed import Case, vectors, write_images
 from evaluated import evaluated, figures, firing, folders
 from PIL import Image
+from recording import list_images, record, settings
 from sklearn.metrics import average_precision_score
 from test_stability import project, resolve
 
@@ -317,6 +318,27 @@ def test_a_mask_that_does_not_fit_is_named(case, tmp_path, spoil, said):
         assert masks.example == "k2/002.png"
 
 
+def test_a_mask_is_upright_like_its_turned_image(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    turned = Image.new("RGB", (48, 32), (9, 90, 200))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    for name in ("a.jpg", "b.jpg"):
+        turned.save(tmp_path / "pictures" / name, exif=exif)
+    listed = list_images(tmp_path / "pictures", tmp_path / "results/pets")
+    activations = record(listed, listed / "vit", settings(tmp_path), range(1))
+    upright = np.repeat([1, 7], 24)[:, None] * np.ones(32)
+    Image.fromarray(upright.astype(np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(upright.T.astype(np.uint8)).save(tmp_path / "b.png")
+    masks = Masks(str(tmp_path), CLASSES, activations, listed)
+    have, numbers = masks.read(np.array([0]))
+    rows, columns = masks.geometry.grid
+    assert have.tolist() == [True]
+    assert numbers[0, 0].tolist() == [1] * (rows * columns // 2) + [2] * (rows * columns // 2)
+    with pytest.raises(UserError, match=r"48 × 32 pixels, and its image b\.jpg has 32 × 48 as"):
+        masks.read(np.array([1]))
+
+
 def test_masks_of_other_images_are_refused(case, tmp_path):
     paint(tmp_path / "masks", "other.png", [1] * 4)
     with pytest.raises(UserError, match=r"no image has a mask in .*would be k0/000\.png"):
@@ -335,8 +357,8 @@ def test_without_patches_or_classes_nothing_is_judged(case, tmp_path):
 
 
 def test_the_stage_judges_the_masks_that_the_plan_saw(case, tmp_path, project):
-    settings = setting(case)
-    project["evaluation"]["e"]["masks"] = settings
+    asked = setting(case)
+    project["evaluation"]["e"]["masks"] = asked
 
     def planned():
         plan = resolve(project)
@@ -346,7 +368,7 @@ def test_the_stage_judges_the_masks_that_the_plan_saw(case, tmp_path, project):
     name, resolved = planned()
     assert planned() == (name, resolved)
     given, out = folders(case), tmp_path / "evaluations" / "masks"
-    spec = {"settings": {"masks": settings}, "resolved": {"masks": resolved["masks"]}}
+    spec = {"settings": {"masks": asked}, "resolved": {"masks": resolved["masks"]}}
     arguments = [
         *("--spec", json.dumps(spec), "--analysis", str(given.analysis), "--sae", str(given.sae)),
         *("--activations", str(given.activations), "--out", str(out), "--threads", "1"),

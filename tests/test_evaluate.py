@@ -197,9 +197,9 @@ def test_figures_have_baselines_and_latents_a_row_each(case, tmp_path):
 
 def test_every_column_of_a_latent_has_a_title_and_a_meaning(case, tmp_path):
     found = set(evaluated(case, tmp_path / "a", **ALL).results.columns)
-    # What these have is tested where other seeds and other streams are.
+    # What these have is tested where other seeds, other streams and masks are.
     described = {column.name for column in LATENT_COLUMNS}
-    assert found | {"stability", "monosemanticity"} == described
+    assert found | {"stability", "monosemanticity", "mask_ap"} == described
     assert all(column.meaning for column in LATENT_COLUMNS)
 
 

@@ -352,6 +352,7 @@ def test_neutral_values_never_change():
         "EvaluationSettings.downstream": None,
         "EvaluationSettings.ablation": None,
         "EvaluationSettings.monosemanticity": None,
+        "EvaluationSettings.masks": None,
         "EvaluationSettings.seed": 0,
         "RunSettings.evaluation": None,
         **{

@@ -19,6 +19,7 @@ from saev.core.spec import read_spec
 from saev.core.state import scratch
 from saev.evaluate.artifact import STAGE
 from saev.evaluate.made_from import Folders
+from saev.evaluate.mask_files import require_same_masks
 from saev.settings import from_plan
 from saev.settings.component import identity
 from saev.settings.evaluation import EvaluationResolved, EvaluationSettings
@@ -55,7 +56,8 @@ def _evaluate(given: argparse.Namespace) -> None:
     spec = read_spec(given.spec)
     provenance = Provenance(STAGE, spec.code, given.threads)
     settings: EvaluationSettings = spec.parsed(EvaluationSettings)
-    described = identity(settings, spec.found(EvaluationResolved))
+    resolved: EvaluationResolved = spec.found(EvaluationResolved)
+    described = identity(settings, resolved)
     folders = Folders(given.analysis, given.sae, given.activations, given.labels, given.seed)
     inputs = folders.digests()
     key = (described, spec.code, inputs)
@@ -67,6 +69,8 @@ def _evaluate(given: argparse.Namespace) -> None:
 
     frame.require_same_code()
     set_threads(given.threads)
+    if settings.masks and resolved.masks:
+        require_same_masks(settings.masks.folder, resolved.masks.sha256)
     device = job_device(from_plan.compute().device)
     opened = open_all(folders, device)
     with scratch(given.out, *key) as held:

@@ -20,8 +20,10 @@ FOLDER = "evaluations"
 FIGURES = "evaluation.json"
 PARTNERS = "coactivation.parquet"
 """The partners of each latent. Only an evaluation with `coactivation` has it."""
+BY_CLASS = "masks.parquet"
+"""The latents that find each class. Only an evaluation with `masks` has it."""
 
-__all__ = ["FIGURES", "FOLDER", "PARTNERS", "STAGE", "TABLE", "Evaluation"]
+__all__ = ["BY_CLASS", "FIGURES", "FOLDER", "PARTNERS", "STAGE", "TABLE", "Evaluation"]
 
 
 class Evaluation:
@@ -63,3 +65,11 @@ class Evaluation:
         if not (self.path / PARTNERS).is_file():
             return None
         return pyarrow.parquet.read_table(self.path / PARTNERS)
+
+    def by_class(self) -> "pyarrow.Table | None":
+        """The latents that find each class of masks; None if that wasn't asked for."""
+        import pyarrow.parquet
+
+        if not (self.path / BY_CLASS).is_file():
+            return None
+        return pyarrow.parquet.read_table(self.path / BY_CLASS)

@@ -48,11 +48,7 @@ def classes_of(inputs: Inputs, label: str, seed: int) -> Classes:
     codes, texts = codes_of(inputs, label)
     rows = inputs.activations.rows(0, inputs.activations.n_images)
     rows = rows[codes[rows] >= 0]
-    held_out = inputs.splits(rows).get("held_out", np.zeros(len(rows), bool))
-    note = ""
-    if not held_out.any():
-        held_out = inputs.activations.held_out(rows, OWN_SHARE, seed)
-        note = "the training held out no image of these: a fifth of them judges"
+    held_out, note = sides_of(inputs, rows, seed)
     most = min(MOST_TRAINING, max(1, MOST_VECTORS // inputs.stream.n_patches))
     training = _some(rows[~held_out], most, [seed, 0])
     judging = _some(rows[held_out], min(MOST_JUDGING, most), [seed, 1])
@@ -62,16 +58,35 @@ def classes_of(inputs: Inputs, label: str, seed: int) -> Classes:
     kept = (total >= FEWEST) & (sides[0] > 0) & (sides[1] > 0)
     new = np.where(kept, np.cumsum(kept) - 1, -1)
     left_out = {texts[i]: int(total[i]) for i in np.flatnonzero(~kept)}
-    if left_out:
-        named = ", ".join(f"{name} ({count})" for name, count in list(left_out.items())[:10])
-        more = f" and {len(left_out) - 10:,} more" if len(left_out) > 10 else ""
-        logs.say(
-            f"{label}: {len(left_out):,} of {n:,} classes are left out, as they have fewer than "
-            f"{FEWEST} images, or none on one side of the split: {named}{more}"
-        )
+    say_left_out(label, left_out, n)
     names = [texts[i] for i in np.flatnonzero(kept)]
     return Classes(
         names, training, new[codes[training]], judging, new[codes[judging]], left_out, note
+    )
+
+
+def sides_of(inputs: Inputs, rows: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
+    """Which of the images ``rows`` (n,) judge: (n,) bool; and a note if the training's don't.
+
+    Args:
+        seed: of the split where the training has none.
+    """
+    held_out = inputs.splits(rows).get("held_out", np.zeros(len(rows), bool))
+    if held_out.any():
+        return held_out, ""
+    note = "the training held out no image of these: a fifth of them judges"
+    return inputs.activations.held_out(rows, OWN_SHARE, seed), note
+
+
+def say_left_out(what: str, left_out: dict[str, int], n: int) -> None:
+    """Name classes with too few images, of ``n`` in all."""
+    if not left_out:
+        return
+    named = ", ".join(f"{name} ({count})" for name, count in list(left_out.items())[:10])
+    more = f" and {len(left_out) - 10:,} more" if len(left_out) > 10 else ""
+    logs.say(
+        f"{what}: {len(left_out):,} of {n:,} classes are left out, as they have fewer than "
+        f"{FEWEST} images, or none on one side of the split: {named}{more}"
     )
 
 

@@ -27,6 +27,13 @@ LATENT_COLUMNS = (
     ),
     Column("moran_i_images", "maps", "count", "images behind its Moran's I"),
     Column(
+        "mask_ap",
+        "mask AP",
+        "share",
+        "average precision on held-out images for the class of the masks that it finds best on "
+        "training images",
+    ),
+    Column(
         "redundancy",
         "redundancy",
         "share",

@@ -22,15 +22,17 @@ from saev.evaluate import (
     coactivation,
     downstream,
     gamma,
+    masks,
     monosemanticity,
     moran,
     probing,
     redundancy,
     stability,
 )
-from saev.evaluate.artifact import FIGURES, PARTNERS, TABLE
+from saev.evaluate.artifact import BY_CLASS, FIGURES, PARTNERS, TABLE
 from saev.evaluate.classes import Classes, classes_of
 from saev.evaluate.firing import Observer, look
+from saev.evaluate.mask_counts import MaskCounts
 from saev.evaluate.monosemanticity import Embedded, embeddings_of
 from saev.evaluate.opened import Opened
 from saev.evaluate.results import Results, missing
@@ -173,6 +175,14 @@ class Evaluator:
             folder.mkdir()
             pairs = coactivation.Pairs(folder, inputs.sae.n_latents)
             observers.append(pairs)
+        found = None
+        if settings.masks and inputs.stream.kind != "patches":
+            note = f"{inputs.stream.name} has no patches"
+            self.results.figures.append(missing("masks", "map", "classes", note))
+        elif settings.masks:
+            seed = settings.seed
+            found = masks.finding(inputs, settings.masks, seed, self.scratch, self.workers)
+            observers.append(found)
         embedded = None
         if settings.monosemanticity:
             stream = embeddings_of(inputs, settings.monosemanticity)
@@ -185,6 +195,8 @@ class Evaluator:
         look(inputs, observers, progress.update)
         if embedded:
             self._keep(self._monosemanticity(embedded))
+        if found:
+            self._keep(self._by_mask(found))
         if maps:
             self._keep(maps.results(settings.seed))
         if pairs:
@@ -200,6 +212,15 @@ class Evaluator:
         progress = Progress(inputs.activations.n_images, "images", "evaluating the baseline")
         look(chance, [baseline], progress.update)
         return monosemanticity.results(ours, baseline, seed)
+
+    def _by_mask(self, ours: MaskCounts) -> Results:
+        inputs, seed, l0 = self.opened.inputs, self.settings.seed, self._first_split()["l0"]
+        found = masks.measure(ours, inputs, self._pca, l0, seed, self.scratch)
+        self.left_out["masks"] = found.left_out
+        if found.table is not None:
+            write_table(self.scratch / BY_CLASS, found.table)
+            self.files.append(BY_CLASS)
+        return found.results
 
     def _first_split(self) -> dict[str, Any]:
         """Figures of the images trained on, or of all if none of them was."""

@@ -5,6 +5,7 @@ on average, the largest ones, and it normalises vectors as the dictionary does.
 """
 
 import torch
+from torch import Tensor
 
 from saev import sae as saes
 from saev.evaluate.neighbours import random_rows
@@ -23,23 +24,35 @@ def untrained(sae: Sae, l0: float, seed: int) -> Sae:
         l0: mean number of latents of ``sae`` that fire on a vector.
         seed: of the directions.
     """
+    rows = random_rows(sae.n_latents, sae.d, seed, DRAW)
+    return of_directions(sae, rows, sae.b_dec, l0)
+
+
+def of_directions(sae: Sae, rows: Tensor, centre: Tensor, l0: float) -> Sae:
+    """A dictionary whose latents are given directions, of which the largest fire.
+
+    Args:
+        sae: the dictionary whose normalisation and sparsity it has.
+        rows: (n, d) unit vectors, in the space of ``sae``; centre: (d,), where they start.
+        l0: mean number of latents of ``sae`` that fire on a vector.
+    """
     given = sae.settings
+    n = len(rows)
     settings = TopKSettings(
         architecture="topk",
         layer=given.layer,
         tokens=given.tokens,
-        n_latents=sae.n_latents,
-        k=min(max(1, round(l0)), sae.n_latents),
+        n_latents=n,
+        k=min(max(1, round(l0)), n),
         batch_size=given.batch_size,
         epochs=given.epochs,
         lr=given.lr,
     )
     made = saes.build(settings, sae.d).requires_grad_(False).eval()
-    rows = random_rows(sae.n_latents, sae.d, seed, DRAW)
     with torch.no_grad():
         made.W_dec.copy_(rows)
         made.W_enc.copy_(rows.T)
-        made.b_dec.copy_(sae.b_dec)
+        made.b_dec.copy_(centre)
         made.norm_mean.copy_(sae.norm_mean)
         made.norm_scale.copy_(sae.norm_scale)
     made.stream = sae.stream

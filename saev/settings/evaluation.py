@@ -1,8 +1,32 @@
 """Settings of the `evaluate` stage: which metrics say what a dictionary is worth."""
 
-from pydantic import Field
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
 
 from saev.settings.component import Resolved, Settings
+from saev.settings.paths import PathText
+
+
+class MaskSettings(Settings):
+    """Masks: images whose pixel values say which class lies where."""
+
+    folder: PathText = Field(
+        description="Folder of masks. The mask of the image `a/b.jpg` is `a/b.png` in it: a PNG "
+        "with a palette or 8-bit gray, upright like the image as a person sees it."
+    )
+    classes: dict[str, Annotated[int, Field(ge=1, le=255)]] = Field(
+        min_length=1,
+        description="The pixel value of each class, such as `{skin: 1, hair: 2}`. 0 is no class.",
+    )
+
+    @model_validator(mode="after")
+    def _a_value_each(self) -> Self:
+        for name, value in self.classes.items():
+            first = next(one for one, other in self.classes.items() if other == value)
+            if first != name:
+                raise ValueError(f"classes: {first} and {name} have the same pixel value {value}")
+        return self
 
 
 class EvaluationSettings(Settings):
@@ -44,6 +68,10 @@ class EvaluationSettings(Settings):
         "`layer-11.cls`, by which images are compared: how alike those are on which a latent "
         "fires. It mustn't be the stream that the dictionary sees.",
     )
+    masks: MaskSettings | None = Field(
+        None,
+        description="How well single latents of patches find what masks show.",
+    )
     seed: int = Field(
         0, ge=0, description="Seed of bootstraps, of random baselines and of samples."
     )
@@ -55,9 +83,16 @@ class EvaluationSettings(Settings):
         return [*used, *((key, label) for key, label in single if label)]
 
 
+class MasksResolved(Resolved):
+    """The masks that were there when the workflow started."""
+
+    sha256: str | None = Field(None, description="SHA-256 of their names and contents.")
+
+
 class EvaluationResolved(Resolved):
     """What an evaluation refers to."""
 
     seeds: tuple[str, ...] = Field(
         (), description="Directories of the dictionaries with other seeds, sorted."
     )
+    masks: MasksResolved | None = Field(None, description="The masks, if any.")

@@ -28,7 +28,7 @@ from saev.settings.analysis import AnalysisResolved
 from saev.settings.component import Settings, completed, digest
 from saev.settings.config import COMPONENTS, Config, RunSettings
 from saev.settings.elsewhere import ElsewhereResolved, ElsewhereSettings
-from saev.settings.evaluation import EvaluationResolved
+from saev.settings.evaluation import EvaluationResolved, MasksResolved
 from saev.settings.images import ImagesResolved, place
 from saev.settings.labels import TableResolved
 from saev.settings.near import nearest
@@ -40,6 +40,7 @@ from saev.workflow.amounts import require_amounts, require_batch
 from saev.workflow.hashes import Hashes
 from saev.workflow.known_elsewhere import FromElsewhere, looked_at, require_width
 from saev.workflow.known_labels import Labels, Listings, labels_component
+from saev.workflow.known_masks import masks_digest
 from saev.workflow.known_towers import Facts, Towers, require_layer, without_file
 
 KINDS = (*COMPONENTS, "labels")
@@ -301,7 +302,11 @@ class Resolver:
         settings = self.config.evaluation[run.evaluation]
         self._require_embeddings(run, settings.monosemanticity)
         seeds = self._seeds(run, images, vit) if settings.stability else []
-        resolved = EvaluationResolved(seeds=tuple(seeds))
+        masks = None
+        if settings.masks:
+            where, folder = f"evaluation.{run.evaluation}.masks.folder", settings.masks.folder
+            masks = MasksResolved(sha256=masks_digest(where, folder, self.hashes))
+        resolved = EvaluationResolved(seeds=tuple(seeds), masks=masks)
         return self._put("evaluation", run.evaluation, settings, resolved, seeds=seeds)
 
     def _require_embeddings(self, run: RunSettings, stream: str | None) -> None:

@@ -193,7 +193,7 @@ STAGES = (
         reads="the analysis, the checkpoint, the activations, the labels, the images",
         component="evaluation",
         inside=f"{evaluate.FOLDER}/{{evaluation}}",
-        undeclared=(evaluate.PARTNERS,),
+        undeclared=(evaluate.PARTNERS, evaluate.BY_CLASS),
         resumable=True,
     ),
     Stage(

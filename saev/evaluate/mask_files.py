@@ -1,0 +1,67 @@
+"""Reads masks: images whose pixel values say which class lies where.
+
+The workflow also looks at their folder when it is parsed, so this imports nothing heavy.
+"""
+
+from pathlib import Path
+
+from saev.core.errors import UserError
+from saev.core.files import sha256_bytes, sha256_file
+from saev.images.sources.folder import list_folder
+from saev.images.sources.source import names_and_sizes
+
+EXTENSION = ".png"
+
+
+class MaskFolder:
+    """The masks of a folder.
+
+    Args:
+        where: the setting that names it, for messages; folder: its path.
+
+    Raises:
+        UserError: it doesn't exist, or holds no mask.
+    """
+
+    def __init__(self, where: str, folder: str) -> None:
+        if not Path(folder).is_dir():
+            raise UserError(f"{where}: there is no folder {folder}")
+        found = list_folder(folder, skip=True)
+        self.folder = folder
+        entries = zip(found.keys, found.sizes, found.times, found.inodes, strict=True)
+        self.files = [entry for entry in entries if entry[0].endswith(EXTENSION)]
+        """Path in the folder, bytes, time of the last change and inode of each, sorted."""
+        if not self.files:
+            raise UserError(f"{where}: there is no {EXTENSION} file in {folder}")
+
+    def seen(self) -> str:
+        """Changes whenever a file was changed or moved. Reads no file."""
+        about = ((f"{name}\0{time}\0{inode}", n) for name, n, time, inode in self.files)
+        return names_and_sizes(about)
+
+    def digest(self) -> str:
+        """SHA-256 of the names and the contents. Reads all files."""
+        lines = (f"{name}\0{sha256_file(Path(self.folder, name))}\n" for name, *_ in self.files)
+        return sha256_bytes("".join(lines).encode())
+
+
+def require_same_masks(folder: str, sha256: str | None) -> None:
+    """Check that masks are those that were there when the workflow started.
+
+    Args:
+        folder: of the masks; sha256: its digest at that time.
+
+    Raises:
+        UserError: they aren't.
+    """
+    if MaskFolder("masks", folder).digest() != sha256:
+        raise UserError(
+            f"the masks in {folder} have changed since the workflow started: start it again"
+        )
+
+
+def mask_key(key: str) -> str:
+    """Where the mask of the image called ``key`` lies in the folder: its extension is .png."""
+    folder, slash, name = key.rpartition("/")
+    stem = name.rpartition(".")[0] or name
+    return f"{folder}{slash}{stem}{EXTENSION}"

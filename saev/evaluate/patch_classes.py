@@ -1,0 +1,157 @@
+"""Which class each patch of an image has, from its mask.
+
+A mask has the orientation of its image as a person sees it, and goes through the same crop: the
+nearest pixel of the mask stands for each pixel that the tower sees. A patch is of a class if that
+class covers half of its pixels or more.
+"""
+
+import math
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from saev.activations.artifact import Activations
+from saev.core.errors import UserError
+from saev.evaluate.mask_files import mask_key
+from saev.images.artifact import Images
+from saev.images.geometry import Box, Geometry
+
+MODES = ("P", "L")
+"""Pillow's names for 8-bit images of palette indices and of gray values."""
+VALUES = 256
+
+
+def nearest_pixels(mask: np.ndarray, box: Box, side: int) -> np.ndarray:
+    """Cut ``box`` out of a mask (h, w) uint8, as (side, side) uint8; beyond the mask it is 0."""
+    padded = np.pad(mask, ((0, 1), (0, 1)))
+    at = []
+    for first, last, n in ((box.top, box.bottom, len(mask)), (box.left, box.right, mask.shape[1])):
+        index = np.floor(first + (np.arange(side) + 0.5) * (last - first) / side).astype(np.int64)
+        at.append(np.where((index >= 0) & (index < n), index, n))
+    found: np.ndarray = padded[np.ix_(*at)]
+    return found
+
+
+def patch_classes(pixels: np.ndarray, patch_size: int, grid: tuple[int, int]) -> np.ndarray:
+    """Values that cover half of a patch or more.
+
+    Args:
+        pixels: (side, side) uint8, a value for each pixel that the tower sees; 0 is no class.
+        patch_size: side of a patch in pixels; grid: rows and columns of patches, P in all.
+
+    Returns:
+        (2, P) int64: the value, 0 for none; and a second one if two cover half each.
+    """
+    rows, columns = grid
+    inside = pixels[: rows * patch_size, : columns * patch_size].astype(np.int64)
+    apart = inside.reshape(rows, patch_size, columns, patch_size).swapaxes(1, 2)
+    patches = apart.reshape(rows * columns, patch_size**2)
+    key = np.arange(len(patches))[:, None] * VALUES + patches
+    counts = np.bincount(key.reshape(-1), minlength=len(patches) * VALUES).reshape(-1, VALUES)
+    counts[:, 0] = 0
+    found = []
+    for _ in range(2):
+        value = counts.argmax(1)
+        share = counts[np.arange(len(counts)), value]
+        found.append(np.where(2 * share >= patch_size**2, value, 0))
+        counts[np.arange(len(counts)), value] = 0
+    return np.stack(found)
+
+
+class Masks:
+    """Reads the classes of patches of images that were recorded.
+
+    Args:
+        folder: of the masks; classes: the pixel value of each class, by name.
+        activations: the recording; images: directory of the images.
+        workers: threads that decode.
+
+    Attributes:
+        names: the classes in the order of the settings; class c is number c + 1.
+        example: where the mask of the first image without one would lie.
+
+    Raises:
+        UserError: the images aren't those of the recording.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        classes: Mapping[str, int],
+        activations: Activations,
+        images: Path,
+        workers: int = 1,
+    ) -> None:
+        self.folder, self.activations, self.images = folder, activations, Images(images)
+        if activations.meta["inputs"].get("images") not in (None, self.images.digest):
+            raise UserError(f"{activations.path} wasn't recorded from the images in {images}")
+        self.geometry = Geometry.from_summary(activations.meta["summary"]["geometry"])
+        self.names = list(classes)
+        self.numbers = np.full(VALUES, -1)
+        self.numbers[0] = 0
+        self.numbers[list(classes.values())] = np.arange(1, len(classes) + 1)
+        self.workers = max(1, workers)
+        self.example = ""
+
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Classes of the patches of images ``rows`` (r,), ascending.
+
+        Returns:
+            (r,) bool, which images have a mask, and (2, r, P) int64, numbers of classes, as
+            `patch_classes`.
+
+        Raises:
+            UserError: a mask can't be read, doesn't fit its image, or has a value of no class.
+        """
+        keys = {e.row: e.key for e in self.images.read(int(rows[0]), int(rows[-1]) + 1)}
+        records = self.activations.take_records(rows)
+        with ThreadPoolExecutor(self.workers) as pool:
+            found = list(pool.map(lambda r: self._read(keys[r["row"]], r), records))
+        have = np.array([one is not None for one in found])
+        if not have.all() and not self.example:
+            self.example = mask_key(keys[int(rows[np.flatnonzero(~have)[0]])])
+        none = np.zeros((2, math.prod(self.geometry.grid)), np.int64)
+        return have, np.stack([none if one is None else one for one in found], axis=1)
+
+    def _read(self, key: str, record: dict[str, Any]) -> np.ndarray | None:
+        path = Path(self.folder, mask_key(key))
+        if not path.is_file():
+            return None
+        try:
+            with Image.open(path, formats=("PNG",)) as image:
+                mode = image.mode
+                mask = np.asarray(image)
+        except Exception as error:  # Pillow raises errors of any kind for a damaged file
+            raise UserError(f"the mask {path} can't be read: {error}") from error
+        if mode not in MODES:
+            raise UserError(
+                f"the mask {path} holds colours ({mode}): save it as a PNG with a palette or 8-bit "
+                f"gray, whose pixel values are classes"
+            )
+        height, width = mask.shape
+        across, down = width / record["width"], height / record["height"]
+        # A mask of another size may be rounded by half a pixel on each side.
+        if abs(across - down) > 0.5 / record["width"] + 0.5 / record["height"]:
+            raise UserError(
+                f"the mask {path} has {width} × {height} pixels, and its image {key} has "
+                f"{record['width']} × {record['height']} as a person sees it: both need the same "
+                f"aspect ratio"
+            )
+        left, top, right, bottom = (
+            record[f"crop_{side}"] for side in ("left", "top", "right", "bottom")
+        )
+        box = Box(left * across, top * down, right * across, bottom * down)
+        unknown = mask[self.numbers[mask] == -1]
+        if unknown.size:
+            raise UserError(
+                f"the mask {path} has pixels of value {unknown.min()}, which is no class: name it "
+                f"in `classes` of the masks, or repaint it as 0, which means none"
+            )
+        pixels = nearest_pixels(mask, box, self.geometry.image_size)
+        values = patch_classes(pixels, self.geometry.patch_size, self.geometry.grid)
+        found: np.ndarray = self.numbers[values]
+        return found

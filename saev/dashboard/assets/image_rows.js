@@ -139,7 +139,9 @@ function heatLegend(view) {
     "aria-label": "Strength of the overlay",
     oninput: (input) => go({ strength: Number(typed(input)) }),
   });
-  const stops = ramp.map((c, i) => `rgb(${c.join(" ")} / ${Math.sqrt(i / (ramp.length - 1))})`).join(",");
+  const stops = ramp
+    .map((c, i) => `rgb(${c.join(" ")} / ${Math.sqrt(i / (ramp.length - 1))})`)
+    .join(",");
   const gradient = make("i", { style: `background:linear-gradient(90deg,${stops})` });
   const scale = make("span", { class: "scale" }, "0", gradient, "its largest");
   return make("div", { class: "legend" }, modes, slider, view.heat === "colour" ? scale : null);

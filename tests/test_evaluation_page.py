@@ -63,6 +63,15 @@ def test_figures_of_latents_are_widened_by_the_columns_that_the_evaluation_has(m
     assert {one.column for one in evaluated.filters(most)} <= set(wide.column_names)
 
 
+def test_the_gallery_shows_the_figures_that_are_known(most):
+    shown = evaluated.described(most, [])
+    (stability,) = (one for one in shown["figures"] if one["key"] == "stability.mean")
+    assert stability["value"] is None
+    assert evaluated.headlines(shown) == evaluated.headlines(None) == []
+    stability["value"] = 0.5
+    assert evaluated.headlines(shown) == [stability]
+
+
 def test_names_of_columns_and_filters_are_new_to_the_page():
     known = {column.name for column in columns.COLUMNS}
     assert not known & {column.name for column in LATENT_COLUMNS}

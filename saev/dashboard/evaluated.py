@@ -12,6 +12,9 @@ from saev.evaluate.artifact import Evaluation
 from saev.evaluate.figure_titles import titled
 from saev.evaluate.latent_columns import FILTERS, LATENT_COLUMNS
 
+HEADLINES = ("stability.mean", "downstream.loss_recovered")
+"""The figures that the gallery shows of a run."""
+
 
 class Estimate(TypedDict):
     """A number and its interval."""
@@ -113,6 +116,12 @@ def described(evaluation: Evaluation, others: list[str]) -> Evaluated:
         "figures": [_figure(entry) for entry in evaluation.figures],
         "columns": [column.name for column in columns(evaluation)],
     }
+
+
+def headlines(shown: Evaluated | None) -> list[EvaluatedFigure]:
+    """Those of the figures on a run's page that the gallery shows too."""
+    figures = shown["figures"] if shown else []
+    return [one for one in figures if one["key"] in HEADLINES and one["value"] is not None]
 
 
 def _figure(entry: dict[str, Any]) -> EvaluatedFigure:

@@ -19,6 +19,7 @@ from saev.core.meta import read_meta
 from saev.core.spec import parsed
 from saev.dashboard import artifact as names
 from saev.dashboard.comparisons import Comparison
+from saev.dashboard.evaluated import headlines
 from saev.dashboard.frontier import frontiers
 from saev.dashboard.page import page
 from saev.dashboard.structures import (
@@ -39,8 +40,6 @@ N_IMAGES = 4
 SEED = 0
 """Of the latents that are drawn at random."""
 CURVE_POINTS = 200
-HEADLINES = ("stability.mean", "downstream.loss_recovered")
-"""The figures of an evaluation that a run shows, if it has them."""
 
 
 class Listed(NamedTuple):
@@ -125,9 +124,9 @@ def _run(out: Path, run: Path, current: bool) -> GalleryRun:
         "curve": _curve(run.parent / CURVE),
         "strips": strips(analysis),
     }
-    figures = summary.get("evaluation", {}).get("figures", ())
-    headlines = [f for f in figures if f["key"] in HEADLINES and f["value"] is not None]
-    return {**listed, "evaluation": headlines} if headlines else listed
+    if found := headlines(summary.get("evaluation")):
+        listed["evaluation"] = found
+    return listed
 
 
 def _telling(settings: dict[str, Any]) -> dict[str, Figure]:

@@ -60,8 +60,8 @@ function details(run) {
   const figures = [
     figuresTable(summary),
     purityTable(summary),
-    run.evaluation ? evaluationTable(run.evaluation) : null,
     curve(run.curve, baseline),
+    run.evaluation ? evaluationTable(run.evaluation) : null,
   ];
   return [...strips(run), make("div", { class: "parts" }, ...figures)];
 }

@@ -24,4 +24,6 @@ rule build_dashboard:
         "python -m saev.dashboard run --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
         "--analysis $(dirname {input.analysis:q}) --activations $(dirname {input.activations:q}) "
         "--sae results/{wildcards.images}/{wildcards.vit}/{wildcards.sae} "
-        "--images $(dirname {input.images:q}) --out $(dirname {output.done:q})"
+        "--images $(dirname {input.images:q}) "
+        "$(for done in {input.evaluations:q}; do echo --evaluation $(dirname $done); done) "
+        "--out $(dirname {output.done:q})"

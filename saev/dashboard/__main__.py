@@ -1,7 +1,7 @@
 """Makes the pages: `run` for one run, `gallery` for the list of all.
 
     python -m saev.dashboard run --spec JSON --analysis DIR --sae DIR --activations DIR \\
-        --images DIR --out DIR
+        --images DIR [--evaluation DIR …] --out DIR
     python -m saev.dashboard gallery --spec JSON [--runs DIR …] --out results
 """
 
@@ -19,7 +19,9 @@ from saev.core.provenance import Provenance
 from saev.core.spec import read_spec
 from saev.core.state import state
 from saev.dashboard import artifact as names
+from saev.dashboard.comparisons import reports
 from saev.dashboard.gallery import all_runs, build_gallery
+from saev.evaluate.artifact import Evaluation
 from saev.images.artifact import Images
 from saev.images.decode import take_over_pillow
 from saev.settings import from_plan
@@ -37,6 +39,14 @@ def main(arguments: list[str]) -> None:
             required=True,
             help=f"directory of the {'dictionary' if name == 'sae' else name}",
         )
+    run.add_argument(
+        "--evaluation",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="directory of an evaluation; may be given several times: the page shows the first",
+    )
     gallery = commands.add("gallery", _gallery, "make the page that lists all runs")
     gallery.add_argument(
         "--runs", type=Path, nargs="+", help="directories of analyses (default: those of the plan)"
@@ -52,13 +62,16 @@ def _gallery(args: argparse.Namespace) -> None:
     sweeps = {entry: list(points) for entry, points in settings.sweeps.items()}
     runs = all_runs(args.out, args.runs or from_plan.analyses(args.out))
     made = [(str(run.folder), run.current, run.made()) for run in runs]
-    once = Once(args.done, args.out, spec, made)
+    compared = reports(args.out)
+    once = Once(args.done, args.out, spec, made, compared)
     if once.there():
         return once.take_up()
-    left_out = build_gallery(args.out, runs, sweeps)
+    left_out = build_gallery(args.out, runs, sweeps, compared)
     if left_out:
         logs.say(listed(left_out, f"{len(left_out):,} runs of other settings aren't on the page:"))
-        once = Once(args.done, args.out, spec, made, left_out)  # they may be whole the next time
+        once = Once(
+            args.done, args.out, spec, made, compared, left_out
+        )  # they may be whole the next time
     once.finish([file_entry(args.out / names.PAGE)])
 
 
@@ -70,7 +83,11 @@ def _run(args: argparse.Namespace) -> None:
     settings: PageSettings = spec.parsed(PageSettings)
     analysis = Analysis(args.analysis)
     activations, images = Activations(args.activations, verify="sha256"), Images(args.images)
+    evaluation = Evaluation(args.evaluation[0]) if args.evaluation else None
+    others = [path.name for path in args.evaluation[1:]]
     inputs = [analysis.digest, activations.digest, images.digest]
+    if evaluation:
+        inputs += [evaluation.path.name, evaluation.digest, *others]
     key = (spec.settings, inputs, spec.code)
     once = Once(args.done, args.out, *key)
     with state(args.out, *key) as held:
@@ -87,6 +104,8 @@ def _run(args: argparse.Namespace) -> None:
             sae_folder=args.sae,
             activations=activations,
             images=images,
+            evaluation=evaluation,
+            others=others,
             credit=settings.credit,
             threads=args.threads,
             device=job_device(from_plan.compute().device),

@@ -8,12 +8,14 @@ import torch
 
 from saev.activations.artifact import Activations
 from saev.analyze import columns
+from saev.analyze.artifact import STAGE as ANALYZE
 from saev.analyze.artifact import Analysis
 from saev.analyze.cells import cells
 from saev.core.errors import UserError
 from saev.core.files import file_entry, folder_entry, write_bytes
 from saev.core.meta import read_meta, require_unaltered
 from saev.dashboard import artifact as names
+from saev.dashboard import evaluated
 from saev.dashboard.data import write_blocks, write_columns, write_names
 from saev.dashboard.fired import Reading, fired
 from saev.dashboard.heatmaps import make_heatmaps
@@ -23,6 +25,8 @@ from saev.dashboard.page import page
 from saev.dashboard.scripts import packed, rounded, script
 from saev.dashboard.structures import About, Heat, Summary
 from saev.dashboard.thumbnails import make_thumbnails
+from saev.evaluate.artifact import STAGE as EVALUATE
+from saev.evaluate.artifact import Evaluation
 from saev.images.artifact import Images
 from saev.sae import Sae
 from saev.train import artifact as trained
@@ -39,6 +43,8 @@ def build(
     sae_folder: Path,
     activations: Activations,
     images: Images,
+    evaluation: Evaluation | None,
+    others: list[str],
     credit: str | None,
     threads: int,
     device: torch.device,
@@ -54,6 +60,8 @@ def build(
         analysis: the analysis that is shown.
         sae_folder: directory of its dictionary.
         activations, images: what the analysis looked at.
+        evaluation: the evaluation that is shown, if any.
+        others: names of further evaluations of this analysis.
         credit: whose images these are, for the foot of the page.
         threads: how many threads decode images.
         device: where the dictionary runs.
@@ -68,6 +76,9 @@ def build(
     require_unaltered(analysis.path, analysis.meta["files"])
     train, train_digest = read_meta(sae_folder, trained.STAGE)
     _require_inputs(analysis, {"train": train_digest, "activations": activations.digest})
+    if evaluation:
+        require_unaltered(evaluation.path, evaluation.meta["files"])
+        _require_of(evaluation, analysis)
     latents, table = analysis.latents(), analysis.table()
     sae = trained.load(sae_folder, device)
     stream = activations.streams[str(sae.stream)]
@@ -89,10 +100,18 @@ def build(
             pass
     pages.write(made, analysis, keys, stream.kind == "patches")
     neighbours = _neighbours(sae, latents["image_count"])
-    write_blocks(made, analysis, (rows, keys), latents, shown, silent, neighbours)
+    partners = evaluated.partners(evaluation)
+    write_blocks(made, analysis, (rows, keys), latents, shown, silent, neighbours, partners)
     write_names(made, (rows, keys), latents["top_rows"])
-    write_columns(made, table)
+    write_columns(made, evaluated.widened(table, evaluation))
     about = _about(analysis, activations, sae, latents, credit, sae_folder, train["summary"])
+    said = {"evaluation": evaluated.described(evaluation, others)} if evaluation else {}
+    if evaluation:
+        about["evaluation"] = said["evaluation"]
+        more = evaluated.columns(evaluation)
+        about["columns"] += more
+        about["orders"] += [column.name for column in more]
+        about["filters"] += evaluated.filters(evaluation)
     write_bytes(made / names.PAGE, page("run", about))
     (made / "pictures").mkdir(exist_ok=True)
     for part in ("data", "pictures", names.PAGE):
@@ -108,9 +127,11 @@ def build(
             "analysis": analysis.digest,
             "activations": activations.digest,
             "images": images.digest,
+            **({f"{EVALUATE}/{evaluation.path.name}": evaluation.digest} if evaluation else {}),
         },
         "run": about["run"],
         "summary": analysis.summary,
+        **said,
         "files": [
             file_entry(out / names.PAGE, names.PAGE),
             *(folder_entry(out, folder) for folder in ("data", "pictures")),
@@ -126,6 +147,15 @@ def _require_inputs(analysis: Analysis, digests: dict[str, str]) -> None:
                 f"{analysis.path} wasn't made from the current result of the stage {name}: run the "
                 f"stage analyze again"
             )
+
+
+def _require_of(evaluation: Evaluation, analysis: Analysis) -> None:
+    """Refuse an evaluation of an analysis that was replaced."""
+    if evaluation.meta["inputs"].get(ANALYZE) != analysis.digest:
+        raise UserError(
+            f"{evaluation.path} wasn't made from the current result of the stage {ANALYZE}: run "
+            f"the stage {EVALUATE} again"
+        )
 
 
 def _neighbours(sae: Sae, image_count: np.ndarray) -> tuple[list[list[int]], list[list[float]]]:

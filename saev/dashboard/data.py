@@ -9,6 +9,7 @@ from saev.analyze.artifact import Analysis
 from saev.core.files import write_bytes
 from saev.core.progress import Progress
 from saev.dashboard import artifact as names
+from saev.dashboard.evaluated import Partners
 from saev.dashboard.image_rows import Silent, Slots
 from saev.dashboard.scripts import column, rounded, script
 from saev.dashboard.structures import Columns, ImageNames, PageBlock
@@ -27,7 +28,7 @@ class _Dictionary:
 
 
 def write_columns(out: Path, table: pa.Table) -> None:
-    """Write the columns of `latents.parquet`, without those of lists."""
+    """Write the figures of all latents, without columns of lists."""
     content: Columns = {"numbers": {}, "texts": {}}
     for name in table.column_names:
         values = table.column(name)
@@ -68,6 +69,7 @@ def write_blocks(
     shown: Slots,
     silent: Silent | None,
     neighbours: tuple[list[list[int]], list[list[float]]],
+    partners: Partners | None,
 ) -> None:
     """Write the data of latents, in blocks.
 
@@ -78,6 +80,7 @@ def write_blocks(
         latents: tensors of the analysis.
         shown: the images of each latent; silent: None without labels.
         neighbours: latents with the nearest directions, and their cosines.
+        partners: latents that fire with each, if known.
     """
     n, labels = len(shown.rows), analysis.label_names
     table = analysis.table().select([f"{name}.{label}" for label in labels for name in FIRING])
@@ -119,6 +122,8 @@ def write_blocks(
             "neighbours": neighbours[0][part],
             "cosines": neighbours[1][part],
         }
+        if partners:
+            block["partners"] = partners.of(range(part.start, part.stop))
         write_bytes(out / names.block(number), script(f"block {number}", block))
         progress.update(part.stop - part.start)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +18,18 @@ from saev.core.made import recorded, require_as_made
 from saev.core.meta import read_meta
 from saev.core.spec import parsed
 from saev.dashboard import artifact as names
+from saev.dashboard.comparisons import Comparison
+from saev.dashboard.evaluated import headlines
 from saev.dashboard.frontier import frontiers
 from saev.dashboard.page import page
-from saev.dashboard.structures import Curve, Example, Figure, Gallery, GalleryRun, Strips
+from saev.dashboard.structures import (
+    Curve,
+    Example,
+    Figure,
+    Gallery,
+    GalleryRun,
+    Strips,
+)
 from saev.settings.elsewhere import KEPT_SETTINGS
 from saev.settings.sae import AnySaeSettings
 from saev.train.artifact import CURVE
@@ -56,7 +66,12 @@ def all_runs(out: Path, runs: list[Path]) -> list[Listed]:
     return [*(Listed(run, True) for run in runs), *(Listed(run, False) for run in others)]
 
 
-def build_gallery(out: Path, runs: list[Listed], sweeps: dict[str, list[str]]) -> list[str]:
+def build_gallery(
+    out: Path,
+    runs: list[Listed],
+    sweeps: dict[str, list[str]],
+    comparisons: Sequence[Comparison] = (),
+) -> list[str]:
     """Write `index.html` into ``out``. Return what it leaves out, and why.
 
     Args:
@@ -64,6 +79,7 @@ def build_gallery(out: Path, runs: list[Listed], sweeps: dict[str, list[str]]) -
         runs: what to list.
         sweeps: for each swept entry, the directory names of its points. The top of the page
             compares them.
+        comparisons: reports to link.
 
     Raises:
         UserError: a run that the settings name isn't complete. Others are left out.
@@ -78,6 +94,8 @@ def build_gallery(out: Path, runs: list[Listed], sweeps: dict[str, list[str]]) -
             # Made by another version, damaged, or being made again right now.
             left_out.append(f"{run.folder}: {error}")
     content: Gallery = {"runs": listed, "frontiers": frontiers(listed, sweeps)}
+    if comparisons:
+        content["comparisons"] = list(comparisons)
     write_bytes(out / names.PAGE, page("gallery", content))
     return left_out
 
@@ -91,7 +109,7 @@ def _run(out: Path, run: Path, current: bool) -> GalleryRun:
     require_as_made(run.parent, CURVE)
     # Links are relative: they still work if all results are moved together.
     relative = Path(os.path.relpath(run.resolve(), out.resolve())).as_posix()
-    return {
+    listed: GalleryRun = {
         "current": current,
         "run": summary["run"],
         "link": f"{relative}/dashboard/{names.PAGE}",
@@ -106,6 +124,9 @@ def _run(out: Path, run: Path, current: bool) -> GalleryRun:
         "curve": _curve(run.parent / CURVE),
         "strips": strips(analysis),
     }
+    if found := headlines(summary.get("evaluation")):
+        listed["evaluation"] = found
+    return listed
 
 
 def _telling(settings: dict[str, Any]) -> dict[str, Figure]:

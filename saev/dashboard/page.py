@@ -8,13 +8,16 @@ from saev.dashboard.structures import About, Gallery
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = {
     "run": (
-        "common summary data columns state notes filters images image_rows latent_parts latent "
-        "image cards controls run"
+        "common summary evaluation data columns state notes filters images image_rows latent_parts "
+        "latent image cards controls run"
     ),
-    "gallery": "common summary plots gallery",
+    "gallery": "common summary evaluation plots gallery",
 }
 """Scripts of each page, in the order in which they run. They share one namespace."""
-STYLES = {"run": "common controls cards latent", "gallery": "common gallery"}
+STYLES = {
+    "run": "common controls cards latent evaluation",
+    "gallery": "common gallery evaluation",
+}
 """Style sheets of each page. Of rules with equal specificity, the later one wins."""
 
 

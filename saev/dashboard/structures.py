@@ -7,6 +7,8 @@ against it. So a name means the same on both sides.
 from typing import Any, NotRequired, TypedDict
 
 from saev.analyze.columns import Chip, Column, Filter, Shown
+from saev.dashboard.comparisons import Comparison
+from saev.dashboard.evaluated import Evaluated, EvaluatedFigure
 
 Figure = float | None
 """None where a figure isn't defined."""
@@ -118,6 +120,7 @@ class About(TypedDict):
     label_table: list[Shown]
     filters: list[Filter]
     summary: Summary
+    evaluation: NotRequired[Evaluated]
     credit: str | None
 
 
@@ -189,6 +192,8 @@ class PageBlock(TypedDict):
     """Latents with the nearest directions."""
     cosines: list[list[float]]
     """Theirs."""
+    partners: NotRequired[list[list[list[float]]]]
+    """Latents with which it fires: the latent, PMI, and the vectors on which both fire."""
 
 
 Heat = list[str]
@@ -257,6 +262,8 @@ class GalleryRun(TypedDict):
     """Figures of the last step of the training."""
     curve: Curve
     strips: Strips
+    evaluation: NotRequired[list[EvaluatedFigure]]
+    """A few of its figures."""
 
 
 class FrontierPoint(TypedDict):
@@ -290,3 +297,4 @@ class Gallery(TypedDict):
 
     runs: list[GalleryRun]
     frontiers: list[Frontier]
+    comparisons: NotRequired[list[Comparison]]

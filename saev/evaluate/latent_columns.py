@@ -1,9 +1,12 @@
 """What a page may say of the columns that an evaluation has for each latent.
 
 To show a new figure of a latent, compute it as a column of `latents.parquet`, and add a row here.
+A row in `FILTERS` lets readers set a bound on it.
 """
 
-from saev.analyze.columns import Column
+from typing import Literal
+
+from saev.analyze.columns import Column, Filter
 
 LATENT_COLUMNS = (
     Column(
@@ -47,3 +50,34 @@ LATENT_COLUMNS = (
     ),
 )
 """An evaluation has those of the metrics that it was asked for."""
+
+
+_MEANINGS = {column.name: column.meaning for column in LATENT_COLUMNS}
+
+
+def _filter(
+    column: str, title: str, bound: Literal["least", "most"] = "least", highest: float | None = 1
+) -> Filter:
+    """A filter that lets all latents through until the reader sets a bound."""
+    sign, spoken = ("≥", "Minimum") if bound == "least" else ("≤", "Maximum")
+    return Filter(
+        key=column,
+        column=column,
+        bound=bound,
+        title=f"{title} {sign}",
+        meaning=_MEANINGS[column],
+        spoken=f"{spoken} {title}",
+        usual=0 if bound == "least" else 1,
+        step=0.05,
+        highest=highest,
+    )
+
+
+FILTERS = (
+    _filter("stability", "Stability"),
+    _filter("monosemanticity", "Monosemanticity"),
+    _filter("moran_i", "Moran's I"),
+    _filter("redundancy", "Redundancy", "most"),
+    _filter("pmi", "Co-activation", highest=None),
+)
+"""Bounds that readers of the page can set."""

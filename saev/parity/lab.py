@@ -93,7 +93,7 @@ class Lab:
         Raises:
             Failed: the code can't run it.
         """
-        needed = {name: inputs[name] for name in sorted(behind(stage) - {stage})}
+        needed = {name: inputs[name] for name in sorted(behind(stage) - {stage}) if name in inputs}
         key = sha256_bytes(
             canonical_json(
                 {

@@ -169,8 +169,8 @@ def _upstream(
     if made is None:
         return None
     parts = dict(zip(LEVELS, folder.relative_to(results).parts, strict=False))
-    if other:  # train/NAME: another dictionary than the one that it lies in
-        parts[made.levels[-1]] = other
+    if other:  # train/NAME: another dictionary than the one that it lies in; evaluate/NAME
+        parts[str(made.component)] = other
     if made.name == LABELS:
         return labels_of(folder, meta["settings"]) / META
     if BY_NAME[stage].levels == LEVELS and made.of_images:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from saev.core.made import MADE, read_made
 from saev.workflow.plan import Plan
 from saev.workflow.stage import Need, Rule, Stage
-from saev.workflow.stages import BY_NAME, RULES, STAGES, behind
+from saev.workflow.stages import BY_NAME, LEVELS, RULES, STAGES, behind
 
 
 class Job(NamedTuple):
@@ -168,15 +168,30 @@ def numbers(plan: Plan, rule: Rule, run: dict[str, str]) -> list[str]:
 def needed(plan: Plan, need: Need, run: dict[str, str]) -> tuple[Path, ...]:
     """The stamps behind an input of a job of ``run``; none if the run has no such component."""
     stage, _ = RULES[need.rule]
-    if stage.component not in (None, *run):
+    if need.evaluations:
+        analysis = tuple(run[level] for level in LEVELS)
+        places = [{**run, "evaluation": name} for name in _evaluations(plan).get(analysis, ())]
+    elif stage.component not in (None, *run):
         return ()
+    else:
+        places = [{**run, "images": run["on"]} if need.looked_at else run]
     kinds = dict.fromkeys((*stage.levels, *filter(None, [stage.component]), "on"))
-    places = [{**run, "images": run["on"]} if need.looked_at else run]
     if need.seeds:
         seeds = plan.component("evaluation", run["evaluation"])["seeds"]
         places = [{**run, stage.levels[-1]: seed} for seed in seeds]
     found = (_stamps(plan, need.rule, tuple((k, place[k]) for k in kinds)) for place in places)
     return tuple(stamp for stamps in found for stamp in stamps)
+
+
+@cache
+def _evaluations(plan: Plan) -> dict[tuple[str, ...], list[str]]:
+    """Names of the evaluations of each analysis, in the order of the runs that name them."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for run in plan.runs:
+        names = found.setdefault(tuple(run[level] for level in LEVELS), [])
+        if run.get("evaluation") and run["evaluation"] not in names:
+            names.append(run["evaluation"])
+    return found
 
 
 @cache

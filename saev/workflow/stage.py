@@ -19,6 +19,8 @@ class Need:
     """For the images that an analysis looks at. They may differ from those trained on."""
     seeds: bool = False
     """For the dictionaries with other seeds that an evaluation compares with."""
+    evaluations: bool = False
+    """For all evaluations of an analysis, whichever run names them."""
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ async function dataOf(latent) {
     positions: block.positions[i],
     neighbours: block.neighbours[i],
     cosines: block.cosines[i],
+    partners: block.partners?.[i] ?? [],
     /** @param {number} row */
     key: (row) => String(block.images[row][0]),
     /** @param {number} row */

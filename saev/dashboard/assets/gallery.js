@@ -57,7 +57,12 @@ function strips(run) {
 function details(run) {
   const { summary } = run;
   const baseline = (summary.splits.held_out ?? summary.splits.train)?.pca_nmse;
-  const figures = [figuresTable(summary), purityTable(summary), curve(run.curve, baseline)];
+  const figures = [
+    figuresTable(summary),
+    purityTable(summary),
+    curve(run.curve, baseline),
+    run.evaluation ? evaluationTable(run.evaluation) : null,
+  ];
   return [...strips(run), make("div", { class: "parts" }, ...figures)];
 }
 
@@ -120,6 +125,18 @@ function articles(runs) {
 }
 
 /**
+ * The reports of `saev parity`.
+ * @param {Comparison[]} found
+ */
+function comparisons(found) {
+  const lines = found.map(({ answer, link, title }) =>
+    make("li", {}, make("a", { href: link }, title), `: ${clipped(answer)}`),
+  );
+  const heading = make("h2", { class: "others" }, "Comparisons of versions");
+  return make("section", { class: "comparisons" }, heading, make("ul", {}, ...lines));
+}
+
+/**
  * Fills the page.
  * @param {Gallery} content
  */
@@ -139,6 +156,7 @@ function gallery(content) {
       ...articles(others),
     );
   }
+  if (content.comparisons) at("runs").append(comparisons(content.comparisons));
   const credits = new Set(content.runs.map((run) => run.credit));
   at("footer").append(...[...credits].filter((text) => text).map((text) => make("p", {}, text)));
 }

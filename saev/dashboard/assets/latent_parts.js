@@ -166,13 +166,56 @@ function labelTable(latent) {
 }
 
 /**
+ * What the evaluation says of the latent; null without one.
+ * @param {number} latent
+ */
+function evaluatedFigures(latent) {
+  const columns = (about.evaluation?.columns ?? []).map(columnOf);
+  if (!columns.length) return null;
+  const entries = columns.map((column) =>
+    entry(column.title, written(column, latent, ""), column.meaning),
+  );
+  const title = make("h3", {}, "Evaluation");
+  return make("section", {}, title, make("dl", { class: "tiles" }, ...entries));
+}
+
+/**
  * The latents with the nearest directions; null if there are none.
  * @param {LatentData} data
  * @param {State} view
  */
 function neighbours(data, view) {
-  if (!data.neighbours.length) return null;
-  const links = data.neighbours.map((other, i) => {
+  const meaning = "live latents whose decoder directions have the largest cosine with this one's";
+  /** @type {[number, string][]} */
+  const others = data.neighbours.map((other, i) => [other, share(data.cosines[i])]);
+  return linked(term("Nearest latents", meaning), "cosine of directions", others, view);
+}
+
+/**
+ * The latents with which this one fires most, compared with chance; null if none is known.
+ * @param {LatentData} data
+ * @param {State} view
+ */
+function partners(data, view) {
+  const meaning =
+    "latents that most often fire on the same vectors, compared with chance. PMI is the " +
+    "pointwise mutual information in nats: 0 is independent, 0.7 is twice as often as chance. " +
+    "The number behind it is how many vectors both fire on";
+  /** @type {[number, string][]} */
+  const others = data.partners.map(([other, pmi, n]) => [other, `${number(pmi)} · ${count(n)}`]);
+  return linked(term("Fire together", meaning), "PMI · vectors", others, view);
+}
+
+/**
+ * A section of links to other latents; null if there are none.
+ * @param {HTMLElement} heading
+ * @param {string} what the figures are
+ * @param {[number, string][]} others latents, each with its figure
+ * @param {State} view
+ */
+function linked(heading, what, others, view) {
+  if (!others.length) return null;
+  const links = others.map(([other, figure]) => {
     const row = topStrip(other, view, 3);
     const label = nameOf(other, view.label);
     const text = make(
@@ -181,22 +224,16 @@ function neighbours(data, view) {
       make("b", {}, `${other}`),
       label && inOneLine(label),
     );
-    const cosine = make("small", { class: "number" }, share(data.cosines[i]));
+    const small = make("small", { class: "number" }, figure);
     /** @param {MouseEvent} click */
     const follow = (click) => {
       click.preventDefault();
       openLatent(other);
     };
     const link = { href: address({ latent: other }), onclick: follow };
-    return make("a", link, row, text, cosine);
+    return make("a", link, row, text, small);
   });
-  const meaning = "live latents whose decoder directions have the largest cosine with this one's";
-  const title = make(
-    "h3",
-    {},
-    term("Nearest latents", meaning),
-    make("span", { class: "soft" }, "cosine of directions"),
-  );
+  const title = make("h3", {}, heading, make("span", { class: "soft" }, what));
   return make("section", {}, title, make("div", { class: "near" }, ...links));
 }
 

@@ -41,7 +41,7 @@ function header() {
   const kind = `${about.architecture} dictionary of ${about.stream}`;
   const size = `${count(about.n_latents)} latents`;
   const dictionary = [kind, size, `d = ${about.d}`, ...told(about.telling)].join(", ");
-  const tables = [figuresTable(about.summary), purityTable(about.summary)];
+  const tables = [figuresTable(about.summary), purityTable(about.summary), evaluation()];
   const runCard = make(
     "details",
     { class: "run-card" },
@@ -72,6 +72,19 @@ function header() {
     "changes the map, s stars, Esc closes.";
   at("footer").append(make("p", {}, words));
   if (about.credit) at("footer").append(make("p", {}, about.credit));
+}
+
+/** The figures of the evaluation, and which others there are; null without one. */
+function evaluation() {
+  if (!about.evaluation) return null;
+  const { figures: found, name: directory, others } = about.evaluation;
+  const more = others.length ? ` This analysis also has ${others.join(", ")}, not shown here.` : "";
+  return make(
+    "div",
+    {},
+    evaluationTable(found),
+    make("p", { class: "soft" }, `${directory}.${more}`),
+  );
 }
 
 /** Records when the first cards and their visible images were on the screen. */

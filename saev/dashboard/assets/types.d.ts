@@ -1,17 +1,5 @@
 // Written by tests/typescript.py (make format) from saev/dashboard/structures.py.
 
-/** A button that shows only some latents: those with a figure within bounds. */
-interface Chip {
-  /** Its name in the page's address. */
-  key: string;
-  title: string;
-  meaning: string;
-  column: string;
-  least: number;
-  /** null if there is no upper bound. */
-  most: number | null;
-}
-
 /** A column of `latents.parquet`. */
 interface Column {
   /** Its name. If it is `of_label`, there is a ``name.label`` for each label. */
@@ -47,6 +35,62 @@ interface Filter {
   highest: number | null;
 }
 
+/** A number and its interval. */
+interface Estimate {
+  /** null where it isn't defined. */
+  value: number | null;
+  /** Ends of the 95 % interval; null where there is none. */
+  interval: number[] | null;
+}
+
+/** The same figure of something trivial. */
+interface Baseline {
+  value: number | null;
+  interval: number[] | null;
+  title: string;
+}
+
+/** A figure of a run's evaluation. */
+interface EvaluatedFigure {
+  value: number | null;
+  interval: number[] | null;
+  /** Its metric and name, such as ``stability.mean``. */
+  key: string;
+  title: string;
+  /** For a tooltip; empty if the title says it. */
+  meaning: string;
+  /** How many it is taken over. */
+  n: number;
+  /** Of what. */
+  over: string;
+  /** Whether it is about images that training never saw. */
+  held_out: boolean;
+  note: string;
+  baselines: Baseline[];
+}
+
+/** The evaluation that the page of a run shows. */
+interface Evaluated {
+  name: string;
+  /** Names of other evaluations of this analysis. */
+  others: string[];
+  figures: EvaluatedFigure[];
+  /** Names of the columns that it adds to the figures of latents. */
+  columns: string[];
+}
+
+/** A button that shows only some latents: those with a figure within bounds. */
+interface Chip {
+  /** Its name in the page's address. */
+  key: string;
+  title: string;
+  meaning: string;
+  column: string;
+  least: number;
+  /** null if there is no upper bound. */
+  most: number | null;
+}
+
 /** A figure in one place of the page. */
 interface Shown {
   /** Name of its column. The reader chooses the label. */
@@ -58,6 +102,15 @@ interface Shown {
    * the latent's figure of that name or, if there is none, for that of the whole analysis.
    */
   note: string;
+}
+
+/** A report of `saev parity`. */
+interface Comparison {
+  link: string;
+  /** What was compared. */
+  title: string;
+  /** One sentence. It may hold any text: names of files, messages of errors. */
+  answer: string;
 }
 
 /** Names of the directories that a run was made in. */
@@ -159,6 +212,7 @@ interface About {
   label_table: Shown[];
   filters: Filter[];
   summary: Summary;
+  evaluation?: Evaluated;
   credit: string | null;
 }
 
@@ -229,6 +283,8 @@ interface PageBlock {
   neighbours: number[][];
   /** Theirs. */
   cosines: number[][];
+  /** Latents with which it fires: the latent, PMI, and the vectors on which both fire. */
+  partners?: number[][][];
 }
 
 /** Settings of a training; its `meta.json` has more. */
@@ -288,6 +344,8 @@ interface GalleryRun {
   final: Record<string, unknown> | null;
   curve: Curve;
   strips: Strips;
+  /** A few of its figures. */
+  evaluation?: EvaluatedFigure[];
 }
 
 /** A dictionary of a sweep. */
@@ -318,6 +376,7 @@ interface Frontier {
 interface Gallery {
   runs: GalleryRun[];
   frontiers: Frontier[];
+  comparisons?: Comparison[];
 }
 
 type Heat = string[];

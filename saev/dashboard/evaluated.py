@@ -1,0 +1,148 @@
+"""What pages show of an evaluation: its figures, its columns, and the partners of each latent."""
+
+from collections.abc import Iterable
+from typing import Any, TypedDict
+
+import numpy as np
+import pyarrow as pa
+
+from saev.analyze.columns import Column, Filter
+from saev.dashboard.scripts import rounded
+from saev.evaluate.artifact import Evaluation
+from saev.evaluate.figure_titles import titled
+from saev.evaluate.latent_columns import FILTERS, LATENT_COLUMNS
+
+HEADLINES = ("stability.mean", "downstream.loss_recovered")
+"""The figures that the gallery shows of a run."""
+
+
+class Estimate(TypedDict):
+    """A number and its interval."""
+
+    value: float | None
+    """None where it isn't defined."""
+    interval: list[float] | None
+    """Ends of the 95 % interval; None where there is none."""
+
+
+class Baseline(Estimate):
+    """The same figure of something trivial."""
+
+    title: str
+
+
+class EvaluatedFigure(Estimate):
+    """A figure of a run's evaluation."""
+
+    key: str
+    """Its metric and name, such as ``stability.mean``."""
+    title: str
+    meaning: str
+    """For a tooltip; empty if the title says it."""
+    n: int
+    """How many it is taken over."""
+    over: str
+    """Of what."""
+    held_out: bool
+    """Whether it is about images that training never saw."""
+    note: str
+    baselines: list[Baseline]
+
+
+class Evaluated(TypedDict):
+    """The evaluation that the page of a run shows."""
+
+    name: str
+    others: list[str]
+    """Names of other evaluations of this analysis."""
+    figures: list[EvaluatedFigure]
+    columns: list[str]
+    """Names of the columns that it adds to the figures of latents."""
+
+
+class Partners:
+    """The latents with which each latent fires most, compared with chance.
+
+    Args:
+        table: `coactivation.parquet`, sorted by latent.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table, self.owners = table, table.column("latent").to_numpy()
+
+    def of(self, latents: Iterable[int]) -> list[list[list[float]]]:
+        """For each latent its partners by falling PMI: latent, PMI, vectors on which both fire."""
+        found = []
+        for latent in latents:
+            first, last = np.searchsorted(self.owners, (latent, latent + 1)).tolist()
+            rows = self.table.slice(first, last - first).to_pylist()
+            found.append([[r["partner"], rounded(r["pmi"]) or 0, r["count"]] for r in rows])
+        return found
+
+
+def partners(evaluation: Evaluation | None) -> Partners | None:
+    """The partners of latents; None if the evaluation has none, or there is no evaluation."""
+    table = evaluation.partners() if evaluation else None
+    return None if table is None else Partners(table)
+
+
+def columns(evaluation: Evaluation | None) -> list[Column]:
+    """The columns of latents that pages may show."""
+    if evaluation is None:
+        return []
+    known = set(evaluation.table().column_names)
+    return [column for column in LATENT_COLUMNS if column.name in known]
+
+
+def filters(evaluation: Evaluation | None) -> list[Filter]:
+    """The filters on these columns."""
+    known = {column.name for column in columns(evaluation)}
+    return [one for one in FILTERS if one.column in known]
+
+
+def widened(table: pa.Table, evaluation: Evaluation | None) -> pa.Table:
+    """The figures of latents, with the columns of the evaluation."""
+    for column in columns(evaluation):
+        assert evaluation is not None
+        table = table.append_column(column.name, evaluation.table().column(column.name))
+    return table
+
+
+def described(evaluation: Evaluation, others: list[str]) -> Evaluated:
+    """What the page says about the run. ``others`` are names of evaluations that it leaves out."""
+    return {
+        "name": evaluation.path.name,
+        "others": others,
+        "figures": [_figure(entry) for entry in evaluation.figures],
+        "columns": [column.name for column in columns(evaluation)],
+    }
+
+
+def headlines(shown: Evaluated | None) -> list[EvaluatedFigure]:
+    """Those of the figures on a run's page that the gallery shows too."""
+    figures = shown["figures"] if shown else []
+    return [one for one in figures if one["key"] in HEADLINES and one["value"] is not None]
+
+
+def _figure(entry: dict[str, Any]) -> EvaluatedFigure:
+    title, meaning = titled(entry["metric"], entry["name"], entry["of"])
+    return {
+        **_estimate(entry),
+        "key": f"{entry['metric']}.{entry['name']}",
+        "title": title,
+        "meaning": meaning,
+        "n": entry["n"],
+        "over": entry["over"],
+        "held_out": entry["split"] == "held_out",
+        "note": entry["note"],
+        "baselines": [
+            {**_estimate(one), "title": name.replace("_", " ").replace("pca", "PCA")}
+            for name, one in entry["baselines"].items()
+        ],
+    }
+
+
+def _estimate(entry: dict[str, Any]) -> Estimate:
+    ends = entry["interval"]
+    interval = None if ends is None else [rounded(end) or 0.0 for end in ends]
+    return {"value": rounded(entry["value"]), "interval": interval}

@@ -1,0 +1,91 @@
+"""What pages call the figures of a run's evaluation, and what they say of each.
+
+To name a new figure, add a row here. One without a row is called by its own name.
+"""
+
+_ROW = "largest cosine of a latent's decoder row to"
+_SEED = f"{_ROW} a row of the same dictionary with another init_seed"
+_CHOSEN = "latents, chosen on training images, tell a class from the rest, mean over classes"
+
+
+def _probing(k: int) -> dict[str, tuple[str, str]]:
+    many = f"{k} latent{'s' * (k > 1)}"
+    return {
+        f"probing.auroc_{k}": (
+            f"Sparse probing, {many}, area",
+            f"area under the ROC curve with which {k} {_CHOSEN}: 0.5 is chance, 1 is perfect",
+        ),
+        f"probing.accuracy_{k}": (
+            f"Sparse probing, {many}, accuracy",
+            f"how often {k} {_CHOSEN}: compare it with the constant answer",
+        ),
+    }
+
+
+TITLES: dict[str, tuple[str, str]] = {
+    "gamma.recorded": (
+        "γ",
+        "length of the mean vector over that of the standard deviations: above 1, most of a "
+        "vector is the same in all images",
+    ),
+    "redundancy.mean": ("Redundancy", f"{_ROW} another row, mean over latents that fire"),
+    "redundancy.share_90": (
+        "Redundancy ≥ 0.9",
+        f"share of the latents that fire with 0.9 or more: {_ROW} another row",
+    ),
+    "stability.mean": ("Stability", f"{_SEED}, mean over latents: 1 is found again"),
+    "stability.share_70": ("Stability ≥ 0.7", f"share of latents with 0.7 or more: {_SEED}"),
+    "stability.both_ways": (
+        "Stability, both ways",
+        "mean of the stability of our latents among theirs and of theirs among ours",
+    ),
+    "stability.matched": (
+        "Stability, one to one",
+        "mean cosine when each latent is matched with one of its own in the other dictionary",
+    ),
+    **_probing(1),
+    **_probing(2),
+    **_probing(5),
+    "downstream.accuracy": (
+        "Downstream accuracy",
+        "how often a linear probe on the tower's output is right when the tower sees "
+        "reconstructions",
+    ),
+    "downstream.cross_entropy": (
+        "Downstream cross entropy",
+        "cross entropy of that probe, in nats: lower is better",
+    ),
+    "downstream.loss_recovered": (
+        "Loss recovered",
+        "how much of the probe's loss reconstructions save: 1 is perfect, 0 is no better than "
+        "zeros",
+    ),
+    "ablation.logit_fall": (
+        "Ablation, fall of the logit",
+        "how much the probe's logit of a class falls when the latent that tells it best is taken "
+        "out",
+    ),
+    "monosemanticity.mean": (
+        "Monosemanticity",
+        "mean cosine of the embeddings of the images on which a latent fires, weighted by "
+        "activation, mean over latents",
+    ),
+    "spatial.mean": (
+        "Moran's I",
+        "how connected the map of a latent is on the grid of patches, mean over latents: 1 is one "
+        "region, about 0 is at random",
+    ),
+    "coactivation.mean_largest_pmi": (
+        "Co-activation",
+        "largest pointwise mutual information of a latent with another one, in nats, mean over "
+        "latents: 0 is independent",
+    ),
+}
+"""Title and meaning, by metric and name."""
+
+
+def titled(metric: str, name: str, of: str) -> tuple[str, str]:
+    """Title and meaning of a figure; ``of`` is the label that it is about, if any."""
+    words = f"{metric}, {name}".replace("_", " ")
+    title, meaning = TITLES.get(f"{metric}.{name}", (words, ""))
+    return (f"{title}: {of}" if of else title), meaning

@@ -1,0 +1,209 @@
+"""What the pages show of an evaluation, and which evaluation they show."""
+
+import json
+import subprocess
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from browser import CHROMIUM, Browser
+from golden import GOLDEN
+from test_dashboard import enter
+from test_evaluate_housekeeping import NAME, evaluation
+from test_housekeeping import RUN, plan_of, whole
+from test_page_types import page_data, require, script_data
+
+from saev.analyze import columns
+from saev.core.errors import UserError
+from saev.core.files import sha256_bytes, write_json
+from saev.dashboard import __main__ as dashboard
+from saev.dashboard import artifact as names
+from saev.dashboard import evaluated, structures
+from saev.dashboard.build import _require_of
+from saev.dashboard.comparisons import Comparison, reports
+from saev.dashboard.scripts import embedded, rounded
+from saev.evaluate import __main__ as evaluate
+from saev.evaluate.artifact import Evaluation
+from saev.evaluate.figure_titles import TITLES
+from saev.evaluate.latent_columns import FILTERS, LATENT_COLUMNS
+from saev.tools.check import check
+from saev.workflow import jobs
+from saev.workflow.stages import RULES
+
+EVIL = "</script><img src=x onerror='window.broken=1'>"
+
+
+@pytest.fixture
+def most():
+    (folder,) = GOLDEN.glob("*/*/*/*/evaluations/most-*")
+    return Evaluation(folder)
+
+
+def test_the_page_has_every_figure_with_its_baselines_its_note_and_its_number(most):
+    shown = evaluated.described(most, [])
+    require(evaluated.Evaluated, shown)
+    for figure, entry in zip(shown["figures"], most.figures, strict=True):
+        assert figure["key"] in TITLES
+        assert entry["of"] in figure["title"]
+        assert [figure[key] for key in ("n", "note")] == [entry[key] for key in ("n", "note")]
+        pairs = zip(figure["baselines"], entry["baselines"].values(), strict=True)
+        for one, other in [(figure, entry), *pairs]:
+            assert one["value"] == rounded(other["value"])
+            assert one["interval"] == (other["interval"] and [*map(rounded, other["interval"])])
+
+
+def test_figures_of_latents_are_widened_by_the_columns_that_the_evaluation_has(most):
+    table = pa.table({"image_count": range(24)})
+    assert evaluated.widened(table, None) is table
+    wide = evaluated.widened(table, most)
+    assert wide.column_names[1:] == [column.name for column in evaluated.columns(most)]
+    assert wide.column("moran_i").equals(most.table().column("moran_i"))
+    assert "stability" not in wide.column_names
+    assert {one.column for one in evaluated.filters(most)} <= set(wide.column_names)
+
+
+def test_the_gallery_shows_the_figures_that_are_known(most):
+    shown = evaluated.described(most, [])
+    (stability,) = (one for one in shown["figures"] if one["key"] == "stability.mean")
+    assert stability["value"] is None
+    assert evaluated.headlines(shown) == evaluated.headlines(None) == []
+    stability["value"] = 0.5
+    assert evaluated.headlines(shown) == [stability]
+
+
+def test_names_of_columns_and_filters_are_new_to_the_page():
+    known = {column.name for column in columns.COLUMNS}
+    assert not known & {column.name for column in LATENT_COLUMNS}
+    assert not {f.key for f in columns.filters(True, 9)} & {f.key for f in FILTERS}
+
+
+def test_each_latent_has_its_own_partners():
+    table = {"latent": [0, 0, 2], "partner": [2, 1, 0], "count": [30, 10, 30]}
+    found = evaluated.Partners(pa.table(table | {"pmi": [1.25, 0.5, 1.25]}))
+    assert found.of(range(1, 4)) == [[], [[0, 1.25, 30]], []]
+    assert found.of(range(1)) == [[[2, 1.25, 30], [1, 0.5, 10]]]
+
+
+def test_an_evaluation_of_an_analysis_that_was_replaced_is_refused(most):
+    _require_of(most, SimpleNamespace(digest=most.meta["inputs"]["analyze"]))
+    with pytest.raises(UserError, match="run the stage evaluate again"):
+        _require_of(most, SimpleNamespace(digest="another"))
+
+
+def test_a_page_waits_for_all_evaluations_of_its_analysis_in_the_order_of_the_runs(tmp_path):
+    plan = plan_of(tmp_path)
+    (run,) = plan.runs
+    needs = RULES["build_dashboard"][1].needs["evaluations"]
+    assert jobs.needed(plan, needs, run) == ()
+    plan = plan_of(tmp_path)
+    other = {**run, "sae": "seed-77777777", "evaluation": "z-99999999"}
+    plan.data["runs"] = [
+        other,
+        run,
+        *({**run, "evaluation": name} for name in ("b-55555555", "a-66666666", "b-55555555")),
+    ]
+    found = [path.parent.name for path in jobs.needed(plan, needs, run)]
+    assert found == ["b-55555555", "a-66666666"]
+
+
+def test_check_says_that_the_evaluation_on_a_page_has_changed(tmp_path):
+    shown = evaluation(whole(tmp_path))
+    page = tmp_path.joinpath(*RUN, "dashboard")
+    page.mkdir()
+    digest = sha256_bytes((shown / "meta.json").read_bytes())
+    about = {"stage": "dashboard", "name": RUN[3], "settings": {}, "summary": {}, "files": []}
+    write_json(page / names.SUMMARY, about | {"inputs": {f"evaluate/{NAME}": digest}})
+    write_json(page / names.RUN, {"code": ""})
+
+    def stale():
+        return [f.text.split(" (")[0] for f in check(tmp_path)[0] if f.folder == page]
+
+    assert stale() == []
+    write_json(shown / "meta.json", {"stage": "evaluate", "changed": True})
+    assert stale() == [f"its input evaluate/{NAME} has changed since"]
+
+
+def test_the_gallery_links_reports_of_parity_and_names_those_that_it_can_not_read(tmp_path, said):
+    told = {"old": "v1", "new": "worktree", "answer": EVIL}
+    write_json(tmp_path / "parity/v1..work #1/report.json", told)
+    write_json(tmp_path / "parity/other/report.json", [])
+    (found,) = reports(tmp_path)
+    require(Comparison, found)
+    assert found["link"] == "parity/v1..work%20%231/index.html"
+    assert (found["title"], found["answer"]) == ("v1 → worktree", EVIL)
+    assert "<" not in embedded(found)
+    assert said().startswith(f"{tmp_path}/parity/other/report.json isn't a report")
+
+
+@pytest.fixture(scope="module")
+def results(built, tmp_path_factory):
+    """Results in which a run has two evaluations, and which hold a report of parity."""
+    copy = tmp_path_factory.mktemp("evaluated") / "results"
+    subprocess.run(["cp", "-a", built.folder / "results", copy], check=True)
+    (analysis,) = copy.glob("pets-*/tiny-*/patches-*/named-*")
+    vit, (labels,) = analysis.parent.parent, copy.glob("pets-*/labels/*")
+    common = ["--threads", "2", "--analysis", analysis, "--sae", analysis.parent]
+    common += ["--activations", vit]
+    shown = []
+    for name, settings in (("first-11111111", {"coactivation": True}), ("other-22222222", {})):
+        shown.append(analysis / "evaluations" / name)
+        spec = ["--spec", json.dumps({"settings": settings, "resolved": {}, "code": "tests"})]
+        given = [*spec, *common, "--labels", labels, "--out", shown[-1]]
+        evaluate.main([*map(str, given)])
+    spec = ["--spec", json.dumps({"settings": {"credit": None}, "code": "tests"})]
+    given = [*spec, *common, "--images", vit.parent, "--out", analysis / names.FOLDER_NAME]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(built.folder)  # where the images lie
+        dashboard.main(["run", *map(str, given), *(f"--evaluation={path}" for path in shown)])
+    write_json(copy / "parity/v1..v2/report.json", {"old": "v1", "new": "v2", "answer": EVIL})
+    spec = ["--spec", json.dumps({"settings": {}, "code": "tests"})]
+    dashboard.main(["gallery", *spec, "--runs", str(analysis), "--out", str(copy)])
+    return copy
+
+
+@pytest.mark.slow
+def test_pages_are_given_an_evaluation_as_their_scripts_expect_it(results):
+    (page,) = results.glob("pets-*/tiny-*/patches-*/named-*/dashboard")
+    about = page_data(page / names.PAGE, "start")
+    require(structures.About, about)
+    require(structures.PageBlock, script_data(page / names.block(0)))
+    require(structures.Gallery, page_data(results / names.PAGE, "gallery"))
+    assert about["evaluation"]["name"] == "first-11111111"
+    assert about["evaluation"]["others"] == ["other-22222222"]
+    assert {"redundancy", "moran_i", "pmi"} <= {*about["orders"]}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_a_reader_sorts_filters_and_reads_by_an_evaluation(results):
+    (page,) = results.glob("pets-*/tiny-*/patches-*/named-*/dashboard")
+    table = Evaluation(page.parent / "evaluations/first-11111111").table()
+    values = np.array(table.column("redundancy").to_pylist(), float)
+    with Browser(390, 844) as browser:
+        browser.open(f"{page.as_uri()}/{names.PAGE}#min=0&sort=redundancy")
+        order = json.loads(browser.run("JSON.stringify(shown)"))
+        assert values[order] == pytest.approx(np.sort(values)[::-1], abs=1e-3)
+        browser.run("document.querySelector('.run-card').open = true")
+        said = browser.run("document.querySelector('.run-card').innerText")
+        assert "random directions" in said
+        assert "other-22222222, not shown" in said
+        assert browser.run("document.documentElement.scrollWidth") <= 390
+        bound = float(np.median(values))
+        enter(browser, "redundancy", str(bound))
+        browser.wait(f"shown.length < {len(order)}")
+        kept = json.loads(browser.run("JSON.stringify(shown)"))
+        assert kept == [latent for latent in order if values[latent] <= bound + 1e-4]
+        browser.run(f"openLatent({order[0]})")
+        browser.wait("!document.getElementById('latent').hidden")
+        tiles = browser.run("document.querySelectorAll('.tiles')[1].textContent")
+        assert f"redundancy{values[order[0]]:.2f}" in tiles
+        partner, pmi, n = script_data(page / names.block(0))["partners"][order[0]][0]
+        link = "[...document.querySelectorAll('.near')].at(-1).firstChild"
+        assert browser.run(f"{link}.textContent").endswith(f"{pmi:.3g} · {n}")
+        browser.run(f"{link}.click()")
+        browser.wait(f"document.querySelector('#latent h2').textContent === 'Latent {partner}'")
+        browser.send("Page.navigate", url=f"{results.as_uri()}/{names.PAGE}")
+        browser.wait("document.querySelectorAll('article.run').length > 0")
+        assert EVIL in browser.run("document.querySelector('.comparisons').textContent")
+        assert browser.run("window.broken") is None

@@ -117,10 +117,10 @@ def git(folder: Path, *arguments: str) -> None:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A project whose code lies in git, with mixes of a few images and steps."""
-    made = Project.create(tmp_path_factory.mktemp("parity"), 40)
+    made = Project.create(tmp_path_factory.mktemp("parity"), 300)
     settings = made.settings()
     settings["runs"] = [settings["runs"][1]]
-    settings["parity"] = {"n_images": 40, "steps": 30}
+    settings["parity"] = {"steps": 30}
     made.configure(settings)
     (made.folder / ".gitignore").write_text("pictures\n__pycache__\n.snakemake\nlogs\nresults\n")
     git(made.folder, "init", "-q")

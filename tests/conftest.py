@@ -32,7 +32,14 @@ settings.load_profile("without deadlines")
 
 
 LONGEST = (
-    *("test_triton_kernels", "test_planted", "test_cluster", "test_nothing_lost", "test_slurm"),
+    *(
+        "test_parity",
+        "test_triton_kernels",
+        "test_planted",
+        "test_cluster",
+        "test_nothing_lost",
+        "test_slurm",
+    ),
     *("test_parallel", "test_golden", "test_bare_machine", "test_examples", "test_workflow"),
     *("test_housekeeping_runs", "test_faults", "test_demo", "test_train", "test_done_once"),
     *("test_borrow", "test_sources", "test_without_clone", "test_shared_labels", "test_good_guest"),

@@ -39,9 +39,9 @@ FAULTS = (
     },
     {
         "activations": (
-            "saev/images/decode.py",
-            'image.convert("RGB")',
-            'image.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT)',
+            "saev/images/geometry.py",
+            "return np.asarray(image)",
+            "return np.asarray(image)[:, ::-1].copy()",
         ),
         "train": (
             "saev/train/order.py",
@@ -55,8 +55,8 @@ FAULTS = (
         ),
         "dashboard": (
             "saev/dashboard/thumbnails.py",
-            "outer = (math.floor(left), ",
-            "outer = (math.floor(left) + 3, ",
+            'image.save(data, "JPEG"',
+            'image.transpose(Image.Transpose.ROTATE_180).save(data, "JPEG"',
         ),
     },
     {
@@ -66,9 +66,9 @@ FAULTS = (
             "found.sort(key=lambda path: path[::-1])",
         ),
         "analyze": (
-            "saev/analyze/top.py",
-            "order[tied] = among",
-            "order[tied[:0]] = among[:0]",
+            "saev/analyze/accumulate.py",
+            "np.add.at(totals.image_count, latent, 1)",
+            "np.add.at(totals.image_count, latent[1:], 1)",
         ),
     },
 )

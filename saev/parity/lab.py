@@ -81,7 +81,7 @@ class Lab:
     def __init__(self, cache: Path, config: dict[str, Any], cores: int) -> None:
         self.cache, self.config, self.cores = cache, config, cores
         self._names: dict[str, dict[str, str]] = {}
-        self._keys: dict[tuple[str, str], str] = {}
+        self._keys: dict[tuple[str, str, str | None], str] = {}
         self._failed: dict[Path, Failed] = {}
 
     def make(self, stage: str, code: Code, inputs: Mapping[str, Made]) -> Made:
@@ -127,9 +127,10 @@ class Lab:
         return self._names[code.key]
 
     def _key(self, stage: str, code: Code) -> str:
-        if (stage, code.key) not in self._keys:
-            self._keys[stage, code.key] = code.key_of(BY_NAME[stage])
-        return self._keys[stage, code.key]
+        known = (stage, code.key, code.commands.get(stage))
+        if known not in self._keys:
+            self._keys[known] = code.key_of(BY_NAME[stage])
+        return self._keys[known]
 
     def _run(self, folder: Path, stage: str, code: Code, needed: Mapping[str, Made]) -> None:
         results = folder / "results"

@@ -75,6 +75,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     )
     parity.add_argument(
         "--command",
+        dest="commands",
         action="append",
         default=[],
         metavar="STAGE=COMMAND",
@@ -134,7 +135,7 @@ def _parity(arguments: argparse.Namespace) -> int:
         arguments.cores,
         full=arguments.full,
         alone=arguments.alone,
-        commands=arguments.command,
+        commands=arguments.commands,
     )
     print("\n".join([f"{told['old']} → {told['new']}, on {told['subject']}", ""]))
     print("\n".join(texts.table(report.rows(mixes))))

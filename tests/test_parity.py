@@ -228,7 +228,8 @@ def test_what_can_not_be_compared_is_said_before_anything_runs(edited):
 def test_a_command_can_stand_in_for_a_stage(edited):
     labels = "import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2], dirs_exist_ok=True)"
     (edited.folder / "old.py").write_text(labels)
-    made = next(edited.folder.glob(".parity/made/labels-*/results/*/labels/*"))
+    _, report = parity(edited, "--alone", new="HEAD")
+    made = report["mixes"][0]["results"]["labels"]
     done, report = parity(
         edited, "--alone", "--command", f"labels=python old.py {made} {{out}}", new="HEAD"
     )

@@ -17,6 +17,7 @@ from saev.core.errors import UserError
 from saev.core.files import write_json
 from saev.core.locks import Lock
 from saev.tools import diff, estimate, garbage, ls, present, texts, tree
+from saev.tools.__main__ import _parser
 from saev.workflow import jobs
 from saev.workflow.plan import Plan, resolve
 
@@ -429,3 +430,18 @@ def test_a_batch_larger_than_the_images_is_refused_before_anything_runs(tmp_path
     )
     with pytest.raises(UserError, match=said):
         resolve(given)
+
+
+def test_the_commands_of_the_docs_are_those_that_saev_takes():
+    commands = [
+        line.strip().removeprefix("$ ")
+        for path in sorted((ROOT / "docs").glob("*.md"))
+        for line in path.read_text().splitlines()
+        if line.startswith(("    saev ", "    $ saev "))
+    ]
+    assert len(commands) > 20
+    for command in commands:
+        shell = ["bash", "-c", f"printf '%s\\n' {command.partition(' | ')[0]}"]
+        words = subprocess.run(shell, capture_output=True, text=True, check=True).stdout.split("\n")
+        if words[1] != "run":  # whose arguments are Snakemake's
+            _parser().parse_args(words[1:-1])

@@ -208,6 +208,13 @@ def test_the_walk_shows_what_follows_from_a_change_and_makes_nothing_twice(edite
     again, same = parity(edited)
     assert same == report
     assert "with the code of" not in again.stderr  # all was there
+    doing = {"train": "training", "analyze": "analysing", "dashboard": "building the page"}
+    for log in edited.folder.glob(".parity/made/*/log.txt"):
+        stage = log.parent.name.partition("-")[0]
+        others = {text for name, text in doing.items() if name != stage}
+        assert not {text for text in others if text in log.read_text()}, log
+    done = edited.snakemake("parity", "--config", "old=HEAD", "new=HEAD")
+    assert "the same, bit by bit, in every stage" in done.stdout
 
 
 @pytest.mark.slow

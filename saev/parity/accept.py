@@ -161,7 +161,7 @@ class Acceptance:
         return True
 
     def _mark(self, result: Result, proofs: list[dict[str, Any]]) -> None:
-        code = self.results.codes[result.stage]
+        code = result.expected
         if result.run:
             proof = {
                 "code": code,
@@ -183,9 +183,8 @@ class Acceptance:
         Raises:
             Failed: the present code can't make it.
         """
-        scratch = Scratch(
-            Path(FOLDER).absolute() / "project", Path.cwd(), self.configfiles, self.cores
-        )
+        config = self.results.plan.data["config"]
+        scratch = Scratch(Path(FOLDER).absolute(), Path.cwd(), config, self.configfiles, self.cores)
         for other in self.results.before(result):
             scratch.link(other.folder)
         if result.stage == TRAIN and result.seconds > self.options.seconds:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from saev.activations.verified import FOLDER as VERIFIED
 from saev.core import logs
 from saev.core.errors import UserError
 from saev.core.files import (
@@ -20,7 +21,7 @@ from saev.core.files import (
     write_json,
 )
 from saev.core.made import DONE
-from saev.core.plan_file import PLANS
+from saev.core.plan_file import PLAN_VARIABLE, PLANS
 from saev.core.planned import ROOT
 from saev.core.provenance import package_versions
 from saev.core.state import STATE
@@ -37,8 +38,9 @@ LONG_AGO = 1_000_000_000
 AS_GIVEN = ("--rerun-triggers", "mtime")
 """Options with which what is there counts as made, whatever code made it."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*-[0-9a-f]{8}")
-INNER = (STATE, *{stage.inside.split("/")[0] for stage in STAGES if stage.inside})
-"""Folders in the directory of a result that hold other results, or a state."""
+INNER = (STATE, VERIFIED, *{stage.inside.split("/")[0] for stage in STAGES if stage.inside})
+"""Folders in the directory of a result that hold other results, a state, or what this host has
+verified, which grows in place."""
 
 
 class Failed(Exception):
@@ -170,8 +172,7 @@ class Lab:
         doing = f"{stage} with the code of {code.name}"
         logs.say(doing)
         command = command_line(code.folder, folder, self.cores, [stage], *AS_GIVEN)
-        kept = {k: v for k, v in os.environ.items() if k not in ("SAEV_PLAN", "SNAKEMAKE_PROFILE")}
-        environment = {**kept, "PYTHONPATH": str(code.folder)}
+        environment = {**own_environment(), "PYTHONPATH": str(code.folder)}
         with log.open("w") as said:
             done = subprocess.run(
                 command, cwd=folder, env=environment, stdout=said, stderr=said, check=False
@@ -219,6 +220,11 @@ def command_line(
         *options,
         *("--", *targets),
     ]
+
+
+def own_environment() -> dict[str, str]:
+    """The environment for a workflow of its own, also if this program runs in one."""
+    return {k: v for k, v in os.environ.items() if k not in (PLAN_VARIABLE, "SNAKEMAKE_PROFILE")}
 
 
 def failed(doing: str, log: Path) -> Failed:

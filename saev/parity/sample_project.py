@@ -5,53 +5,70 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from saev.core.errors import UserError
 from saev.core.files import write_bytes, write_json
 from saev.core.made import MADE, read_made
 from saev.core.plan_file import PLANS
 from saev.core.state import STATE
-from saev.parity.lab import AS_GIVEN, INNER, NAME, command_line, failed, link_file
+from saev.parity.lab import AS_GIVEN, INNER, NAME, command_line, failed, link_file, own_environment
 from saev.workflow.digests import FILES
 
 ALONE = {"train": {"together": False}}
 """A training of its own, also where the settings share passes."""
 SECONDS = 0.5
+HIGHEST = 4
+"""How many `..` a path in the settings can begin with."""
+OWN = ("results", "logs", ".snakemake", ".git", ".gitignore")
+"""What a scratch project has of its own, or doesn't need."""
 
 
 class Scratch:
     """A project that sees the files, settings and results of another, and writes elsewhere.
 
     Args:
-        folder: where it lies; emptied first.
+        base: folder in the project to put it into; emptied first.
         project: the project, whose working folder is the present one.
+        config: its settings.
         configfiles: settings files beside `config.yaml`.
         cores: how many to use.
+
+    Raises:
+        UserError: a path in the settings begins with more `..` than can be followed.
     """
 
-    def __init__(self, folder: Path, project: Path, configfiles: list[str], cores: int) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        (folder / "results").mkdir(parents=True)
-        write_bytes(folder.parent / ".gitignore", b"*\n")
-        self.folder, self.project, self.cores = folder, project, cores
-        self.results = folder / "results"
+    def __init__(
+        self, base: Path, project: Path, config: Any, configfiles: list[str], cores: int
+    ) -> None:
+        shutil.rmtree(base, ignore_errors=True)
+        self.folder = base.joinpath(*["up"] * (HIGHEST - 1), "project")
+        self.project, self.cores = project, cores
+        self.results = self.folder / "results"
+        self.results.mkdir(parents=True)
+        write_bytes(base / ".gitignore", b"*\n")
         for path in project.iterdir():
-            if path.name not in (
-                "results",
-                "logs",
-                ".snakemake",
-                ".git",
-                ".gitignore",
-                folder.parent.name,
-            ):
-                (folder / path.name).symlink_to(path)
+            if path.name not in (*OWN, base.name):
+                (self.folder / path.name).symlink_to(path)
+        for above in sorted(set(_above(config))):
+            self._link_above(Path(above))
         (self.results / PLANS).mkdir()
         for path in (project / "results" / PLANS).iterdir():
             (self.results / PLANS / path.name).symlink_to(path)
-        write_json(folder / "alone.json", ALONE)
+        write_json(self.folder / "alone.json", ALONE)
         self._configfiles = [*(str(Path(p).absolute()) for p in configfiles), "alone.json"]
+
+    def _link_above(self, path: Path) -> None:
+        """Make a path like ``../data`` lead from here to where it leads from the project."""
+        n = sum(part == ".." for part in path.parts)
+        if n > HIGHEST:
+            raise UserError(f"{path}: to make a sample again, write this as an absolute path")
+        first = Path(*path.parts[: n + 1])
+        link = Path(os.path.normpath(self.folder / first))
+        if not link.exists():
+            link.symlink_to(os.path.normpath(self.project / first))
 
     def link(self, folder: Path, leave_out: Iterable[Path] = ()) -> None:
         """Link the files of a result, without those of results that lie inside of it."""
@@ -78,22 +95,38 @@ class Scratch:
         options = (*AS_GIVEN, "--configfile", *self._configfiles)
         command = command_line(FILES, self.folder, self.cores, [str(target)], *options)
         log = self.folder / "log.txt"
-        kept = {k: v for k, v in os.environ.items() if k not in ("SAEV_PLAN", "SNAKEMAKE_PROFILE")}
         with log.open("w") as said:
             running = subprocess.Popen(
-                command, cwd=self.folder, env=kept, stdout=said, stderr=said, start_new_session=True
+                command,
+                cwd=self.folder,
+                env=own_environment(),
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
             )
-            while running.poll() is None:
-                if until is not None and until():
+            try:
+                while running.poll() is None:
+                    if until is not None and until():
+                        return
+                    time.sleep(SECONDS)
+            finally:  # also if this program is stopped
+                if running.poll() is None:
                     os.killpg(running.pid, signal.SIGTERM)
                     running.wait()
-                    return
-                time.sleep(SECONDS)
         if running.returncode:
             raise failed(doing, log)
 
     def _placed(self, path: Path) -> Path:
         return self.results / path.absolute().relative_to((self.project / "results").absolute())
+
+
+def _above(value: Any) -> Iterator[str]:
+    """Texts in settings that look like paths above the project."""
+    if isinstance(value, str) and value.startswith("../"):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _above(inner)
 
 
 def files_of(stamp: Path) -> list[Path]:

@@ -8,12 +8,16 @@ from typing import Any
 from saev.core.errors import UserError
 from saev.core.files import read_json
 from saev.core.meta import RUN
+from saev.core.spec import read_spec
 from saev.settings.images import source_of
 from saev.workflow import jobs
 from saev.workflow.digests import code_digest
 from saev.workflow.jobs import Job
 from saev.workflow.plan import RECORDING_LIBRARIES, Plan
 from saev.workflow.stages import BY_NAME, LEVELS, STAGES
+
+ELSEWHERE = "from elsewhere"
+"""What to call a dictionary that wasn't trained here."""
 
 
 @dataclass
@@ -26,7 +30,9 @@ class Result:
     run: dict[str, Any] = field(default_factory=dict)
     """Its `run.json`; empty if there is none."""
     names: dict[str, str] = field(default_factory=dict)
-    """Names of the directories that it lies in, by level."""
+    """Names of its directory and of those that it lies in, by component."""
+    expected: str = ""
+    """Digest of the code that counts for it now."""
     kind: tuple[str, ...] = ()
     """What decides which code makes it: source, model, architecture."""
 
@@ -55,7 +61,6 @@ class PlannedResults:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.codes = {stage.name: code_digest(stage) for stage in STAGES}
         self.by_folder: dict[Path, Result] = {}
         for stage in STAGES:
             found = jobs.of_stage(plan, stage.name) if stage.levels else (jobs.jobs(plan)[-1],)
@@ -71,7 +76,7 @@ class PlannedResults:
             for result in self.by_folder.values()
             if result.stage in stages
             and result.complete
-            and result.code not in ("", self.codes[result.stage])
+            and result.code not in ("", result.expected)
         ]
 
     def before(self, result: Result) -> list[Result]:
@@ -101,14 +106,24 @@ class PlannedResults:
 
     def _described(self, stage: str, folder: Path) -> Result:
         parts = folder.relative_to(self.plan.results).parts
-        names = dict(zip(BY_NAME[stage].levels, parts, strict=False))
-        if stage == "labels":
-            names["labels"] = parts[-1]
+        kept = BY_NAME[stage]
+        names = dict(zip(kept.levels, parts, strict=False))
+        if kept.component and "{" in kept.inside:
+            names[kept.component] = parts[-1]
         try:
             run = read_json(folder / RUN)
         except UserError:
             run = {}
-        return Result(stage, folder, [], run, names, self._kind(names))
+        return Result(
+            stage, folder, [], run, names, self._expected(stage, names), self._kind(names)
+        )
+
+    def _expected(self, stage: str, names: Mapping[str, str]) -> str:
+        """The code in the parameter of the rule. A dictionary from elsewhere has its own."""
+        component = BY_NAME[stage].component
+        if component is None:
+            return code_digest(BY_NAME[stage])
+        return read_spec(self.plan.data["specs"][stage][names[component]]).code
 
     def _kind(self, names: Mapping[str, str]) -> tuple[str, ...]:
         found = []
@@ -119,6 +134,6 @@ class PlannedResults:
                 found.append(
                     source_of(given)
                     if level == "images"
-                    else str(given.get("model" if level == "vit" else "architecture"))
+                    else str(given.get("model" if level == "vit" else "architecture", ELSEWHERE))
                 )
         return tuple(found)

@@ -9,6 +9,7 @@ from pathlib import Path
 from saev.core import logs, stop
 from saev.core.errors import UserError
 from saev.tools import sharing, versions
+from saev.tools.options import add_configfile, require_cores
 from saev.workflow.digests import FILES
 
 DESCRIPTION = """\
@@ -179,14 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     versions.add_commands(add)
     sharing.add_commands(add)
     for one in (gc, plan, borrow):
-        one.add_argument(
-            "--configfile",
-            nargs="+",
-            action="extend",
-            default=[],
-            metavar="FILE",
-            help="settings files to merge into config.yaml, as for snakemake --configfile",
-        )
+        add_configfile(one)
     return parser
 
 
@@ -286,7 +280,7 @@ def _agreed(question: str) -> bool:
 def _plan(arguments: argparse.Namespace) -> int:
     from saev.tools import estimate, present
 
-    versions.require_cores(arguments.cores)
+    require_cores(arguments.cores)
     plan = present.plan(arguments.configfile, arguments.results)
     described = present.described(arguments.configfile)
     print("\n".join(estimate.lines(plan, described, arguments.cores)))

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from saev.core.errors import UserError
+from saev.tools.options import add_configfile, require_cores
 
 ACCEPT = """\
 After a change of code that you think harmless: makes a sample of the stale results again with the
@@ -84,14 +85,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     )
     parity.add_argument("--cores", type=int, metavar="N", help="cores to run on (default: all)")
     for one in (accept, parity):
-        one.add_argument(
-            "--configfile",
-            nargs="+",
-            action="extend",
-            default=[],
-            metavar="FILE",
-            help="settings files to merge into config.yaml, as for snakemake --configfile",
-        )
+        add_configfile(one)
 
 
 def _accept(arguments: argparse.Namespace) -> int:
@@ -144,9 +138,3 @@ def _parity(arguments: argparse.Namespace) -> int:
         print("\n  ".join([f"{stage}: {verdict.level.words}", *verdict.texts]))
     print(f"\n{report.answer(mixes)}\nThe report is in {folder}")
     return report.status(mixes)
-
-
-def require_cores(n: int | None) -> None:
-    """Refuse numbers of cores that aren't positive."""
-    if n is not None and n < 1:
-        raise UserError(f"--cores {n}: must be 1 or more")

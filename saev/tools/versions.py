@@ -6,6 +6,8 @@ from collections.abc import Callable
 from saev.core.errors import UserError
 from saev.tools.options import add_configfile, require_cores
 
+SHOWN = 6
+"""Differences of a stage that the terminal shows."""
 ACCEPT = """\
 After a change of code that you think harmless: makes a sample of the stale results again with the
 present code, compares it with what is there, and if all agrees marks the results as made by this
@@ -135,6 +137,9 @@ def _parity(arguments: argparse.Namespace) -> int:
     print("\n".join(texts.table(report.rows(mixes))))
     print(f"{report.LEGEND}\n")
     for stage, verdict in report.details(mixes):
-        print("\n  ".join([f"{stage}: {verdict.level.words}", *verdict.texts]))
+        more = len(verdict.texts) - SHOWN
+        rest = [f"… {more} more in the report"] if more > 0 else []
+        lines = [f"{stage}: {verdict.level.words}", *verdict.texts[:SHOWN], *rest]
+        print("\n  ".join(lines))
     print(f"\n{report.answer(mixes)}\nThe report is in {folder}")
     return report.status(mixes)

@@ -14,6 +14,8 @@ from saev.train.artifact import CHECKPOINT, CURVE
 METRICS = ("nmse", "l0")
 DECODER = "W_dec"
 BLOCK = 1024
+SHOWN = 3
+"""Metrics that a text names: those that changed most."""
 
 
 def compare_train(a: Made, b: Made, settings: ParitySettings) -> Verdict:
@@ -35,7 +37,8 @@ def compare_train(a: Made, b: Made, settings: ParitySettings) -> Verdict:
     if worst > 10 * settings.trained:
         level = Level.DIFFERENT
     if worst:
-        texts.insert(0, "; ".join(_change(k, told) for k in far if far[k]))
+        most = sorted((k for k in far if far[k]), key=lambda k: -far[k])[:SHOWN]
+        texts.insert(0, "; ".join(_change(k, told) for k in most))
     figures: dict[str, Any] = {f"old.{k}": v for k, v in told[0].items()}
     figures |= {f"new.{k}": v for k, v in told[1].items()}
     if level > Level.BIT_EQUAL and DECODER in old and DECODER in new:

@@ -250,6 +250,7 @@ class GalleryRun(TypedDict):
     """Whether the last command asked for this run."""
     run: Lineage
     link: str
+    """To its page. Empty in a page that travels alone."""
     pictures: str
     """The folder that names of thumbnails are relative to."""
     summary: Summary
@@ -272,6 +273,7 @@ class FrontierPoint(TypedDict):
     name: str
     label: str
     link: str
+    """As that of a run."""
     l0: float
     nmse: float
     dead: float

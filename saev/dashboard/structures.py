@@ -102,6 +102,8 @@ class About(TypedDict):
     heat_latents: int
     """Latents in one script of heat maps."""
     top_images: int
+    large: bool
+    """Whether there are large images."""
     grid: list[int] | None
     """Height and width of the grid of patches; None for a stream without patches."""
     bin_edges: list[Figure]

@@ -148,7 +148,7 @@ function controls() {
     filters,
   );
   const all = { key: "", title: "All", meaning: "all latents" };
-  const noted = { key: "noted", title: "★", meaning: "those that you have starred or noted" };
+  const noted = { key: "noted", title: "★", meaning: "those that are starred, named or noted" };
   at("chips").append(...[all, ...about.chips, noted].map(chip));
   const figuresMean = make("button", { type: "button", class: "quiet" }, "Legend");
   figuresMean.addEventListener("click", () => explain(figuresMean, cardMeanings()));

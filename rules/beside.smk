@@ -60,7 +60,7 @@ rule show_sweeps:
     conda:
         "../envs/saev.yaml"
     params:
-        spec=PLAN.data["specs"]["gallery"],
+        spec=PLAN.data["specs"]["sweeps"],
     shell:
         "python -m saev.dashboard sweeps --spec {params.spec:q} --log {log:q} "
         "--out results"

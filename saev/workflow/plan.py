@@ -180,8 +180,10 @@ def _specs(
     }
     compared = {"sweeps": sweeps} if sweeps else {}
     specs["gallery"] = canonical_json({"code": codes["gallery"], "settings": compared})
+    # No code: if that changes, so do the pages, and what lies beside them is made after them.
+    specs["sweeps"] = canonical_json({"settings": compared})
     specs["beside"] = {
-        directory: canonical_json({"code": codes["gallery"], "settings": settings})
+        directory: canonical_json({"settings": settings})
         for directory, settings in named(config, runs, components, hashes).items()
     }
     specs["makers"] = {

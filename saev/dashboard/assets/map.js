@@ -44,11 +44,6 @@ function showMap() {
   if (!document.getElementById("map")) makeMap();
   at("tools").replaceChildren(...mapTools());
   drawMap();
-  if (picked !== null) pick(picked);
-  const missed = shown.length - plotted.latents.length;
-  at("map-missed").textContent = missed
-    ? `${count(missed)} latents have no place here: a figure is missing, or is 0 on a log scale.`
-    : "";
 }
 
 /** What the points of the map are. */
@@ -108,7 +103,7 @@ function mapTools() {
   return menus;
 }
 
-/** Draws all points, and the axes. */
+/** Draws all points, and the axes, as soon as the map can be seen. */
 function drawMap() {
   const canvas = /** @type {HTMLCanvasElement} */ (at("map"));
   const { clientWidth: width, clientHeight: height } = canvas;
@@ -152,8 +147,12 @@ function drawMap() {
         "The arrow keys go from point to point, Enter opens a latent.",
     ),
   );
+  const missed = shown.length - latents.length;
+  at("map-missed").textContent = missed
+    ? `${count(missed)} latents have no place here: a figure is missing, or is 0 on a log scale.`
+    : "";
   showBrush();
-  showPicked();
+  if (picked !== null) pick(picked);
 }
 
 /** @param {string} variable of the style sheet */

@@ -1,7 +1,7 @@
 // The axes of the map: where values are, and which round values to write.
 
 /** From which ratio of the largest to the smallest value on, an axis is on a log scale. */
-const LOG_FROM = 30;
+const LOG_FROM = 10;
 
 /** @typedef {ReturnType<typeof scaleOf>} Scale */
 

@@ -287,7 +287,7 @@ def test_the_points_of_the_map_are_the_latents_of_the_table(vit):
         places = value(
             browser,
             "plotted.latents.map((latent, i) => [latent, plotted.x.value(plotted.xs[i]), "
-            "plotted.y.value(plotted.ys[i]), kindOf(latent)])",
+            "plotted.y.value(plotted.ys[i]), kindsOf([latent])[0]])",
         )
         on_map = [j for j, lift in enumerate(figures["label_lift.animal"]) if lift is not None]
         assert sorted(latent for latent, *_ in places) == on_map
@@ -306,15 +306,20 @@ def test_the_points_of_the_map_are_the_latents_of_the_table(vit):
         assert said.startswith(f"{missed} latents have no place") if missed else said == ""
         # Each point is painted where it should be, in a shape and a colour of its own.
         painted = (
-            "plotted.latents.map((latent, i) => [kindOf(latent), ...at('map').getContext('2d')"
-            ".getImageData(Math.round(plotted.xs[i]), Math.round(plotted.ys[i]), 1, 1).data])"
+            "[...at('map').getContext('2d').getImageData(Math.round(plotted.xs[i]), "
+            "Math.round(plotted.ys[i]), 1, 1).data]"
         )
-        assert all(alpha > 150 for *_, alpha in value(browser, painted))
-        colours = {"plain": "--plain", "positional": "--positional", "dense": "--dense"}
-        assert len({browser.run(f"colourOf('{name}')") for name in colours.values()}) == 3
+        pixels = value(browser, f"plotted.latents.map((_, i) => {painted})")
+        assert all(alpha > 150 for *_, alpha in pixels)
+        colours = {kind: browser.run(f"colourOf('--{kind}')").strip() for kind in kinds}
+        assert len(set(colours.values())) == len(kinds)
+        uppermost = "dense" if "dense" in kinds else "positional"
+        wanted = [*bytes.fromhex(colours[uppermost].removeprefix("#")), 255]
+        shapes = [pixels[i] for i, (*_, kind) in enumerate(places) if kind == uppermost]
+        assert shapes == [wanted] * len(shapes)
         star = places[0][0]
         browser.run(f"annotate({star}, {{ star: true }})")
-        assert browser.run(f"kindOf({star})") == "starred"
+        assert browser.run(f"kindsOf([{star}])[0]") == "starred"
         assert "starred" in text_of(browser, "#map-legend")
         # Other figures, by the menus. What a filter hides stays as a faint dot.
         browser.run(

@@ -486,6 +486,22 @@ def test_typing_or_choosing_a_view_beside_a_latent_leads_back_to_all_of_them(vit
         assert browser.run("state.view + state.latent") == "mapnull"
 
 
+def test_esc_leads_back_from_more_latents_than_a_browser_remembers(vit):
+    path = page_of(vit, "patches")
+    with Browser() as browser:
+        browser.open(f"{path.as_uri()}#min=0")
+        browser.run("for (let i = 0; i < 60; i++) openLatent(i % 40)")
+        ready(browser, 19)
+        browser.press("Escape")
+        browser.wait(BACK)
+        browser.wait("!location.hash.includes('latent')")
+        assert browser.run("history.state.depth") == 0
+        browser.run("openLatent(7)")
+        ready(browser, 7)
+        browser.press("Escape")
+        browser.wait(BACK)
+
+
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}-{'dark' if s[2] else 'light'}")
 def test_axe_finds_no_violation_in_the_views_and_nothing_is_asked_for(vit, size):
     with Browser(*size) as browser:

@@ -322,7 +322,7 @@ def test_the_points_of_the_map_are_the_latents_of_the_table(vit):
         star = places[0][0]
         browser.run(f"annotate({star}, {{ star: true }})")
         assert browser.run(f"kindsOf([{star}])[0]") == "starred"
-        assert "starred" in text_of(browser, "#map-legend")
+        assert "your stars and notes1" in text_of(browser, "#map-legend")
         # Other figures, by the menus. What a filter hides stays as a faint dot.
         browser.run(
             "(f => { f.value = 'image_count'; f.dispatchEvent(new Event('change')); })"

@@ -8,8 +8,8 @@ from saev.dashboard.structures import About, Gallery
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = {
     "run": (
-        "common summary evaluation data columns state notes filters images image_rows latent_parts "
-        "latent image cards wall scales map map_pointer views controls run"
+        "common summary evaluation data columns state notes notes_file filters images image_rows "
+        "latent_parts latent image cards wall scales map map_pointer views controls run"
     ),
     "gallery": "common summary evaluation plots gallery",
 }

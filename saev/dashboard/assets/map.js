@@ -13,7 +13,7 @@ const marks = {
   dense: { path: "M-1-1H1V1H-1Z", title: "dense" },
   starred: {
     path: "M0-1.6L.47-.65L1.52-.49L.76.25L.94 1.29L0 .8L-.94 1.29L-.76.25L-1.52-.49L-.47-.65Z",
-    title: "starred or noted",
+    title: "your stars and notes",
   },
 };
 

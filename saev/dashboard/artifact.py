@@ -9,6 +9,7 @@ STAGE = FOLDER_NAME = "dashboard"
 FORMAT_VERSION = 3
 PAGE, SUMMARY, RUN = "index.html", "summary.json", "run.json"
 FIGURES, NAMES = "data/latents.js", "data/names.js"
+STRONGEST = "data/strongest.js"
 REPORT = "report"
 """Folder, beside the page of a run and that of all runs, with what Snakemake's report shows."""
 REPORT_RUN, REPORT_SWEEPS = f"{REPORT}/run.html", f"{REPORT}/sweeps.html"

@@ -1,7 +1,7 @@
 """The parts of an analysis on disk. Each is written by its own job and read by the merge."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save
@@ -9,9 +9,10 @@ from safetensors.numpy import load_file, save
 from saev.activations.artifact import STAGE as ACTIVATIONS
 from saev.analyze.accumulate import accumulate
 from saev.analyze.artifact import PART, n_parts, part_folder, part_json
-from saev.analyze.counts import Counter, PairCounts, open_counts
+from saev.analyze.counts import Counter
 from saev.analyze.inputs import Inputs
 from saev.analyze.label_codes import label_codes
+from saev.analyze.label_counts import label_prefix
 from saev.analyze.totals import Totals
 from saev.core.errors import UserError
 from saev.core.files import (
@@ -31,11 +32,6 @@ from saev.train.artifact import STAGE as TRAIN
 TOTALS = "totals.safetensors"
 FORMAT = 2
 """Of the files of a part. Counted up when they hold more, or other things."""
-
-
-def label_prefix(index: int) -> str:
-    """How the names of the ``index``-th label's files start. Labels are sorted by name."""
-    return f"label-{index:02}"
 
 
 def identity(inputs: Inputs, settings: AnalysisSettings) -> dict[str, Any]:
@@ -99,15 +95,6 @@ def write_part(
     write_json(out / part_json(part), {**content, "files": files})
 
 
-class Vocabulary(NamedTuple):
-    """One label over all images."""
-
-    texts: list[str]
-    """The distinct labels, sorted: their index is their code."""
-    counts: np.ndarray
-    """(C,) int64: how many images have each."""
-
-
 def check_parts(
     inputs: Inputs, settings: AnalysisSettings, n: int, out: Path, part_images: int = PART
 ) -> None:
@@ -151,18 +138,3 @@ def read_totals(inputs: Inputs, n: int, out: Path) -> Totals:
             totals.add(here)
     assert totals is not None
     return totals
-
-
-def read_labels(out: Path, n: int, index: int) -> tuple[Vocabulary, list[PairCounts]]:
-    """Read the counts of one label in all parts: its vocabulary, and the parts' runs, mapped."""
-    prefix = label_prefix(index)
-    found = [read_json(out / part_folder(part) / f"{prefix}.json") for part in range(n)]
-    texts = sorted(set().union(*(f["labels"] for f in found)))
-    numbers = {text: number for number, text in enumerate(texts)}
-    counts = np.zeros(len(texts), np.int64)
-    runs = []
-    for part, here in enumerate(found):
-        codes = np.array([numbers[text] for text in here["labels"]], np.int64)
-        counts[codes] += np.array(here["counts"], np.int64)
-        runs.append(open_counts(out / part_folder(part), prefix, len(codes), codes))
-    return Vocabulary(texts, counts), runs

@@ -101,6 +101,8 @@ class About(TypedDict):
     """Largest number of files in one folder."""
     heat_latents: int
     """Latents in one script of heat maps."""
+    contrast_labels: int
+    """Labels in one script of firing counts."""
     top_images: int
     grid: list[int] | None
     """Height and width of the grid of patches; None for a stream without patches."""
@@ -163,6 +165,44 @@ class ImageBlock(TypedDict):
     """The patches with these; empty for a stream without patches."""
     n_latents: list[int]
     """How many latents fire on it."""
+
+
+class ContrastIndex(TypedDict):
+    """`data/contrast/00/labels.js`: the texts of one of `About.labels` that can be contrasted."""
+
+    texts: list[str]
+    """Sorted."""
+    images: list[int]
+    """How many images have each."""
+    n_few: int
+    """How many texts were left out, as fewer than `least` images have them."""
+    n_beyond: int
+    """How many more were left out, as there are so many."""
+    least: int
+
+
+class DrawnImage(TypedDict):
+    """One of the images that were drawn at random from those with a label."""
+
+    row: int
+    key: str
+    fires: str
+    """What fires on it, packed (see `varints`): for each latent, how many latents lie between it
+    and the one before, its activation from 1 to 255, its largest anywhere, and the patch."""
+
+
+class ContrastBlock(TypedDict):
+    """A script in `data/contrast`: lists with an entry for each of its texts."""
+
+    fires: list[str]
+    """What fires on its images, packed: for each latent, how many latents lie between it and the
+    one before, and on how many of the images it fires."""
+    drawn: list[list[DrawnImage]]
+
+
+Directions = list[str]
+"""A script in `data/directions`: for each latent its decoder direction as d signed bytes, the
+largest component 127 or −127, in base64."""
 
 
 class PageBlock(TypedDict):

@@ -193,6 +193,8 @@ interface About {
   folder: number;
   /** Latents in one script of heat maps. */
   heat_latents: number;
+  /** Labels in one script of firing counts. */
+  contrast_labels: number;
   top_images: number;
   /** Height and width of the grid of patches; null for a stream without patches. */
   grid: number[] | null;
@@ -251,6 +253,40 @@ interface ImageBlock {
   patches: number[][];
   /** How many latents fire on it. */
   n_latents: number[];
+}
+
+/** `data/contrast/00/labels.js`: the texts of one of `About.labels` that can be contrasted. */
+interface ContrastIndex {
+  /** Sorted. */
+  texts: string[];
+  /** How many images have each. */
+  images: number[];
+  /** How many texts were left out, as fewer than `least` images have them. */
+  n_few: number;
+  /** How many more were left out, as there are so many. */
+  n_beyond: number;
+  least: number;
+}
+
+/** One of the images that were drawn at random from those with a label. */
+interface DrawnImage {
+  row: number;
+  key: string;
+  /**
+   * What fires on it, packed (see `varints`): for each latent, how many latents lie between it and
+   * the one before, its activation from 1 to 255, its largest anywhere, and the patch.
+   */
+  fires: string;
+}
+
+/** A script in `data/contrast`: lists with an entry for each of its texts. */
+interface ContrastBlock {
+  /**
+   * What fires on its images, packed: for each latent, how many latents lie between it and the one
+   * before, and on how many of the images it fires.
+   */
+  fires: string[];
+  drawn: DrawnImage[][];
 }
 
 /** A script in `data/blocks`: lists with an entry for each of its latents. */
@@ -380,5 +416,7 @@ interface Gallery {
 }
 
 type Heat = string[];
+
+type Directions = string[];
 
 type Format = "chance" | "count" | "lift" | "number" | "percent" | "share" | "text";

@@ -146,3 +146,13 @@ function showCards() {
   const none = make("p", { class: "nothing" }, "No latent passes these filters.");
   at("cards").replaceChildren(...(page.length ? page.map(card) : [none]));
 }
+
+/**
+ * Brings the card of a latent into view, if it is on another page than where the reader left.
+ * @param {number} latent
+ */
+function revealCard(latent) {
+  const link = document.getElementById(`card-${latent}`);
+  link?.focus({ preventScroll: true });
+  if (state.page !== listPage) link?.closest(".card")?.scrollIntoView({ block: "nearest" });
+}

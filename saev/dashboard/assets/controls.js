@@ -140,8 +140,9 @@ function controls() {
     toggle.setAttribute("aria-expanded", String(!filters.hidden));
   });
   at("controls").append(
-    joined(sort, turn, meaning),
+    viewButtons(),
     search,
+    joined(sort, turn, meaning),
     ...(about.labels.length > 1 ? [label] : []),
     toggle,
     random,
@@ -213,6 +214,9 @@ function showState() {
   for (const [key, value] of Object.entries({ ...fields, ...bounds })) {
     const input = document.querySelector(`#c-${key}`);
     if (input && input !== document.activeElement) Object.assign(input, { value });
+  }
+  for (const one of at("views").querySelectorAll("button")) {
+    one.setAttribute("aria-pressed", String(one.value === state.view));
   }
   at("c-down").textContent = down ? "↓" : "↑";
   const order = down ? "Highest first. Click to reverse" : "Lowest first. Click to reverse";

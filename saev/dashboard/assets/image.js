@@ -55,7 +55,7 @@ function imageBar(image, row) {
   const leave = make(
     "button",
     { type: "button", class: "icon", "aria-label": "Back to the list (Esc)", onclick: closeLatent },
-    "← List",
+    `← ${viewNow().title}`,
   );
   const title = image ? inOneLine(image.key) : `Image ${row}`;
   const labels = (image?.labels ?? []).filter((text) => text !== null).join(" · ");

@@ -23,8 +23,8 @@ function render() {
   const last = Math.max(0, Math.ceil(shown.length / PAGE) - 1);
   state.page = Math.min(Math.max(0, Math.floor(state.page)), last);
   showState();
-  const look = JSON.stringify([wanted, state.page, cardMode(state), namesRead]);
-  if (look !== drawn) showCards();
+  const look = JSON.stringify([wanted, state.view, state.page, cardMode(state), namesRead]);
+  if (look !== drawn) showView();
   drawn = look;
   imagesFound(state.find);
   showImage();
@@ -89,7 +89,7 @@ function evaluation() {
 
 /** Records when the first cards and their visible images were on the screen. */
 async function painted() {
-  await Promise.allSettled(shown.slice(0, PAGE).map(dataOf));
+  if (state.view === "list") await Promise.allSettled(shown.slice(0, PAGE).map(dataOf));
   await new Promise(requestAnimationFrame);
   const seen = [...document.querySelectorAll("img")].filter(
     (image) => image.checkVisibility() && image.getBoundingClientRect().top < window.innerHeight,
@@ -107,7 +107,7 @@ function pressed(press) {
   const busy = document.querySelector(":popover-open, dialog[open]");
   if (typing || busy || press.ctrlKey || press.metaKey || press.altKey) return;
   const inList = state.latent === null && state.row === null;
-  if (press.key === "/" && inList) {
+  if (press.key === "/") {
     press.preventDefault();
     at("c-find").focus();
   }

@@ -2,6 +2,7 @@
 
 /**
  * @typedef {object} State
+ * @property {string} view how latents are shown: a key of `views`
  * @property {string} sort a key of `orders`
  * @property {boolean} down whether the largest come first
  * @property {Record<string, number>} bounds of the filters, by their keys
@@ -22,6 +23,7 @@ let state;
 
 /** @returns {State} */
 const usual = () => ({
+  view: views[0].key,
   sort: orders()[0].key,
   down: !orders()[0].rising,
   bounds: Object.fromEntries(about.filters.map((filter) => [filter.key, filter.usual])),
@@ -58,6 +60,11 @@ function read() {
     const text = hash.get(key) ?? otherwise;
     return allowed.includes(text) ? text : otherwise;
   };
+  wanted.view = choice(
+    "view",
+    wanted.view,
+    views.map(({ key }) => key),
+  );
   const sorts = orders();
   wanted.sort = choice(
     "sort",
@@ -129,12 +136,20 @@ function settle() {
 }
 
 /**
+ * Keeps a change that needs no drawing.
+ * @param {Partial<State>} change
+ */
+function keep(change) {
+  state = { ...state, ...change };
+  late ??= setTimeout(settle, 200);
+}
+
+/**
  * Changes what is shown.
  * @param {Partial<State>} change
  */
 function go(change) {
-  state = { ...state, ...change };
-  late ??= setTimeout(settle, 200);
+  keep(change);
   render();
 }
 
@@ -142,7 +157,7 @@ function go(change) {
  * Changes which latents are listed, and shows their first page.
  * @param {Partial<State>} change
  */
-const restart = (change) => go({ page: 0, ...change });
+const restart = (change) => leaveFor({ page: 0, ...change });
 
 /**
  * Opens a latent. The back button leads to what was shown before.
@@ -165,13 +180,24 @@ function visit(change) {
 }
 
 /** Goes back to the list as it is now, however many latents were opened. */
-function closeLatent() {
-  settle();
-  if (!depth()) {
-    go({ latent: null, row: null });
+const closeLatent = () => leaveFor({});
+
+/**
+ * Changes the list, and goes back to it if a latent or an image is open.
+ * @param {Partial<State>} change
+ */
+function leaveFor(change) {
+  const isOpen = state.latent !== null || state.row !== null;
+  if (!isOpen || !depth()) {
+    go({ ...change, latent: null, row: null });
     return;
   }
+  state = { ...state, ...change };
+  const isLeaving = returning !== null;
   returning = { ...state, latent: null, row: null };
+  // A reader who types is faster than the browser.
+  if (isLeaving) return;
+  settle();
   history.go(-depth());
 }
 

@@ -9,13 +9,13 @@ ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = {
     "run": (
         "common summary evaluation data columns state notes filters images image_rows latent_parts "
-        "latent image cards views controls run"
+        "latent image cards contrast compare views controls run"
     ),
     "gallery": "common summary evaluation plots gallery",
 }
 """Scripts of each page, in the order in which they run. They share one namespace."""
 STYLES = {
-    "run": "common controls cards latent evaluation",
+    "run": "common controls cards latent evaluation contrast",
     "gallery": "common gallery evaluation",
 }
 """Style sheets of each page. Of rules with equal specificity, the later one wins."""

@@ -23,7 +23,9 @@ function render() {
   const last = Math.max(0, Math.ceil(shown.length / PAGE) - 1);
   state.page = Math.min(Math.max(0, Math.floor(state.page)), last);
   showState();
-  const look = JSON.stringify([wanted, state.view, state.page, cardMode(state), namesRead]);
+  const { view, page, a, b, side, one, two } = state;
+  const sides = [a, b, side, one, two];
+  const look = JSON.stringify([wanted, view, page, sides, cardMode(state), namesRead]);
   if (look !== drawn) showView();
   drawn = look;
   imagesFound(state.find);

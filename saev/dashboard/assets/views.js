@@ -12,7 +12,11 @@
  * The first one is the default.
  * @type {View[]}
  */
-const views = [{ key: "list", title: "List", render: showCards, reveal: revealCard }];
+const views = [
+  { key: "list", title: "List", render: showCards, reveal: revealCard },
+  { key: "contrast", title: "Contrast", render: showContrast, reveal: revealContrast },
+  { key: "compare", title: "Compare", render: showCompare, reveal: revealCompared },
+];
 
 /** The view that the state names. */
 const viewNow = () => /** @type {View} */ (views.find(({ key }) => key === state.view));

@@ -1,0 +1,429 @@
+// The view Contrast: two labels, and the latents that fire on more images of one than of the other.
+
+const CONTRAST_PAGE = 12;
+const SIDE_IMAGES = 6;
+
+/** Of a 95 % interval: the 97.5 % quantile of the normal distribution. */
+const Z = 1.959963984540054;
+
+/**
+ * The 95 % interval of a share (Wilson 1927).
+ * @param {number} hits
+ * @param {number} n
+ */
+function wilson(hits, n) {
+  const p = hits / n;
+  const square = Z ** 2 / n;
+  const half = Z * Math.sqrt((p * (1 - p)) / n + square / (4 * n));
+  return [(p + square / 2 - half) / (1 + square), (p + square / 2 + half) / (1 + square)];
+}
+
+/**
+ * The difference of two shares, hits / n − others / m, with its 95 % interval (Newcombe 1998,
+ * method 10). `sure` is how far the interval lies from 0: 0 if it holds 0.
+ * @param {number} hits
+ * @param {number} n
+ * @param {number} others
+ * @param {number} m
+ */
+function difference(hits, n, others, m) {
+  const [p, q] = [hits / n, others / m];
+  const [[pLow, pHigh], [qLow, qHigh]] = [wilson(hits, n), wilson(others, m)];
+  const low = p - q - Math.hypot(p - pLow, qHigh - q);
+  const high = p - q + Math.hypot(pHigh - p, q - qLow);
+  return { value: p - q, low, high, sure: Math.max(0, low, -high) };
+}
+
+/**
+ * Integers that Python has packed: seven bits in each byte, the lowest first.
+ * @param {string} packed
+ */
+function integers(packed) {
+  const bytes = atob(packed);
+  const found = [];
+  let value = 0;
+  let scale = 1;
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes.charCodeAt(i);
+    value += (byte & 127) * scale;
+    scale *= 128;
+    if (byte >= 128) continue;
+    found.push(value);
+    value = 0;
+    scale = 1;
+  }
+  return found;
+}
+
+/**
+ * What fires, by latent: the figures that are packed behind each gap between latents.
+ * @param {string} packed
+ * @param {number} width how many figures each latent has
+ */
+function unpackedLatents(packed, width) {
+  const all = integers(packed);
+  /** @type {Map<number, number[]>} */
+  const found = new Map();
+  let latent = -1;
+  for (let i = 0; i < all.length; i += width + 1) {
+    latent += all[i] + 1;
+    found.set(latent, all.slice(i + 1, i + 1 + width));
+  }
+  return found;
+}
+
+/**
+ * The texts of a label that can be contrasted.
+ * @param {string} label
+ */
+async function contrastIndex(label) {
+  const n = about.labels.indexOf(label);
+  await load(`data/contrast/${padded(n, 2)}/labels.js`);
+  return /** @type {ContrastIndex} */ (saevData[`contrast ${n}`]);
+}
+
+/**
+ * One side: what fires on the images that have a text as their label.
+ * @param {string} label
+ * @param {ContrastIndex} index
+ * @param {string} text
+ */
+async function contrastSide(label, index, text) {
+  const n = about.labels.indexOf(label);
+  const place = index.texts.indexOf(text);
+  const script = Math.floor(place / about.contrast_labels);
+  const folder = padded(script / about.folder, 3);
+  await load(`data/contrast/${padded(n, 2)}/${folder}/${padded(script, 5)}.js`);
+  const block = /** @type {ContrastBlock} */ (saevData[`contrast ${n} ${script}`]);
+  const i = place % about.contrast_labels;
+  return {
+    text,
+    n: index.images[place],
+    fires: unpackedLatents(block.fires[i], 1),
+    drawn: block.drawn[i].map(({ row, key, fires }) => ({
+      row,
+      key,
+      fires: unpackedLatents(fires, 2),
+    })),
+  };
+}
+
+/** @typedef {Awaited<ReturnType<typeof contrastSide>>} Side */
+/** @typedef {ReturnType<typeof difference> & { latent: number, hits: number[] }} Contrasted */
+
+/**
+ * The two texts that the state names. Those of most images stand for what it doesn't name.
+ * @param {ContrastIndex} index
+ */
+function contrastTexts({ texts: all, images }) {
+  const places = all.map((_, i) => i).sort((i, j) => images[j] - images[i] || i - j);
+  const byImages = places.map((i) => all[i]);
+  const a = all.includes(state.a) ? state.a : byImages.find((text) => text !== state.b);
+  const b = all.includes(state.b) && state.b !== a ? state.b : byImages.find((text) => text !== a);
+  return [a ?? "", b ?? ""];
+}
+
+/**
+ * The latents that pass the filters and fire on one side at least, in order: those whose interval
+ * lies farthest from 0, then, if it holds 0, those with the largest difference.
+ * @param {Side} a
+ * @param {Side} b
+ * @returns {Contrasted[]}
+ */
+function contrasted(a, b) {
+  const found = shown.flatMap((latent) => {
+    const hits = [a, b].map(({ fires }) => fires.get(latent)?.[0] ?? 0);
+    if (!hits[0] && !hits[1]) return [];
+    return [{ latent, hits, ...difference(hits[0], a.n, hits[1], b.n) }];
+  });
+  return found.sort(
+    (x, y) => y.sure - x.sure || Math.abs(y.value) - Math.abs(x.value) || x.latent - y.latent,
+  );
+}
+
+/** Shows the view. */
+async function showContrast() {
+  const box = at("view-contrast");
+  const wanted = state;
+  if (!about.labels.length) {
+    const none = "This run has no labels to contrast. Give its analysis some, and run again.";
+    box.replaceChildren(make("p", { class: "nothing" }, none));
+    return;
+  }
+  try {
+    const index = await contrastIndex(wanted.label);
+    const [a, b] = contrastTexts(index);
+    if (!b) {
+      const few = `No two of ${wanted.label} have ${index.least} images or more.`;
+      box.replaceChildren(make("p", { class: "nothing" }, few));
+      return;
+    }
+    const sides = await Promise.all([a, b].map((text) => contrastSide(wanted.label, index, text)));
+    if (state.view === "contrast" && wanted.label === state.label) drawContrast(index, sides);
+  } catch (error) {
+    box.replaceChildren();
+    fail(/** @type {Error} */ (error));
+  }
+}
+
+/**
+ * @param {ContrastIndex} index
+ * @param {Side[]} sides
+ */
+function drawContrast(index, [a, b]) {
+  const all = contrasted(a, b);
+  const sign = { "": 0, a: 1, b: -1 }[state.side] ?? 0;
+  const kept = all.filter(({ value }) => !sign || value * sign > 0);
+  const items = make("div", { class: "versus-list" });
+  const more = make("button", { type: "button", class: "more" }, "Show more");
+  const add = () => {
+    const from = items.childElementCount;
+    items.append(...kept.slice(from, from + CONTRAST_PAGE).map((one) => contrastItem(one, [a, b])));
+    more.hidden = items.childElementCount >= kept.length;
+  };
+  more.addEventListener("click", () => {
+    const next = items.childElementCount;
+    add();
+    items.children[next]?.querySelector("a")?.focus();
+  });
+  add();
+  const none = make("p", { class: "nothing" }, "No latent that passes the filters fires on these.");
+  const old = at("view-contrast").contains(document.activeElement) && document.activeElement;
+  const parts = [contrastForm(index, [a, b]), contrastSummary(index, all)];
+  at("view-contrast").replaceChildren(...parts, kept.length ? items : none, more);
+  if (old instanceof HTMLElement && old.id) document.getElementById(old.id)?.focus();
+}
+
+/**
+ * The fields that choose both sides.
+ * @param {ContrastIndex} index
+ * @param {Side[]} sides
+ */
+function contrastForm(index, [a, b]) {
+  /**
+   * @param {"a" | "b"} key
+   * @param {Side} side
+   * @param {Side} other
+   */
+  const field = (key, side, other) => {
+    const options = index.texts.map((text, i) =>
+      make(
+        "option",
+        { value: text, selected: text === side.text, disabled: text === other.text },
+        `${clipped(text)} (${count(index.images[i])})`,
+      ),
+    );
+    const spoken = key === "a" ? "Label on the left" : "Label on the right";
+    const choice = make("select", { id: `c-${key}-side`, "aria-label": spoken }, ...options);
+    // The text of a label may hold characters that aren't shown as they are.
+    const apply = () => go({ a: a.text, b: b.text, [key]: index.texts[choice.selectedIndex] });
+    choice.addEventListener("change", apply);
+    return make("span", { class: `side-field of-${key}` }, choice);
+  };
+  const swap = make(
+    "button",
+    {
+      type: "button",
+      id: "c-swap",
+      class: "icon",
+      "aria-label": "Swap the sides",
+      onclick: () => go({ a: b.text, b: a.text }),
+    },
+    "⇄",
+  );
+  const which = [
+    ["", "both"],
+    ["a", "more on the left"],
+    ["b", "more on the right"],
+  ].map(([value, text]) =>
+    make(
+      "button",
+      {
+        type: "button",
+        id: `c-side-${value}`,
+        "aria-pressed": String(state.side === value),
+        onclick: () => go({ side: value }),
+      },
+      text,
+    ),
+  );
+  const group = { class: "segments", role: "group", "aria-label": "Which latents" };
+  return make(
+    "div",
+    { class: "versus-form" },
+    field("a", a, b),
+    swap,
+    field("b", b, a),
+    make("div", group, ...which),
+  );
+}
+
+/**
+ * How many latents differ, and how many would by chance.
+ * @param {ContrastIndex} index
+ * @param {Contrasted[]} all
+ */
+function contrastSummary({ n_few, n_beyond, least }, all) {
+  const meaning =
+    "the difference of the shares of images on which a latent fires, with its 95 % interval " +
+    "(Newcombe 1998). First come the latents whose interval lies farthest from 0, then those " +
+    "whose interval holds 0. If labels meant nothing, about 5 % of the intervals would leave out 0";
+  const n = all.filter(({ sure }) => sure > 0).length;
+  const chance = Math.round(0.05 * all.length);
+  const parts = [
+    make("b", {}, count(n)),
+    ` of ${count(all.length)} latents that fire on these images `,
+    term("differ", meaning),
+    `: chance alone would give about ${count(chance)}.`,
+  ];
+  const few = n_few ? `${count(n_few)} with fewer than ${least} images` : "";
+  const many = n_beyond ? `${count(n_beyond)} more that are less common` : "";
+  const left = [few, many].filter(Boolean).join(", ");
+  if (left) parts.push(` Left out of both menus: ${left}.`);
+  return make("p", { class: "versus-said", role: "status" }, ...parts);
+}
+
+/** @param {number} x a difference of shares, as percentage points */
+const points = (x) => `${x > 0 ? "+" : x < 0 ? "−" : ""}${number(Math.abs(100 * x), 2)}`;
+
+/**
+ * One latent, with the images of both sides on one scale.
+ * @param {Contrasted} one
+ * @param {Side[]} sides
+ */
+function contrastItem(one, sides) {
+  const { latent, hits, value, low, high, sure } = one;
+  const called = nameOf(latent, state.label);
+  const link = make(
+    "a",
+    { id: `contrast-${latent}`, href: address({ latent, row: null }), onclick: opens({ latent }) },
+    `Latent ${latent}`,
+  );
+  const said = `${points(value)} (${points(low)} to ${points(high)}) points`;
+  const doubt = sure ? null : make("span", { class: "unsure" }, "could be chance");
+  const head = make(
+    "div",
+    { class: "versus-head" },
+    make("h2", {}, link),
+    called === null ? null : inOneLine(called, "soft"),
+    badges(latent, state.label),
+    doubt,
+    make("span", { class: "number push" }, said),
+    whisker(one),
+  );
+  const halves = sides.map((side, i) => contrastHalf(latent, side, hits[i], "ab"[i]));
+  return make("article", { class: "versus" }, head, make("div", { class: "halves" }, ...halves));
+}
+
+/**
+ * What a click on a link does: it shows a latent or an image, unless the reader wants a new window.
+ * @param {{ latent: number } | { row: number }} what
+ */
+const opens = (what) => (/** @type {MouseEvent} */ click) => {
+  if (click.ctrlKey || click.metaKey || click.shiftKey) return;
+  click.preventDefault();
+  if ("latent" in what) openLatent(what.latent);
+  else openImage(what.row);
+};
+
+/**
+ * A difference on a line from −100 to 100 points, with its interval.
+ * @param {Contrasted} one
+ */
+function whisker({ value, low, high }) {
+  const x = (/** @type {number} */ part) => -100 * part;
+  const line = { y1: 0, y2: 0 };
+  return draw(
+    "svg",
+    {
+      viewBox: "-104 -9 208 18",
+      class: `whisker of-${value > 0 ? "a" : "b"}`,
+      "aria-hidden": "true",
+    },
+    draw("line", { x1: -100, x2: 100, ...line, class: "axis" }),
+    draw("line", { x1: 0, x2: 0, y1: -8, y2: 8, class: "axis" }),
+    draw("line", { x1: x(low), x2: x(high), ...line, class: "span" }),
+    draw("circle", { cx: x(value), cy: 0, r: 5 }),
+  );
+}
+
+/**
+ * A latent on the images of one label: the strongest of those that the page has, and some at
+ * random, the same for all latents.
+ * @param {number} latent
+ * @param {Side} side
+ * @param {number} hits on how many of its images the latent fires
+ * @param {string} which side it is: a or b
+ */
+function contrastHalf(latent, side, hits, which) {
+  const most = Number(numbers("max_activation", state.label)[latent]);
+  const strongest = make("div", { class: "side-images" });
+  const random = side.drawn.map(({ row, key, fires }) => {
+    const [value, patch] = fires.get(latent) ?? [0, -1];
+    return sideImage({ row, key, part: value / 255, patch });
+  });
+  dataOf(latent).then((data) => {
+    const index = about.labels.indexOf(state.label);
+    const slots = new Map(
+      data.rows.map((row, slot) => /** @type {[number, number]} */ ([row, slot])).reverse(),
+    );
+    const there = [...slots]
+      .filter(([row, slot]) => row >= 0 && Number(data.values[slot]) > 0)
+      .filter(([row]) => data.labels(row)[index] === side.text)
+      .sort(([, i], [, j]) => Number(data.values[j]) - Number(data.values[i]));
+    const found = there.slice(0, SIDE_IMAGES).map(([row, slot]) =>
+      sideImage({
+        row,
+        key: data.key(row),
+        part: Number(data.values[slot]) / most,
+        patch: data.patches[slot],
+      }),
+    );
+    const none = make("p", { class: "soft" }, "none of the images on its page");
+    strongest.replaceChildren(...(found.length ? found : [none]));
+  }, fail);
+  return make(
+    "section",
+    { class: `half of-${which}`, "aria-label": side.text },
+    make(
+      "p",
+      { class: "fact" },
+      inOneLine(side.text, "half-label"),
+      make("span", {}, `${count(hits)} of ${count(side.n)} · ${percent(hits / side.n)}`),
+    ),
+    make("div", { class: "meter" }, make("i", { style: `width:${(100 * hits) / side.n}%` })),
+    make("h3", {}, "strongest that its page shows"),
+    strongest,
+    make("h3", {}, "at random"),
+    make("div", { class: "side-images" }, ...random),
+  );
+}
+
+/**
+ * An image with the latent's activation as a bar: full is its largest anywhere, on both sides.
+ * @param {{ row: number, key: string, part: number, patch: number }} image
+ */
+function sideImage({ row, key, part, patch }) {
+  const said = part ? percent(part) : "silent";
+  const data = { rows: [row], values: [part], patches: [patch], key: () => key };
+  const look = { ...state, heat: cardMode(state) };
+  return make(
+    "a",
+    {
+      href: address({ row, latent: null }),
+      onclick: opens({ row }),
+      "aria-label": `${clipped(key)}: ${part ? `${said} of its largest activation` : said}`,
+    },
+    thumbnail(0, data, null, look, "lazy", ""),
+    make("span", { class: "level" }, make("i", { style: `width:${100 * part}%` })),
+    make("span", { class: "number", "aria-hidden": "true" }, said),
+  );
+}
+
+/**
+ * Brings a latent into view, with the focus.
+ * @param {number} latent
+ */
+function revealContrast(latent) {
+  document.getElementById(`contrast-${latent}`)?.focus({ preventScroll: true });
+}

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from saev.analyze.artifact import part_folder, part_json
-from saev.analyze.counts import PairCounts, open_counts
+from saev.analyze.counts import PairCounts, counts_name, keys_name, open_counts, sums_name
+from saev.core.errors import UserError
 from saev.core.files import read_json
 from saev.core.meta import require_unaltered
 
@@ -36,20 +37,30 @@ def read_labels(out: Path, n: int, index: int) -> tuple[Vocabulary, list[PairCou
     for part, here in enumerate(found):
         codes = np.array([numbers[text] for text in here["labels"]], np.int64)
         counts[codes] += np.array(here["counts"], np.int64)
-        runs.append(open_counts(out / part_folder(part), prefix, len(codes), codes))
+        folder = out / part_folder(part)
+        runs.append(open_counts(folder, prefix, len(codes), codes, sums=True))
     return Vocabulary(texts, counts), runs
 
 
-def require_counts(out: Path, n: int) -> None:
-    """Refuse counts of labels that were altered after their part was made.
+def require_counts(out: Path, n: int, n_names: int) -> None:
+    """Refuse counts of labels that an older version made, or that were altered since.
 
     Args:
-        out: directory of the analysis; n: number of its parts.
+        out: directory of the analysis; n: number of its parts; n_names: number of its labels.
 
     Raises:
         UserError: a file is missing, or isn't as it was made.
     """
     for part in range(n):
-        files = read_json(out / part_json(part))["files"]
-        start = f"{part_folder(part)}/label-"
-        require_unaltered(out, [entry for entry in files if entry["name"].startswith(start)])
+        known = {entry["name"]: entry for entry in read_json(out / part_json(part))["files"]}
+        wanted = [
+            f"{part_folder(part)}/{name}"
+            for prefix in map(label_prefix, range(n_names))
+            for name in (keys_name(prefix), counts_name(prefix), sums_name(prefix))
+        ]
+        if not known.keys() >= set(wanted):
+            raise UserError(
+                f"{out / part_json(part)} was made by an older version of saev, without what pages "
+                "show now: run the workflow again"
+            )
+        require_unaltered(out, [known[name] for name in wanted])

@@ -30,7 +30,7 @@ from saev.settings.analysis import AnalysisSettings
 from saev.train.artifact import STAGE as TRAIN
 
 TOTALS = "totals.safetensors"
-FORMAT = 2
+FORMAT = 3
 """Of the files of a part. Counted up when they hold more, or other things."""
 
 
@@ -76,7 +76,7 @@ def write_part(
     for index, (name, coded) in enumerate(labels.items()):
         folder = scratch / label_prefix(index)
         folder.mkdir()
-        counters[name] = Counter(folder, len(coded.texts))
+        counters[name] = Counter(folder, len(coded.texts), sums=True)
     progress = Progress(stop - start, "images", f"analysing part {part}")
     totals = accumulate(inputs, settings.top_images, start, stop, labels, counters, progress.update)
     folder = out / part_folder(part)

@@ -120,7 +120,7 @@ def build(
             pass
     pages.write(made, analysis, keys, stream.kind == "patches")
     support = [table.column(f"label_support.{name}").to_numpy() for name in analysis.label_names]
-    contrast.write(made, dict(zip(rows.tolist(), keys, strict=True)), support)
+    contrast.write(made, dict(zip(rows.tolist(), keys, strict=True)), support, peak)
     _write_directions(made, sae)
     neighbours = _neighbours(sae, latents["image_count"])
     partners = evaluated.partners(evaluation)

@@ -1,5 +1,5 @@
-"""The data of the view Contrast: on how many images of each label a latent fires, and how strongly
-on a few images of each label that were drawn at random."""
+"""The data of the view Contrast: on how many images of each label a latent fires, how strongly on
+average, and how strongly on a few of these images that were drawn at random."""
 
 import base64
 from itertools import pairwise
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from saev.analyze.artifact import Analysis, n_parts
-from saev.analyze.counts import merged
+from saev.analyze.counts import with_sums
 from saev.analyze.label_counts import Vocabulary, read_labels, require_counts
 from saev.core.errors import UserError
 from saev.core.files import write_bytes
@@ -23,6 +23,8 @@ LEAST_IMAGES = 5
 """A label of fewer images is left out: a share of them would say nothing."""
 MOST_LABELS = 1024
 """How many labels of a name are kept, those of most images. Bounds memory and files."""
+OF_LARGEST = 1000
+"""Means are given as parts of the latent's largest activation."""
 N_DRAWN = 6
 """How many images of each label are drawn."""
 
@@ -53,7 +55,7 @@ class Contrast:
 
     def __init__(self, analysis: Analysis) -> None:
         self.analysis, self.n_parts = analysis, n_parts(analysis.labels.n_images)
-        require_counts(analysis.path, self.n_parts)
+        require_counts(analysis.path, self.n_parts, len(analysis.label_names))
         self.labels = [
             contrasted(read_labels(analysis.path, self.n_parts, index)[0])
             for index in range(len(analysis.label_names))
@@ -89,12 +91,15 @@ class Contrast:
             fires = np.stack([gaps, as_bytes(values, peak[latents]), patches], axis=1)
             self._fires[row] = varints(fires.reshape(-1))
 
-    def write(self, out: Path, keys: dict[int, str], support: list[np.ndarray]) -> None:
+    def write(
+        self, out: Path, keys: dict[int, str], support: list[np.ndarray], peak: np.ndarray
+    ) -> None:
         """Write the scripts.
 
         Args:
             out: folder of the page; keys: names of images by their rows.
             support: for each name, on how many labelled images each latent fires, (n,) int64.
+            peak: (n,) float32, the largest activation of each latent.
 
         Raises:
             UserError: the counts aren't those that the figures were made from.
@@ -108,7 +113,7 @@ class Contrast:
                 "least": LEAST_IMAGES,
             }
             write_bytes(out / names.contrast_index(index), script(f"contrast {index}", content))
-            fires = self._counts(index, support[index])
+            fires = self._packed(index, support[index], peak)
             each = names.contrast_labels(len(support[index]))
             for number, first in enumerate(range(0, len(fires), each)):
                 texts = label.texts[first : first + each]
@@ -123,31 +128,35 @@ class Contrast:
         rows = self.drawn[index, text]
         return [{"row": r, "key": keys[r], "fires": _text(self._fires[r])} for r in rows]
 
-    def _counts(self, index: int, support: np.ndarray) -> list[bytearray]:
-        """For each label that is kept, the latents that fire on it and on how many images, packed.
+    def _packed(self, index: int, support: np.ndarray, peak: np.ndarray) -> list[bytearray]:
+        """For each label that is kept: which latents fire, on how many images, how strongly.
 
-        Memory holds two or three bytes for each pair of a latent and a label, and no more pairs
+        Memory holds four or five bytes for each pair of a latent and a label, and no more pairs
         than `MOST_LABELS` times the number of latents.
         """
         vocabulary, runs = read_labels(self.analysis.path, self.n_parts, index)
         n_latents, n_labels = len(support), len(vocabulary.texts)
-        codes = self.labels[index].codes
+        codes, images = self.labels[index].codes, np.array(self.labels[index].images)
         place = np.full(n_labels, -1, np.int64)
         place[codes] = np.arange(len(codes))
         found, last = [bytearray() for _ in codes], np.full(len(codes), -1, np.int64)
         total = np.zeros(n_latents, np.int64)
-        for keys, counts in merged(runs, n_latents, n_labels):
+        for keys, counts, sums in with_sums(runs, n_latents, n_labels):
             latent, label = np.divmod(keys, n_labels)
             np.add.at(total, latent, counts)
             order = np.argsort(place[label], kind="stable")
             order = order[place[label[order]] >= 0]
             latent, label, counts = latent[order], place[label[order]], counts[order]
+            means = np.rint(OF_LARGEST * sums[order] / images[label] / peak[latent]).astype(
+                np.int64
+            )
             ends = np.searchsorted(label, np.arange(len(codes) + 1))
             for one, (low, high) in enumerate(pairwise(ends.tolist())):
                 if low < high:
                     gaps = np.diff(latent[low:high], prepend=last[one]) - 1
                     last[one] = latent[high - 1]
-                    found[one] += varints(np.stack([gaps, counts[low:high]], 1).reshape(-1))
+                    entries = (gaps, counts[low:high], means[low:high])
+                    found[one] += varints(np.stack(entries, 1).reshape(-1))
         if not np.array_equal(total, support):
             raise UserError(
                 f"the parts of {self.analysis.path} aren't those that it was made from: run the "

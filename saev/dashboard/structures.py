@@ -196,7 +196,8 @@ class ContrastBlock(TypedDict):
 
     fires: list[str]
     """What fires on its images, packed: for each latent, how many latents lie between it and the
-    one before, and on how many of the images it fires."""
+    one before, on how many of the images it fires, and the mean over all of them of its largest
+    activation on each, in thousandths of its largest anywhere."""
     drawn: list[list[DrawnImage]]
 
 

@@ -47,6 +47,7 @@ async function showCompare() {
       compareForm(sides),
       compareFacts(sides, cosine(directions[0], directions[1])),
       ...compareImages(sides),
+      compareFigures(sides),
     );
     if (old instanceof HTMLElement && old.id) document.getElementById(old.id)?.focus();
   } catch (error) {
@@ -123,7 +124,7 @@ function compareForm([a, b]) {
 }
 
 /**
- * How alike the two are, and their figures beside each other.
+ * How alike the two are.
  * @param {Compared[]} sides
  * @param {number} cos cosine of their directions
  */
@@ -144,7 +145,7 @@ function compareFacts([a, b], cos) {
   const togetherMeans =
     "PMI in nats, and the vectors on which both fire: 0 is independent, 0.7 twice as often as " +
     "chance. An evaluation with `coactivation` measures it, for the 8 strongest partners of each";
-  const facts = make(
+  return make(
     "dl",
     { class: "tiles" },
     entry("cosine", cos.toFixed(2), cosineMeans),
@@ -156,6 +157,13 @@ function compareFacts([a, b], cos) {
       pmi === undefined ? seldom : null,
     ),
   );
+}
+
+/**
+ * The figures of both latents beside each other.
+ * @param {Compared[]} sides
+ */
+function compareFigures([a, b]) {
   const columns = [...about.tiles, ...about.label_table.filter(() => state.label)]
     .map(({ column }) => columnOf(column))
     .filter((column, i, all) => all.indexOf(column) === i);
@@ -167,8 +175,7 @@ function compareFacts([a, b], cos) {
     }),
   ]);
   const heads = [a, b].map(({ latent }) => /** @type {[string]} */ ([`latent ${latent}`]));
-  const beside = table("Figures", [[""], ...heads], rows);
-  return make("div", { class: "compare-facts" }, facts, beside);
+  return table("Figures", [[""], ...heads], rows);
 }
 
 /**
@@ -179,9 +186,9 @@ function compareImages([a, b]) {
   const [left, right] = [a, b].map(imagesOf);
   const both = [...left.keys()].filter((row) => right.has(row));
   const shared = both.map((row) => {
-    const parts = [left, right].map((of) => Number(of.get(row)?.part));
+    const found = [left, right].map((of) => of.get(row) ?? { part: 0, patch: -1 });
     const key = a.data.key(row);
-    const [said, other] = parts.map(percent);
+    const [said, other] = found.map(({ part }) => percent(part));
     const spoken = `${said} of the largest of ${a.latent}, ${other} of that of ${b.latent}`;
     return make(
       "a",
@@ -190,21 +197,8 @@ function compareImages([a, b]) {
         onclick: opens({ row }),
         "aria-label": `${clipped(key)}: ${spoken}`,
       },
-      thumbnail(
-        0,
-        { rows: [row], values: [parts[0]], patches: [-1], key: () => key },
-        null,
-        { ...state, heat: "off" },
-        "lazy",
-        "",
-      ),
-      ...parts.map((part, i) =>
-        make(
-          "span",
-          { class: `level of-${"ab"[i]}` },
-          make("i", { style: `width:${100 * part}%` }),
-        ),
-      ),
+      framedTwice(row, found),
+      ...found.map(({ part }, i) => level(part, `of-${"ab"[i]}`)),
     );
   });
   const none = make("p", { class: "soft" }, "None of the images on their pages is on both.");
@@ -230,9 +224,7 @@ function compareImages([a, b]) {
       make(
         "div",
         { class: "side-images" },
-        ...own.map(([row, { slot, part }]) =>
-          sideImage({ row, key: side.data.key(row), part, patch: side.data.patches[slot] }),
-        ),
+        ...own.map(([row, image]) => sideImage({ row, key: side.data.key(row), ...image })),
       ),
     );
   });
@@ -251,20 +243,18 @@ function compareImages([a, b]) {
 }
 
 /**
- * The images on which a latent fires, of those on its page, the strongest first: for each row its
- * place, and its activation as a part of the largest.
- * @param {Compared} side
+ * An image with a frame for each latent, on the patch where it is strongest.
+ * @param {number} row
+ * @param {{ patch: number }[]} found
  */
-function imagesOf({ latent, data }) {
-  const most = Number(numbers("max_activation", state.label)[latent]);
-  const slots = new Map(
-    data.rows.map((row, slot) => /** @type {[number, number]} */ ([row, slot])).reverse(),
-  );
-  const firing = [...slots].filter(([row, slot]) => row >= 0 && Number(data.values[slot]) > 0);
-  firing.sort(([, i], [, j]) => Number(data.values[j]) - Number(data.values[i]) || i - j);
-  return new Map(
-    firing.map(([row, slot]) => [row, { slot, part: Number(data.values[slot]) / most }]),
-  );
+function framedTwice(row, found) {
+  const image = make("img", { src: thumbnailName(row), alt: "", loading: "lazy" });
+  const box = make("span", { class: "picture" }, image);
+  found.forEach(({ patch }, i) => {
+    if (about.grid && patch >= 0 && state.heat !== "off")
+      box.append(frameOn(image, about.grid, patch, `of-${"ab"[i]}`));
+  });
+  return box;
 }
 
 /**

@@ -99,7 +99,7 @@ async function contrastSide(label, index, text) {
   return {
     text,
     n: index.images[place],
-    fires: unpackedLatents(block.fires[i], 1),
+    fires: unpackedLatents(block.fires[i], 2),
     drawn: block.drawn[i].map(({ row, key, fires }) => ({
       row,
       key,
@@ -109,7 +109,14 @@ async function contrastSide(label, index, text) {
 }
 
 /** @typedef {Awaited<ReturnType<typeof contrastSide>>} Side */
-/** @typedef {ReturnType<typeof difference> & { latent: number, hits: number[] }} Contrasted */
+/**
+ * @typedef {object} Contrasted
+ * @property {number} latent
+ * @property {number[]} hits on how many images of each side it fires
+ * @property {number[]} means its mean activation on each, silent ones included: 1 is its largest
+ * @property {ReturnType<typeof difference>} shares the difference of its shares
+ * @property {number} more by how much it is larger on the left, by what the reader chose
+ */
 
 /**
  * The two texts that the state names. Those of most images stand for what it doesn't name.
@@ -124,20 +131,31 @@ function contrastTexts({ texts: all, images }) {
 }
 
 /**
- * The latents that pass the filters and fire on one side at least, in order: those whose interval
- * lies farthest from 0, then, if it holds 0, those with the largest difference.
- * @param {Side} a
- * @param {Side} b
+ * The latents that pass the filters and fire on one side at least, in order. By shares, first come
+ * those whose interval lies farthest from 0, then, if it holds 0, those with the largest
+ * difference. By means, those with the largest difference.
+ * @param {Side[]} sides
  * @returns {Contrasted[]}
  */
-function contrasted(a, b) {
+function contrasted(sides) {
+  const [a, b] = sides;
+  const byMean = state.by === "mean";
   const found = shown.flatMap((latent) => {
-    const hits = [a, b].map(({ fires }) => fires.get(latent)?.[0] ?? 0);
-    if (!hits[0] && !hits[1]) return [];
-    return [{ latent, hits, ...difference(hits[0], a.n, hits[1], b.n) }];
+    const [left, right] = sides.map(({ fires }) => fires.get(latent) ?? [0, 0]);
+    if (!left[0] && !right[0]) return [];
+    const [hits, means] = [
+      [left[0], right[0]],
+      [left[1] / 1000, right[1] / 1000],
+    ];
+    const shares = difference(hits[0], a.n, hits[1], b.n);
+    const more = byMean ? means[0] - means[1] : shares.value;
+    return [{ latent, hits, means, shares, more }];
   });
   return found.sort(
-    (x, y) => y.sure - x.sure || Math.abs(y.value) - Math.abs(x.value) || x.latent - y.latent,
+    (x, y) =>
+      (byMean ? 0 : y.shares.sure - x.shares.sure) ||
+      Math.abs(y.more) - Math.abs(x.more) ||
+      x.latent - y.latent,
   );
 }
 
@@ -171,9 +189,9 @@ async function showContrast() {
  * @param {Side[]} sides
  */
 function drawContrast(index, [a, b]) {
-  const all = contrasted(a, b);
+  const all = contrasted([a, b]);
   const sign = { "": 0, a: 1, b: -1 }[state.side] ?? 0;
-  const kept = all.filter(({ value }) => !sign || value * sign > 0);
+  const kept = all.filter(({ more }) => more * sign > 0 || !sign);
   const items = make("div", { class: "versus-list" });
   const more = make("button", { type: "button", class: "more" }, "Show more");
   const add = () => {
@@ -231,31 +249,44 @@ function contrastForm(index, [a, b]) {
     },
     "⇄",
   );
-  const which = [
-    ["", "both"],
-    ["a", "more on the left"],
-    ["b", "more on the right"],
-  ].map(([value, text]) =>
-    make(
-      "button",
-      {
-        type: "button",
-        id: `c-side-${value}`,
-        "aria-pressed": String(state.side === value),
-        onclick: () => go({ side: value }),
-      },
-      text,
-    ),
-  );
-  const group = { class: "segments", role: "group", "aria-label": "Which latents" };
   return make(
     "div",
     { class: "versus-form" },
     field("a", a, b),
     swap,
     field("b", b, a),
-    make("div", group, ...which),
+    contrastChoice("side", "Which latents", [
+      ["", "both"],
+      ["a", "more on the left"],
+      ["b", "more on the right"],
+    ]),
+    contrastChoice("by", "Order", [
+      ["", "by share of images"],
+      ["mean", "by mean activation"],
+    ]),
   );
+}
+
+/**
+ * Buttons of which one is pressed.
+ * @param {"side" | "by"} key of the state
+ * @param {string} spoken
+ * @param {[string, string][]} choices values and texts
+ */
+function contrastChoice(key, spoken, choices) {
+  const buttons = choices.map(([value, text]) =>
+    make(
+      "button",
+      {
+        type: "button",
+        id: `c-${key}-${value}`,
+        "aria-pressed": String(state[key] === value),
+        onclick: () => go({ [key]: value }),
+      },
+      text,
+    ),
+  );
+  return make("div", { class: "segments", role: "group", "aria-label": spoken }, ...buttons);
 }
 
 /**
@@ -265,10 +296,13 @@ function contrastForm(index, [a, b]) {
  */
 function contrastSummary({ n_few, n_beyond, least }, all) {
   const meaning =
-    "the difference of the shares of images on which a latent fires, with its 95 % interval " +
-    "(Newcombe 1998). First come the latents whose interval lies farthest from 0, then those " +
-    "whose interval holds 0. If labels meant nothing, about 5 % of the intervals would leave out 0";
-  const n = all.filter(({ sure }) => sure > 0).length;
+    "the share of images on which it fires is larger on one side, and the 95 % interval of the " +
+    "difference (Newcombe 1998) leaves out 0. By share, the latents whose interval lies farthest " +
+    "from 0 come first, and those whose interval holds 0 last. If labels meant nothing, about " +
+    "5 % of the intervals would leave out 0. A mean activation is that of the strongest places " +
+    "of all images with the label, 0 where it is silent, as a part of its largest anywhere. A " +
+    "difference of means has no interval here";
+  const n = all.filter(({ shares }) => shares.sure > 0).length;
   const chance = Math.round(0.05 * all.length);
   const parts = [
     make("b", {}, count(n)),
@@ -283,8 +317,24 @@ function contrastSummary({ n_few, n_beyond, least }, all) {
   return make("p", { class: "versus-said", role: "status" }, ...parts);
 }
 
-/** @param {number} x a difference of shares, as percentage points */
-const points = (x) => `${x > 0 ? "+" : x < 0 ? "−" : ""}${number(Math.abs(100 * x), 2)}`;
+/**
+ * A difference in words: the larger side, and the interval if there is one.
+ * @param {Contrasted} one
+ * @param {Side[]} sides
+ */
+function contrastWords({ shares, more }, sides) {
+  const side = sides[more > 0 ? 0 : 1];
+  const points = (/** @type {number} */ x) => `${x < 0 ? "−" : ""}${number(Math.abs(100 * x), 2)}`;
+  const ends = more > 0 ? [shares.low, shares.high] : [-shares.high, -shares.low];
+  const interval = ` (${points(ends[0])} to ${points(ends[1])})`;
+  return make(
+    "span",
+    { class: "versus-words number push" },
+    `${points(Math.abs(more))} points more on`,
+    inOneLine(side.text),
+    state.by ? "" : interval,
+  );
+}
 
 /**
  * One latent, with the images of both sides on one scale.
@@ -292,26 +342,24 @@ const points = (x) => `${x > 0 ? "+" : x < 0 ? "−" : ""}${number(Math.abs(100 
  * @param {Side[]} sides
  */
 function contrastItem(one, sides) {
-  const { latent, hits, value, low, high, sure } = one;
+  const { latent, shares } = one;
   const called = nameOf(latent, state.label);
   const link = make(
     "a",
     { id: `contrast-${latent}`, href: address({ latent, row: null }), onclick: opens({ latent }) },
     `Latent ${latent}`,
   );
-  const said = `${points(value)} (${points(low)} to ${points(high)}) points`;
-  const doubt = sure ? null : make("span", { class: "unsure" }, "could be chance");
   const head = make(
     "div",
     { class: "versus-head" },
     make("h2", {}, link),
     called === null ? null : inOneLine(called, "soft"),
     badges(latent, state.label),
-    doubt,
-    make("span", { class: "number push" }, said),
-    whisker(one),
+    shares.sure || state.by ? null : make("span", { class: "unsure" }, "could be chance"),
+    contrastWords(one, sides),
+    state.by ? null : whisker(shares),
   );
-  const halves = sides.map((side, i) => contrastHalf(latent, side, hits[i], "ab"[i]));
+  const halves = sides.map((side, i) => contrastHalf(one, side, i));
   return make("article", { class: "versus" }, head, make("div", { class: "halves" }, ...halves));
 }
 
@@ -327,8 +375,9 @@ const opens = (what) => (/** @type {MouseEvent} */ click) => {
 };
 
 /**
- * A difference on a line from −100 to 100 points, with its interval.
- * @param {Contrasted} one
+ * A difference on a line from 100 points more on the left to 100 more on the right, with its
+ * interval.
+ * @param {ReturnType<typeof difference>} shares
  */
 function whisker({ value, low, high }) {
   const x = (/** @type {number} */ part) => -100 * part;
@@ -350,13 +399,12 @@ function whisker({ value, low, high }) {
 /**
  * A latent on the images of one label: the strongest of those that the page has, and some at
  * random, the same for all latents.
- * @param {number} latent
+ * @param {Contrasted} one
  * @param {Side} side
- * @param {number} hits on how many of its images the latent fires
- * @param {string} which side it is: a or b
+ * @param {number} i 0 for the left side, 1 for the right
  */
-function contrastHalf(latent, side, hits, which) {
-  const most = Number(numbers("max_activation", state.label)[latent]);
+function contrastHalf({ latent, hits, means }, side, i) {
+  const part = hits[i] / side.n;
   const strongest = make("div", { class: "side-images" });
   const random = side.drawn.map(({ row, key, fires }) => {
     const [value, patch] = fires.get(latent) ?? [0, -1];
@@ -364,40 +412,56 @@ function contrastHalf(latent, side, hits, which) {
   });
   dataOf(latent).then((data) => {
     const index = about.labels.indexOf(state.label);
-    const slots = new Map(
-      data.rows.map((row, slot) => /** @type {[number, number]} */ ([row, slot])).reverse(),
-    );
-    const there = [...slots]
-      .filter(([row, slot]) => row >= 0 && Number(data.values[slot]) > 0)
+    const found = [...firingImages(latent, data)]
       .filter(([row]) => data.labels(row)[index] === side.text)
-      .sort(([, i], [, j]) => Number(data.values[j]) - Number(data.values[i]));
-    const found = there.slice(0, SIDE_IMAGES).map(([row, slot]) =>
-      sideImage({
-        row,
-        key: data.key(row),
-        part: Number(data.values[slot]) / most,
-        patch: data.patches[slot],
-      }),
-    );
-    const none = make("p", { class: "soft" }, "none of the images on its page");
+      .slice(0, SIDE_IMAGES)
+      .map(([row, image]) => sideImage({ row, key: data.key(row), ...image }));
+    const none = make("p", { class: "soft" }, "none on its page");
     strongest.replaceChildren(...(found.length ? found : [none]));
   }, fail);
   return make(
     "section",
-    { class: `half of-${which}`, "aria-label": side.text },
+    { class: `half of-${"ab"[i]}`, "aria-label": side.text },
     make(
       "p",
       { class: "fact" },
       inOneLine(side.text, "half-label"),
-      make("span", {}, `${count(hits)} of ${count(side.n)} · ${percent(hits / side.n)}`),
+      make("span", {}, `${count(hits[i])} of ${count(side.n)} · ${percent(part)}`),
+      make("span", { class: "soft" }, `mean ${percent(means[i])}`),
     ),
-    make("div", { class: "meter" }, make("i", { style: `width:${(100 * hits) / side.n}%` })),
-    make("h3", {}, "strongest that its page shows"),
+    make("div", { class: "meter" }, make("i", { style: `width:${100 * part}%` })),
+    make("h3", {}, "strongest on its page"),
     strongest,
     make("h3", {}, "at random"),
     make("div", { class: "side-images" }, ...random),
   );
 }
+
+/**
+ * The images on which a latent fires, of those on its page, the strongest first: for each row its
+ * activation as a part of the latent's largest, and its strongest patch.
+ * @param {number} latent
+ * @param {LatentData} data
+ */
+function firingImages(latent, { rows, values, patches }) {
+  const most = Number(numbers("max_activation", state.label)[latent]);
+  const slots = rows.map((_, slot) => slot).filter((slot) => Number(values[slot]) > 0);
+  slots.sort((i, j) => Number(values[j]) - Number(values[i]) || i - j);
+  /** @type {Map<number, { part: number, patch: number }>} */
+  const found = new Map();
+  for (const slot of slots) {
+    found.set(rows[slot], { part: Number(values[slot]) / most, patch: patches[slot] });
+  }
+  return found;
+}
+
+/**
+ * A bar of an activation.
+ * @param {number} part of the latent's largest
+ * @param {string} [kind] class
+ */
+const level = (part, kind = "") =>
+  make("span", { class: `level ${kind}` }, make("i", { style: `width:${100 * part}%` }));
 
 /**
  * An image with the latent's activation as a bar: full is its largest anywhere, on both sides.
@@ -415,7 +479,7 @@ function sideImage({ row, key, part, patch }) {
       "aria-label": `${clipped(key)}: ${part ? `${said} of its largest activation` : said}`,
     },
     thumbnail(0, data, null, look, "lazy", ""),
-    make("span", { class: "level" }, make("i", { style: `width:${100 * part}%` })),
+    level(part),
     make("span", { class: "number", "aria-hidden": "true" }, said),
   );
 }

@@ -23,8 +23,8 @@ function render() {
   const last = Math.max(0, Math.ceil(shown.length / PAGE) - 1);
   state.page = Math.min(Math.max(0, Math.floor(state.page)), last);
   showState();
-  const { view, page, a, b, side, one, two } = state;
-  const sides = [a, b, side, one, two];
+  const { view, page, a, b, side, by, one, two } = state;
+  const sides = [a, b, side, by, one, two];
   const look = JSON.stringify([wanted, view, page, sides, cardMode(state), namesRead]);
   if (look !== drawn) showView();
   drawn = look;

@@ -17,6 +17,7 @@
  * @property {string} a the label on the left of a contrast; empty for the usual one
  * @property {string} b the one on the right
  * @property {string} side of which a contrast shows the latents: "a", "b", or empty for both
+ * @property {string} by what a contrast is ordered: "mean", or empty for the share of images
  * @property {number | null} one the latent on the left of a comparison; null for the usual one
  * @property {number | null} two the one on the right
  * @property {number | null} latent the one that is open
@@ -43,6 +44,7 @@ const usual = () => ({
   a: "",
   b: "",
   side: "",
+  by: "",
   one: null,
   two: null,
   latent: null,
@@ -105,6 +107,7 @@ function read() {
   wanted.a = hash.get("a") ?? "";
   wanted.b = hash.get("b") ?? "";
   wanted.side = choice("side", "", ["a", "b"]);
+  wanted.by = choice("by", "", ["mean"]);
   for (const key of /** @type {const} */ (["one", "two", "latent"])) {
     const latent = amount(key, -1);
     if (Number.isInteger(latent) && latent >= 0 && latent < about.n_latents) wanted[key] = latent;

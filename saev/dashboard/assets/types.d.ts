@@ -283,7 +283,8 @@ interface DrawnImage {
 interface ContrastBlock {
   /**
    * What fires on its images, packed: for each latent, how many latents lie between it and the one
-   * before, and on how many of the images it fires.
+   * before, on how many of the images it fires, and the mean over all of them of its largest
+   * activation on each, in thousandths of its largest anywhere.
    */
   fires: string[];
   drawn: DrawnImage[][];

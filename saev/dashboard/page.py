@@ -9,7 +9,7 @@ ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = {
     "run": (
         "common summary evaluation data columns state notes filters images image_rows latent_parts "
-        "latent image cards contrast compare views controls run"
+        "latent image cards sides contrast_data contrast compare views controls run"
     ),
     "gallery": "common summary evaluation plots gallery",
 }

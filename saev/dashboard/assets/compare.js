@@ -183,7 +183,7 @@ function compareFigures([a, b]) {
  * @param {Compared[]} sides
  */
 function compareImages([a, b]) {
-  const [left, right] = [a, b].map(imagesOf);
+  const [left, right] = [a, b].map(({ latent, data }) => firingImages(latent, data));
   const both = [...left.keys()].filter((row) => right.has(row));
   const shared = both.map((row) => {
     const found = [left, right].map((of) => of.get(row) ?? { part: 0, patch: -1 });
@@ -198,7 +198,7 @@ function compareImages([a, b]) {
         "aria-label": `${clipped(key)}: ${spoken}`,
       },
       framedTwice(row, found),
-      ...found.map(({ part }, i) => level(part, `of-${"ab"[i]}`)),
+      ...found.map(({ part }, i) => activationBar(part, `of-${"ab"[i]}`)),
     );
   });
   const none = make("p", { class: "soft" }, "None of the images on their pages is on both.");

@@ -99,14 +99,14 @@ function contrastForm(index, [a, b]) {
     field("a", a, b),
     swap,
     field("b", b, a),
-    contrastChoice("side", "Which latents", [
-      ["", "both"],
-      ["a", "more on the left"],
-      ["b", "more on the right"],
+    contrastChoice("side", "On which side latents fire more", [
+      ["", "either"],
+      ["a", "left"],
+      ["b", "right"],
     ]),
     contrastChoice("by", "Order", [
-      ["", "by share of images"],
-      ["mean", "by mean activation"],
+      ["", "by share"],
+      ["mean", "by mean"],
     ]),
   );
 }
@@ -253,8 +253,8 @@ function contrastHalf({ latent, hits, means }, side, i) {
     strongest.replaceChildren(...(found.length ? found : [none]));
   }, fail);
   return make(
-    "section",
-    { class: `half of-${"ab"[i]}`, "aria-label": side.text },
+    "div",
+    { class: `half of-${"ab"[i]}`, role: "group", "aria-label": side.text },
     make(
       "p",
       { class: "fact" },

@@ -128,6 +128,13 @@ function contrastTexts({ texts: all, images }) {
 }
 
 /**
+ * Sorts the larger of two figures first. Those that only rounding tells apart are equal.
+ * @param {number} x
+ * @param {number} y
+ */
+const larger = (x, y) => (Math.abs(x - y) < 1e-9 ? 0 : y - x);
+
+/**
  * The latents that pass the filters and fire on one side at least, in order. By shares, first come
  * those whose interval lies farthest from 0, then, if it holds 0, those with the largest
  * difference. By means, those with the largest difference.
@@ -150,8 +157,8 @@ function contrasted(sides) {
   });
   return found.sort(
     (x, y) =>
-      (byMean ? 0 : y.shares.sure - x.shares.sure) ||
-      Math.abs(y.lead) - Math.abs(x.lead) ||
+      (byMean ? 0 : larger(x.shares.sure, y.shares.sure)) ||
+      larger(Math.abs(x.lead), Math.abs(y.lead)) ||
       x.latent - y.latent,
   );
 }

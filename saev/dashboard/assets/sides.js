@@ -35,7 +35,7 @@ function firingImages(latent, { rows, values, patches }) {
  * @param {string} [kind] class
  */
 const activationBar = (part, kind = "") =>
-  make("span", { class: `level ${kind}` }, make("i", { style: `width:${100 * part}%` }));
+  make("span", { class: `activation ${kind}` }, make("i", { style: `width:${100 * part}%` }));
 
 /**
  * An image with the latent's activation as a bar: full is its largest anywhere, on both sides.

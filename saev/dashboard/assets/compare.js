@@ -235,7 +235,7 @@ function compareImages([a, b]) {
     make(
       "section",
       { class: "shared", "aria-label": "Shared images" },
-      make("h3", {}, term(`Images on both pages: ${count(both.length)}`, meaning)),
+      make("h2", {}, term(`Images on both pages: ${count(both.length)}`, meaning)),
       both.length ? make("div", { class: "side-images" }, ...shared) : none,
     ),
     make("div", { class: "halves" }, ...halves),

@@ -26,6 +26,7 @@ from saev.dashboard.structures import (
     Columns,
     ImageNames,
     PageBlock,
+    Strongest,
     TextColumn,
     WholeFigures,
 )
@@ -105,6 +106,11 @@ def generate(out: Path, n: int) -> None:
         "texts": {"top_label.kind": label, "common_label.kind": label},
     }
     (out / names.FIGURES).write_bytes(script("latents", figures))
+    strongest: Strongest = {
+        "rows": rng.integers(0, N_IMAGES, n).tolist(),
+        "patches": rng.integers(0, GRID[0] * GRID[1], n).tolist(),
+    }
+    (out / names.STRONGEST).write_bytes(script("strongest", strongest))
     found: ImageNames = {
         "rows": list(range(N_IMAGES)),
         "keys": [f"kind/{row}.jpg" for row in range(N_IMAGES)],

@@ -9,6 +9,7 @@ STAGE = FOLDER_NAME = "dashboard"
 FORMAT_VERSION = 3
 PAGE, SUMMARY, RUN = "index.html", "summary.json", "run.json"
 FIGURES, NAMES = "data/latents.js", "data/names.js"
+STRONGEST = "data/strongest.js"
 BLOCK_LATENTS = 256
 """Latents in one block of data."""
 HEAT_BYTES = 1 << 20

@@ -18,7 +18,7 @@ from saev.core.meta import read_meta, require_unaltered
 from saev.dashboard import artifact as names
 from saev.dashboard import evaluated
 from saev.dashboard.contrast import Contrast
-from saev.dashboard.data import write_blocks, write_columns, write_names
+from saev.dashboard.data import write_blocks, write_columns, write_names, write_strongest
 from saev.dashboard.fired import Reading, fired
 from saev.dashboard.heatmaps import make_heatmaps
 from saev.dashboard.image_pages import ImagePages
@@ -126,6 +126,7 @@ def build(
     partners = evaluated.partners(evaluation)
     write_blocks(made, analysis, (rows, keys), latents, shown, silent, neighbours, partners)
     write_names(made, (rows, keys), latents["top_rows"])
+    write_strongest(made, latents)
     write_columns(made, evaluated.widened(table, evaluation))
     about = _about(analysis, activations, sae, latents, credit, sae_folder, train["summary"])
     said = {"evaluation": evaluated.described(evaluation, others)} if evaluation else {}

@@ -9,13 +9,14 @@ ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = {
     "run": (
         "common summary evaluation data columns state notes filters images image_rows latent_parts "
-        "latent image cards sides contrast_data contrast compare views controls run"
+        "latent image cards wall scales map map_pointer sides contrast_data contrast compare views "
+        "controls run"
     ),
     "gallery": "common summary evaluation plots gallery",
 }
 """Scripts of each page, in the order in which they run. They share one namespace."""
 STYLES = {
-    "run": "common controls cards latent evaluation contrast",
+    "run": "common controls cards views latent evaluation contrast",
     "gallery": "common gallery evaluation",
 }
 """Style sheets of each page. Of rules with equal specificity, the later one wins."""

@@ -141,6 +141,15 @@ class Columns(TypedDict):
     texts: dict[str, TextColumn]
 
 
+class Strongest(TypedDict):
+    """`data/strongest.js`: the strongest image of each latent, for a view of many latents."""
+
+    rows: list[int]
+    """−1 for a latent that fires on no image."""
+    patches: list[int]
+    """Its strongest patch there; −1 for a stream without patches."""
+
+
 class ImageNames(TypedDict):
     """`data/names.js`: the images by their names, to find latents."""
 

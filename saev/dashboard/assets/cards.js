@@ -141,6 +141,7 @@ function cardMeanings() {
   return `${meanings.join(". ")}.`;
 }
 
+/** Draws the cards of the page that the state names. */
 function showCards() {
   const page = shown.slice(state.page * PAGE, (state.page + 1) * PAGE);
   const none = make("p", { class: "nothing" }, "No latent passes these filters.");

@@ -8,7 +8,7 @@ const COMPARED_IMAGES = 12;
  */
 async function directionOf(latent) {
   const n = Math.floor(latent / about.block);
-  await load(`data/directions/${padded(n, 4)}.js`);
+  await loadPart(`data/directions/${padded(n, 4)}.js`, `directions ${n}`);
   const packed = /** @type {Directions} */ (saevData[`directions ${n}`])[latent % about.block];
   return Int8Array.from(atob(packed), (byte) => byte.charCodeAt(0));
 }
@@ -55,6 +55,11 @@ async function showCompare() {
     fail(/** @type {Error} */ (error));
   }
 }
+
+/** What the view shows. */
+const compareMeaning = () =>
+  "Two latents side by side: blue is left, orange is right. Bars below images are activations: " +
+  "full is the largest anywhere of each latent.";
 
 /** @typedef {{ latent: number, data: LatentData, key: string }} Compared */
 
@@ -137,8 +142,8 @@ function compareFacts([a, b], cos) {
   const partner = a.data.partners.find(([other]) => other === b.latent);
   const back = b.data.partners.find(([other]) => other === a.latent);
   const [, pmi, n] = partner ?? back ?? [];
-  const measured = about.evaluation?.columns.includes("pmi");
-  const seldom = measured ? "not among their strongest partners" : "not measured";
+  const isMeasured = about.evaluation?.columns.includes("pmi");
+  const seldom = isMeasured ? "not among their strongest partners" : "not measured";
   const cosineMeans =
     "of the decoder directions: 1 is the same direction, 0 is unrelated. From one byte for each " +
     "component: off by about 0.001";

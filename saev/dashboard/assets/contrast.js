@@ -35,13 +35,15 @@ async function showContrast() {
 function drawContrast(index, [a, b]) {
   const all = contrasted([a, b]);
   const sign = { "": 0, a: 1, b: -1 }[state.side] ?? 0;
-  const kept = all.filter(({ lead }) => lead * sign > 0 || !sign);
+  const filtered = all.filter(({ lead }) => lead * sign > 0 || !sign);
   const items = make("div", { class: "versus-list" });
   const more = make("button", { type: "button", class: "more" }, "Show more");
   const add = () => {
     const from = items.childElementCount;
-    items.append(...kept.slice(from, from + CONTRAST_PAGE).map((one) => contrastItem(one, [a, b])));
-    more.hidden = items.childElementCount >= kept.length;
+    items.append(
+      ...filtered.slice(from, from + CONTRAST_PAGE).map((one) => contrastItem(one, [a, b])),
+    );
+    more.hidden = items.childElementCount >= filtered.length;
   };
   more.addEventListener("click", () => {
     const next = items.childElementCount;
@@ -52,7 +54,7 @@ function drawContrast(index, [a, b]) {
   const none = make("p", { class: "nothing" }, "No latent that passes the filters fires on these.");
   const old = at("view-contrast").contains(document.activeElement) && document.activeElement;
   const parts = [contrastForm(index, [a, b]), contrastSummary(index, all)];
-  at("view-contrast").replaceChildren(...parts, kept.length ? items : none, more);
+  at("view-contrast").replaceChildren(...parts, filtered.length ? items : none, more);
   if (old instanceof HTMLElement && old.id) document.getElementById(old.id)?.focus();
 }
 
@@ -133,25 +135,27 @@ function contrastChoice(key, spoken, choices) {
   return make("div", { class: "segments", role: "group", "aria-label": spoken }, ...buttons);
 }
 
+/** What the order and the figures mean. */
+const contrastMeaning = () =>
+  "A latent differs if the 95 % interval of the difference between its shares of images " +
+  "(Newcombe 1998) leaves out 0. By share, those whose interval lies farthest from 0 come first, " +
+  "and those whose interval holds 0 last. If labels meant nothing, about 5 % of the intervals " +
+  "would leave out 0. A mean is that of the largest activation on each image with the label, 0 " +
+  "where it is silent, as a part of the latent's largest anywhere. A difference of means has no " +
+  "interval here. Bars below images are on one scale: full is the latent's largest anywhere.";
+
 /**
  * How many latents differ, and how many would by chance.
  * @param {ContrastIndex} index
  * @param {Contrasted[]} all
  */
 function contrastSummary({ n_few, n_beyond, least }, all) {
-  const meaning =
-    "the share of images on which it fires is larger on one side, and the 95 % interval of the " +
-    "difference (Newcombe 1998) leaves out 0. By share, the latents whose interval lies farthest " +
-    "from 0 come first, and those whose interval holds 0 last. If labels meant nothing, about " +
-    "5 % of the intervals would leave out 0. A mean activation is that of the strongest places " +
-    "of all images with the label, 0 where it is silent, as a part of its largest anywhere. A " +
-    "difference of means has no interval here";
   const n = all.filter(({ shares }) => shares.sure > 0).length;
   const chance = Math.round(0.05 * all.length);
   const parts = [
     make("b", {}, count(n)),
     ` of ${count(all.length)} latents that fire on these images `,
-    term("differ", meaning),
+    term("differ", contrastMeaning()),
     `: chance alone would give about ${count(chance)}.`,
   ];
   const few = n_few ? `${count(n_few)} with fewer than ${least} images` : "";

@@ -90,7 +90,8 @@ async function contrastSide(label, index, text) {
   const place = index.texts.indexOf(text);
   const script = Math.floor(place / about.contrast_labels);
   const folder = padded(script / about.folder, 3);
-  await load(`data/contrast/${padded(n, 2)}/${folder}/${padded(script, 5)}.js`);
+  const file = `data/contrast/${padded(n, 2)}/${folder}/${padded(script, 5)}.js`;
+  await loadPart(file, `contrast ${n} ${script}`);
   const block = /** @type {ContrastBlock} */ (saevData[`contrast ${n} ${script}`]);
   const i = place % about.contrast_labels;
   return {

@@ -11,7 +11,7 @@ async function imageOf(row) {
   if (place < 0) return null;
   const n = Math.floor(place / about.block);
   const i = place % about.block;
-  await load(`data/images/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`);
+  await loadPart(`data/images/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`, `images ${n}`);
   const block = /** @type {ImageBlock} */ (saevData[`images ${n}`]);
   return {
     row,

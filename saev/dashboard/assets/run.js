@@ -23,9 +23,10 @@ function render() {
   const last = Math.max(0, Math.ceil(shown.length / PAGE) - 1);
   state.page = Math.min(Math.max(0, Math.floor(state.page)), last);
   showState();
-  const { view, page, a, b, side, by, one, two } = state;
-  const sides = [a, b, side, by, one, two];
-  const look = JSON.stringify([wanted, view, page, sides, cardMode(state), namesRead]);
+  const { view, whole, x, y, a, b, side, by, one, two } = state;
+  const page = view === "list" ? state.page : 0;
+  const chosen = [view, page, whole, x, y, a, b, side, by, one, two];
+  const look = JSON.stringify([wanted, chosen, cardMode(state), namesRead]);
   if (look !== drawn) showView();
   drawn = look;
   imagesFound(state.find);
@@ -71,7 +72,7 @@ function header() {
   const words =
     "A latent is one direction of the dictionary. Its images are those on which it is most " +
     "active, cropped as the model saw them. Keys: / finds, ← → or k j go to another latent, h " +
-    "changes the map, s stars, Esc closes.";
+    "changes the map, s stars, w shows whole images on the wall, Esc closes.";
   at("footer").append(make("p", {}, words));
   if (about.credit) at("footer").append(make("p", {}, about.credit));
 }
@@ -114,6 +115,7 @@ function pressed(press) {
     at("c-find").focus();
   }
   if (press.key === "Escape" && !inList) closeLatent();
+  if (press.key === "w" && inList && state.view === "wall") go({ whole: !state.whole });
   if (state.latent === null) return;
   if (press.key === "ArrowLeft" || press.key === "k") step(-1);
   if (press.key === "ArrowRight" || press.key === "j") step(1);

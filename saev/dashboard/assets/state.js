@@ -3,6 +3,10 @@
 /**
  * @typedef {object} State
  * @property {string} view how latents are shown: a key of `views`
+ * @property {boolean} whole whether the wall shows whole images, not crops
+ * @property {string} x the figure across the map: a key of `axes`
+ * @property {string} y the figure up the map
+ * @property {string} brush figures and their ranges, as JSON, as drawn on the map; empty for all
  * @property {string} sort a key of `orders`
  * @property {boolean} down whether the largest come first
  * @property {Record<string, number>} bounds of the filters, by their keys
@@ -30,6 +34,10 @@ let state;
 /** @returns {State} */
 const usual = () => ({
   view: views[0].key,
+  whole: false,
+  x: "fire_rate",
+  y: about.labels.length ? `label_lift.${about.labels[0]}` : "mean_activation",
+  brush: "",
   sort: orders()[0].key,
   down: !orders()[0].rising,
   bounds: Object.fromEntries(about.filters.map((filter) => [filter.key, filter.usual])),
@@ -77,6 +85,10 @@ function read() {
     wanted.view,
     views.map(({ key }) => key),
   );
+  wanted.whole = hash.get("whole") === "true";
+  const figuresOfAxes = axes().map(({ key }) => key);
+  wanted.x = choice("x", wanted.x, figuresOfAxes);
+  wanted.y = choice("y", wanted.y, figuresOfAxes);
   const sorts = orders();
   wanted.sort = choice(
     "sort",
@@ -94,6 +106,7 @@ function read() {
     presets.map(([preset]) => preset),
   );
   wanted.chip = choice("chip", "", ["", "noted", ...about.chips.map(({ key }) => key)]);
+  wanted.brush = ranges(hash.get("brush") ?? "").length ? String(hash.get("brush")) : "";
   wanted.find = hash.get("find") ?? wanted.find;
   wanted.label = choice("label", wanted.label, about.labels);
   wanted.heat = choice(

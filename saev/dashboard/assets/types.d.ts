@@ -231,6 +231,14 @@ interface Columns {
   texts: Record<string, TextColumn>;
 }
 
+/** `data/strongest.js`: the strongest image of each latent, for a view of many latents. */
+interface Strongest {
+  /** −1 for a latent that fires on no image. */
+  rows: number[];
+  /** Its strongest patch there; −1 for a stream without patches. */
+  patches: number[];
+}
+
 /** `data/names.js`: the images by their names, to find latents. */
 interface ImageNames {
   /** Rows of all images on the page, ascending. */

@@ -4,6 +4,7 @@
  * @typedef {object} View
  * @property {string} key in the address. The view draws into the element `view-KEY`
  * @property {string} title
+ * @property {() => string} legend what it shows
  * @property {() => void} render draws what the state says
  * @property {(latent: number) => void} reveal brings a latent into view, with the focus
  */
@@ -13,9 +14,23 @@
  * @type {View[]}
  */
 const views = [
-  { key: "list", title: "List", render: showCards, reveal: revealCard },
-  { key: "contrast", title: "Contrast", render: showContrast, reveal: revealContrast },
-  { key: "compare", title: "Compare", render: showCompare, reveal: revealCompared },
+  { key: "list", title: "List", legend: cardMeanings, render: showCards, reveal: revealCard },
+  { key: "wall", title: "Wall", legend: wallMeaning, render: showWall, reveal: revealTile },
+  { key: "map", title: "Map", legend: mapMeaning, render: showMap, reveal: revealOnMap },
+  {
+    key: "contrast",
+    title: "Contrast",
+    legend: contrastMeaning,
+    render: showContrast,
+    reveal: revealContrast,
+  },
+  {
+    key: "compare",
+    title: "Compare",
+    legend: compareMeaning,
+    render: showCompare,
+    reveal: revealCompared,
+  },
 ];
 
 /** The view that the state names. */
@@ -36,7 +51,14 @@ function viewButtons() {
 
 /** Draws the view that the state names, and hides the others. */
 function showView() {
-  at("list").dataset.view = state.view;
+  if (at("list").dataset.view !== state.view) {
+    at("list").dataset.view = state.view;
+    at("tools").replaceChildren();
+    listScroll = 0;
+    window.scrollTo(0, 0);
+  }
   for (const { key } of views) at(`view-${key}`).hidden = key !== state.view;
+  // The map has a card too, and a latent has one at most.
+  if (state.view !== "list") at("cards").replaceChildren();
   viewNow().render();
 }

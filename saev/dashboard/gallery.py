@@ -93,7 +93,12 @@ def build_gallery(
                 raise
             # Made by another version, damaged, or being made again right now.
             left_out.append(f"{run.folder}: {error}")
-    content: Gallery = {"runs": listed, "frontiers": frontiers(listed, sweeps)}
+    content: Gallery = {
+        "runs": listed,
+        "block": names.BLOCK_LATENTS,
+        "folder": names.FOLDER,
+        "frontiers": frontiers(listed, sweeps),
+    }
     if comparisons:
         content["comparisons"] = list(comparisons)
     write_bytes(out / names.PAGE, page("gallery", content))

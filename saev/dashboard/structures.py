@@ -255,6 +255,8 @@ class Training(TypedDict):
 
     tokens: str
     layer: NotRequired[int | None]
+    normalisation: NotRequired[str]
+    """Absent for none."""
 
 
 class Curve(TypedDict):
@@ -346,5 +348,9 @@ class Gallery(TypedDict):
     """The data that the gallery starts with."""
 
     runs: list[GalleryRun]
+    block: int
+    """Latents in one block of a run's data."""
+    folder: int
+    """Largest number of files in one folder."""
     frontiers: list[Frontier]
     comparisons: NotRequired[list[Comparison]]

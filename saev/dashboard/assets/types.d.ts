@@ -336,6 +336,8 @@ interface PageBlock {
 interface Training {
   tokens: string;
   layer?: number | null;
+  /** Absent for none. */
+  normalisation?: string;
 }
 
 /** Pairs of a step and the nmse there. */
@@ -420,6 +422,10 @@ interface Frontier {
 /** The data that the gallery starts with. */
 interface Gallery {
   runs: GalleryRun[];
+  /** Latents in one block of a run's data. */
+  block: number;
+  /** Largest number of files in one folder. */
+  folder: number;
   frontiers: Frontier[];
   comparisons?: Comparison[];
 }

@@ -4,6 +4,7 @@ import base64
 import json
 import shutil
 import subprocess
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from test_reader import SIZES, ready, require_accessible, text_of
 
 from saev.activations.artifact import Activations
 from saev.analyze.artifact import Analysis, part_json
+from saev.analyze.counts import with_sums
 from saev.analyze.label_counts import Vocabulary
 from saev.analyze.lift import wilson_low
 from saev.core.errors import UserError
@@ -145,6 +147,21 @@ def test_counts_that_were_altered_or_are_of_other_labels_are_refused(changed):
     write_json(described, content)
     with pytest.raises(UserError, match="older version of saev"):
         Contrast(analysis)
+
+
+@pytest.mark.slow
+def test_counts_are_the_same_in_whatever_pieces_they_are_merged(vit, tmp_path, monkeypatch):
+    analysis = Analysis(only(vit.glob("patches-*/named-*")))
+    support = [analysis.table().column(f"label_support.{n}").to_numpy() for n in ("animal", "site")]
+    written = []
+    for limit in (1 << 22, 7):
+        pieces = partial(with_sums, limit=limit)
+        monkeypatch.setattr(contrast, "with_sums", pieces)
+        found = Contrast(analysis)
+        found.take({})
+        found.write(tmp_path / str(limit), {}, support, analysis.latents()["top_values"][:, 0])
+        written.append((tmp_path / str(limit) / names.contrast_block(0, 0)).read_bytes())
+    assert written[0] == written[1]
 
 
 def newcombe(hits, n, others, m):

@@ -177,9 +177,9 @@ def test_values_are_added_up_beside_the_counts(tmp_path, limit):
     counter.add(np.array([2, 0]), np.array([2, 1]), np.array([4, 1], np.float32))
     assert len(counter.finish(tmp_path, "label", 3)) == 3
     run = open_counts(tmp_path, "label", 3, sums=True)
-    found = [[*map(list, part)] for part in with_sums([run, run], 3, 3, limit)]
-    keys, counts, sums = (sum(column, []) for column in zip(*found, strict=True))
-    assert (keys, counts, sums) == ([1, 8], [6, 2], [3.5, 8])
+    pieces = zip(*with_sums([run, run], 3, 3, limit), strict=True)
+    found = [np.concatenate(column).tolist() for column in pieces]
+    assert found == [[1, 8], [6, 2], [3.5, 8]]
 
 
 def test_merging_holds_no_more_than_the_limit_at_a_time(tmp_path):

@@ -28,40 +28,65 @@ function unitRows(packed) {
 /** @typedef {{ latent: number, other: number, cosine: number }} Pair */
 
 /**
- * For each latent, the nearest of the others, the nearest first.
- * @param {Rows} ours
- * @param {Rows} theirs
- * @param {boolean[]} allowed which of the others count
- * @param {(done: number) => void} report is told how much is done
- * @returns {Promise<Pair[][]>}
+ * The cosine of two rows.
+ * @param {Float32Array} a
+ * @param {number} from where the row starts
+ * @param {Float32Array} b
+ * @param {number} to where its row starts
+ * @param {number} d
  */
-async function nearestOthers(ours, theirs, allowed, report) {
+function product(a, from, b, to, d) {
+  // Four sums at once take half the time of one.
+  let [s, t, u, v] = [0, 0, 0, 0];
+  let i = 0;
+  for (; i + 3 < d; i += 4) {
+    s += a[from + i] * b[to + i];
+    t += a[from + i + 1] * b[to + i + 1];
+    u += a[from + i + 2] * b[to + i + 2];
+    v += a[from + i + 3] * b[to + i + 3];
+  }
+  for (; i < d; i++) s += a[from + i] * b[to + i];
+  return s + t + u + v;
+}
+
+/**
+ * Compares each latent of one run that fires with each of another that fires.
+ * @param {Rows} ours
+ * @param {boolean[]} fire which of ours do
+ * @param {Rows} theirs
+ * @param {boolean[]} firing which of theirs do
+ * @param {(done: number) => void} report is told how much is done
+ * @returns {Promise<{ forth: Pair[][], back: Pair[] }>} for each of ours the nearest of theirs, the
+ *   nearest first; for each of theirs the nearest of ours
+ */
+async function nearestOthers(ours, fire, theirs, firing, report) {
   const { d } = ours;
   const each = Math.max(1, Math.floor(AT_ONCE / (theirs.n * d)));
   /** @type {Pair[][]} */
-  const found = [];
+  const forth = [];
+  /** @type {(Pair | null)[]} */
+  const back = Array(theirs.n).fill(null);
   for (let latent = 0; latent < ours.n; latent++) {
     if (latent % each === 0) {
       report(latent / ours.n);
       await new Promise((done) => setTimeout(done));
     }
+    if (!fire[latent]) continue;
     /** @type {Pair[]} */
     let best = [];
-    let least = -Infinity;
     for (let other = 0; other < theirs.n; other++) {
-      if (!allowed[other]) continue;
-      let cosine = 0;
-      const [from, to] = [latent * d, other * d];
-      for (let i = 0; i < d; i++) cosine += ours.rows[from + i] * theirs.rows[to + i];
-      if (best.length === CANDIDATES && cosine <= least) continue;
+      if (!firing[other]) continue;
+      const cosine = product(ours.rows, latent * d, theirs.rows, other * d, d);
+      const there = back[other];
+      if (!there || cosine > there.cosine) back[other] = { latent, other, cosine };
+      if (best.length === CANDIDATES && cosine <= best[CANDIDATES - 1].cosine) continue;
       best.push({ latent, other, cosine });
       best.sort((x, y) => y.cosine - x.cosine || x.other - y.other);
       best = best.slice(0, CANDIDATES);
-      least = best[best.length - 1].cosine;
     }
-    found.push(best);
+    forth.push(best);
   }
-  return found;
+  return { forth, back: back.filter((pair) => pair !== null) };
 }
 
 /**

@@ -141,41 +141,44 @@ function runPairs(content) {
 async function showPairs({ block, folder }, runs, saying, box) {
   const a = await matchable(runs[0], block);
   const b = await matchable(runs[1], block);
-  const say = (/** @type {number} */ done) => {
+  const { forth, back } = await nearestOthers(a.rows, a.fires, b.rows, b.fires, (done) => {
     saying.textContent = `Comparing directions: ${Math.round(100 * done)} %`;
-  };
-  const forth = await nearestOthers(a.rows, b.rows, b.fires, (done) => say(done / 2));
-  const back = await nearestOthers(b.rows, a.rows, a.fires, (done) => say((1 + done) / 2));
-  const [ours, theirs] = [
-    forth.filter((_, latent) => a.fires[latent]),
-    back.filter((_, latent) => b.fires[latent]),
-  ];
-  const pairs = matched(ours).filter(({ cosine }) => cosine >= FOUND_AGAIN);
+  });
+  const chance = nearestByChance(Math.max(a.rows.n, b.rows.n), b.rows.d);
+  const pairs = matched(forth).filter(({ cosine }) => cosine > chance);
+  const again = pairs.filter(({ cosine }) => cosine >= FOUND_AGAIN).length;
   const [partners, others] = [
     new Set(pairs.map(({ latent }) => latent)),
     new Set(pairs.map(({ other }) => other)),
   ];
-  const alone = ours.filter(([nearest]) => nearest && !partners.has(nearest.latent));
-  const aloneThere = theirs.filter(([nearest]) => nearest && !others.has(nearest.latent));
-  const chance = nearestByChance(b.rows.n, b.rows.d);
+  const alone = forth.flatMap(([nearest]) =>
+    nearest && !partners.has(nearest.latent) ? [nearest] : [],
+  );
+  const aloneThere = back.filter(({ other }) => !others.has(other));
   saying.replaceChildren(
     make("b", {}, count(pairs.length)),
-    ` of ${count(ours.length)} latents of the first and ${count(theirs.length)} of the second ` +
-      `that fire are matched, one to one, with a cosine of ${FOUND_AGAIN} or more. The nearest ` +
-      `of ${count(b.rows.n)} random directions has about ${share(chance)}.`,
+    ` of ${count(forth.length)} latents of the first and ${count(back.length)} of the second ` +
+      "that fire are matched, one to one, ",
+    make("b", {}, count(again)),
+    ` of them with a cosine of ${FOUND_AGAIN} or more. Partners are nearer than ` +
+      `${share(chance)}, about what the nearest of as many random directions has.`,
   );
-  const byCosine = (/** @type {Pair[]} */ x, /** @type {Pair[]} */ y) => x[0].cosine - y[0].cosine;
-  const first = (/** @type {Pair[][]} */ all) => all.sort(byCosine).map(([nearest]) => nearest);
-  const turned = first(aloneThere).map(({ latent, other, cosine }) => ({
-    latent: other,
-    other: latent,
-    cosine,
-  }));
+  const rising = (/** @type {Pair} */ x, /** @type {Pair} */ y) => x.cosine - y.cosine;
   const show = (/** @type {Pair[]} */ list) => pairList(list, [a, b], block, folder);
   box.replaceChildren(
     pairSection("Matched", "the largest cosine first", pairs, show),
-    pairSection("Only in the first", "with the nearest of the second", first(alone), show),
-    pairSection("Only in the second", "with the nearest of the first", turned, show),
+    pairSection(
+      "Unmatched in the first",
+      "with the nearest of the second",
+      alone.sort(rising),
+      show,
+    ),
+    pairSection(
+      "Unmatched in the second",
+      "with the nearest of the first",
+      aloneThere.sort(rising),
+      show,
+    ),
   );
 }
 

@@ -242,7 +242,7 @@ function showState() {
     hidden ? `, ${count(hidden)} hidden${dead}` : "",
   );
   at("brushed").hidden = !state.brush;
-  at("brushed").textContent = plain(`${clipped(brushSaid())} ✕`);
+  at("brushed").replaceChildren(inOneLine(brushSaid()), "✕");
   at("brushed").setAttribute("aria-label", plain(`Drop the selection on the map: ${brushSaid()}`));
   at("reset").hidden = filtersAreUsual();
   at("c-filters").classList.toggle("active", !filtersAreUsual());

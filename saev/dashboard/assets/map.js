@@ -8,7 +8,7 @@
  * @type {Record<Kind, { path: string, title: string }>}
  */
 const marks = {
-  plain: { path: "M-1 0a1 1 0 1 0 2 0a1 1 0 1 0-2 0Z", title: "others" },
+  plain: { path: "M-1 0a1 1 0 1 0 2 0a1 1 0 1 0-2 0Z", title: "other latents" },
   positional: { path: "M0-1.25L1.2.85H-1.2Z", title: "positional" },
   dense: { path: "M-1-1H1V1H-1Z", title: "dense" },
   starred: {
@@ -27,13 +27,17 @@ const [LEFT, RIGHT, ABOVE, BELOW] = [66, 14, 12, 44];
 let plotted;
 
 /**
- * @param {number} latent
- * @returns {Kind}
+ * The kinds of latents.
+ * @param {number[]} latents
+ * @returns {Kind[]}
  */
-function kindOf(latent) {
-  if (notes.has(latent)) return "starred";
-  if (numbers("dense", state.label)[latent]) return "dense";
-  return numbers("positional", state.label)[latent] ? "positional" : "plain";
+function kindsOf(latents) {
+  const [dense, positional] = ["dense", "positional"].map((flag) => numbers(flag, state.label));
+  return latents.map((latent) => {
+    if (notes.has(latent)) return "starred";
+    if (dense[latent]) return "dense";
+    return positional[latent] ? "positional" : "plain";
+  });
 }
 
 /** @param {string} figure */
@@ -42,13 +46,8 @@ const axisOf = (figure) => /** @type {Axis} */ (axes().find(({ key }) => key ===
 /** Draws the map anew. */
 function showMap() {
   if (!document.getElementById("map")) makeMap();
-  at("tools").replaceChildren(...mapTools());
+  at("map-axes").replaceChildren(...axisMenus());
   drawMap();
-  if (picked !== null) pick(picked);
-  const missed = shown.length - plotted.latents.length;
-  at("map-missed").textContent = missed
-    ? `${count(missed)} latents have no place here: a figure is missing, or is 0 on a log scale.`
-    : "";
 }
 
 /** What the points of the map are. */
@@ -73,42 +72,32 @@ function makeMap() {
   const hint =
     "Point at a latent to see its images, and click to open it. Drag over some to select them: " +
     "the list and the wall then show these alone.";
-  at("view-map").append(
-    make(
-      "div",
-      { class: "map" },
-      make(
-        "div",
-        {},
-        plot,
-        make("p", { id: "map-said", class: "number", role: "status" }),
-        make("p", { id: "map-missed", class: "soft" }),
-      ),
-      make("aside", { id: "map-side", "aria-label": "The latent on the map" }),
-    ),
-  );
-  at("map-side").append(
+  const said = make("p", { id: "map-said", class: "number", role: "status" });
+  const missed = make("p", { id: "map-missed", class: "soft" });
+  const parts = [
+    make("div", { class: "plot-box" }, plot, said, missed),
+    make("div", { id: "map-axes" }),
     make("div", { id: "map-legend" }),
     make("div", { id: "map-card" }, make("p", { class: "soft" }, hint)),
-  );
+  ];
+  at("view-map").append(make("div", { class: "map" }, ...parts));
   listenToMap();
   new ResizeObserver(drawMap).observe(plot);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawMap);
 }
 
 /** Menus of what the axes show. */
-function mapTools() {
+function axisMenus() {
   const options = axes().map(({ key, title }) => [key, title]);
-  const menus = /** @type {const} */ (["x", "y"]).map((axis) => {
+  return /** @type {const} */ (["x", "y"]).map((axis) => {
     const spoken = axis === "x" ? "Across" : "Up";
     const menu = choose(axis, options, spoken, (value) => ({ [axis]: value }), go);
     menu.value = state[axis];
-    return make("label", { class: "of-axis" }, spoken, menu);
+    return make("label", {}, spoken, menu);
   });
-  return menus;
 }
 
-/** Draws all points, and the axes. */
+/** Draws all points, and the axes, as soon as the map can be seen. */
 function drawMap() {
   const canvas = /** @type {HTMLCanvasElement} */ (at("map"));
   const { clientWidth: width, clientHeight: height } = canvas;
@@ -120,29 +109,22 @@ function drawMap() {
   const x = scaleOf(state.x, LEFT, width - RIGHT);
   const y = scaleOf(state.y, height - BELOW, ABOVE);
   drawAxes(pen, width, height, x, y);
-  const [xs, ys] = [figures[state.x], figures[state.y]];
-  /** @param {number} latent */
-  const placed = (latent) => [
-    x.place(/** @type {Amount} */ (xs[latent])),
-    y.place(/** @type {Amount} */ (ys[latent])),
-  ];
-  const latents = shown.filter((latent) => placed(latent).every(Number.isFinite));
-  const places = latents.map(placed);
+  const xs = Float32Array.from(figures[state.x], x.place);
+  const ys = Float32Array.from(figures[state.y], y.place);
+  const latents = shown.filter((latent) => !Number.isNaN(xs[latent] + ys[latent]));
   plotted = {
     latents,
-    xs: Float32Array.from(places, ([across]) => across),
-    ys: Float32Array.from(places, ([, up]) => up),
+    xs: Float32Array.from(latents, (latent) => xs[latent]),
+    ys: Float32Array.from(latents, (latent) => ys[latent]),
     x,
     y,
   };
   pen.fillStyle = colourOf("--faint");
-  const others = new Set(shown);
+  const passing = new Set(shown);
   for (let latent = 0; latent < about.n_latents; latent++) {
-    if (others.has(latent)) continue;
-    const [across, up] = placed(latent);
-    if (Number.isFinite(across + up)) pen.fillRect(across - 1, up - 1, 2, 2);
+    if (!passing.has(latent)) pen.fillRect(xs[latent] - 1, ys[latent] - 1, 2, 2);
   }
-  const counts = drawPoints(pen, latents.map(kindOf), dense);
+  const counts = drawPoints(pen, kindsOf(latents), dense);
   at("map-legend").replaceChildren(...mapLegend(counts, about.n_latents - shown.length));
   const titles = [state.x, state.y].map((figure) => axisOf(figure).title);
   canvas.setAttribute(
@@ -152,8 +134,12 @@ function drawMap() {
         "The arrow keys go from point to point, Enter opens a latent.",
     ),
   );
+  const missed = shown.length - latents.length;
+  at("map-missed").textContent = missed
+    ? `${count(missed)} latents have no place here: a figure is missing, or is 0 on a log scale.`
+    : "";
   showBrush();
-  showPicked();
+  if (picked !== null) pick(picked);
 }
 
 /** @param {string} variable of the style sheet */
@@ -249,6 +235,7 @@ function drawAxes(pen, width, height, x, y) {
 function mapLegend(counts, hidden) {
   const lines = counts
     .filter(([, n]) => n)
+    .reverse()
     .map(([kind, n]) => {
       const shape = draw("path", { d: marks[kind].path, class: `mark ${kind}` });
       const drawing = draw("svg", { viewBox: "-2 -2 4 4", "aria-hidden": "true" }, shape);

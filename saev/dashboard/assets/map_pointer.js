@@ -214,6 +214,7 @@ function toward(right, down) {
 
 /** @param {number} latent */
 function revealOnMap(latent) {
-  pick(latent);
+  picked = latent;
+  drawMap();
   at("map").focus({ preventScroll: true });
 }

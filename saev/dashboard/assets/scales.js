@@ -1,7 +1,7 @@
 // The axes of the map: where values are, and which round values to write.
 
 /** From which ratio of the largest to the smallest value on, an axis is on a log scale. */
-const LOG_FROM = 30;
+const LOG_FROM = 10;
 
 /** @typedef {ReturnType<typeof scaleOf>} Scale */
 
@@ -32,8 +32,8 @@ function scaleOf(figure, from, to) {
   const back = (pixels) => first - room + (span * (pixels - from)) / (to - from);
   return {
     log,
-    /** The place of a value; NaN if it is missing, or 0 on a log scale. @param {Amount} value */
-    place: (value) => (absent(value) || (log && value <= 0) ? NaN : pixel(value)),
+    /** The place of a value; NaN if it is missing, or 0 on a log scale. @param {unknown} value */
+    place: (value) => (typeof value !== "number" || (log && value <= 0) ? NaN : pixel(value)),
     /** The value at a place. @param {number} pixels */
     value: (pixels) => (log ? Math.exp(back(pixels)) : back(pixels)),
     /** Round values along the axis. */

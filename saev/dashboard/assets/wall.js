@@ -109,10 +109,11 @@ function fillWall() {
     tile.remove();
     onWall.delete(i);
   }
+  const rest = address({ latent: null, page: 0 });
   // From the last to the first, so that each is put before the one that follows it.
   for (let i = Math.min(end, shown.length) - 1; i >= first; i--) {
     if (onWall.has(i)) continue;
-    const tile = makeTile(i);
+    const tile = makeTile(i, rest);
     placeTile(tile, i, columns, side, pitch);
     wall.insertBefore(tile, onWall.get(i + 1) ?? null);
     onWall.set(i, tile);
@@ -122,7 +123,7 @@ function fillWall() {
 }
 
 /** @param {HTMLElement} tile */
-const linkOf = (tile) => /** @type {HTMLElement} */ (tile.querySelector("a"));
+const linkOf = (tile) => /** @type {HTMLElement} */ (tile.firstElementChild);
 
 /**
  * @param {HTMLElement} tile
@@ -141,8 +142,11 @@ function placeTile(tile, i, columns, side, pitch) {
   });
 }
 
-/** @param {number} i its place in the order */
-function makeTile(i) {
+/**
+ * @param {number} i its place in the order
+ * @param {string} rest of the address
+ */
+function makeTile(i, rest) {
   const latent = shown[i];
   const { rows, patches } = /** @type {Strongest} */ (saevData.strongest);
   const called = nameOf(latent, state.label);
@@ -151,7 +155,7 @@ function makeTile(i) {
   const link = make(
     "a",
     {
-      href: address({ latent, page: Math.floor(i / PAGE) }),
+      href: `${rest}&page=${Math.floor(i / PAGE)}&latent=${latent}`,
       "aria-label": spoken.filter(Boolean).join(", "),
       onclick: (click) => {
         if (click.ctrlKey || click.metaKey || click.shiftKey) return;

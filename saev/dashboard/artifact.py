@@ -17,7 +17,9 @@ HEAT_BYTES = 1 << 20
 CONTRAST_PAIRS = 1 << 16
 """Pairs of a latent and a label in one script of firing counts. To contrast two loads two."""
 FOLDER = 256
-"""Largest number of files, or of folders, in one folder."""
+"""Largest number of folders, of scripts, or of images (two files each) in one folder."""
+LARGE_IMAGES = 50_000
+"""A page of more images has no large ones: these would take gigabytes."""
 
 
 def block(number: int) -> str:
@@ -64,6 +66,7 @@ def heat(number: int) -> str:
     return f"data/heat/{number // FOLDER:03}/{number:05}.js"
 
 
-def thumbnail(row: int) -> str:
-    """Name of the thumbnail of a row."""
-    return f"pictures/{row // FOLDER**2:03}/{row // FOLDER:05}/{row}.jpg"
+def thumbnail(row: int, large: bool = False) -> str:
+    """Name of the thumbnail of a row, or of the large image."""
+    size = "-large" if large else ""
+    return f"pictures/{row // FOLDER**2:03}/{row // FOLDER:05}/{row}{size}.jpg"

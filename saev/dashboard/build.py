@@ -103,7 +103,8 @@ def build(
     rows = np.union1d(shown.rows[shown.rows >= 0], drawn_rows)
     entries = images.entries(rows.tolist())
     keys = [entry.key for entry in entries]
-    make_thumbnails(made, images, activations, entries, threads)
+    large = len(entries) <= names.LARGE_IMAGES
+    make_thumbnails(made, images, activations, entries, threads, large)
     pages = ImagePages()
     peak = np.maximum(latents["top_values"][:, 0], np.finfo(np.float32).tiny)
 
@@ -128,7 +129,7 @@ def build(
     write_names(made, (rows, keys), latents["top_rows"])
     write_strongest(made, latents)
     write_columns(made, evaluated.widened(table, evaluation))
-    about = _about(analysis, activations, sae, latents, credit, sae_folder, train["summary"])
+    about = _about(analysis, activations, sae, latents, credit, sae_folder, train["summary"], large)
     said = {"evaluation": evaluated.described(evaluation, others)} if evaluation else {}
     if evaluation:
         about["evaluation"] = said["evaluation"]
@@ -229,6 +230,7 @@ def _about(
     credit: str | None,
     sae_folder: Path,
     trained_summary: dict[str, Any],
+    large: bool,
 ) -> About:
     """What the page says about the run, and how its data is laid out."""
     summary = activations.meta["summary"]
@@ -257,6 +259,7 @@ def _about(
         "heat_latents": names.heat_latents(rows[-1]["last"] * stream.n_patches),
         "contrast_labels": names.contrast_labels(sae.n_latents),
         "top_images": k,
+        "large": large,
         "grid": grid,
         "cells": list(cells((grid[0], grid[1])).shape) if grid else None,
         "bin_edges": [rounded(float(edge)) for edge in latents["bin_edges"]],

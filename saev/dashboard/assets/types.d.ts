@@ -196,6 +196,8 @@ interface About {
   /** Labels in one script of firing counts. */
   contrast_labels: number;
   top_images: number;
+  /** Whether there are large images. */
+  large: boolean;
   /** Height and width of the grid of patches; null for a stream without patches. */
   grid: number[] | null;
   bin_edges: (number | null)[];
@@ -378,6 +380,7 @@ interface GalleryRun {
   /** Whether the last command asked for this run. */
   current: boolean;
   run: Lineage;
+  /** To its page. Empty in a page that travels alone. */
   link: string;
   /** The folder that names of thumbnails are relative to. */
   pictures: string;
@@ -399,6 +402,7 @@ interface GalleryRun {
 interface FrontierPoint {
   name: string;
   label: string;
+  /** As that of a run. */
   link: string;
   l0: number;
   nmse: number;

@@ -121,6 +121,8 @@ def test_the_wall_has_the_order_of_the_table_for_a_sort_and_filters(vit):
         assert set(listed(browser)) == set(whole) & set(dogs)
         enter(browser, "find", "no such label")
         assert "No latent passes" in text_of(browser, "#wall")
+        browser.run("document.querySelector('#views [value=map]').click()")
+        assert "No latent passes" in text_of(browser, "#map-missed")
 
 
 def test_a_crop_surrounds_the_strongest_patch_and_a_key_shows_the_whole_image(vit):
@@ -183,7 +185,7 @@ def test_the_wall_keeps_only_what_is_near_and_back_returns_to_the_same_place(vit
             assert browser.run(SEEN)
         assert max(counts) < 600
         browser.run("window.scrollTo(0, 12345)")
-        browser.wait("state.page > 20 && onWall.has(state.page * PAGE)")
+        browser.wait("state.page === pageSeen() && scrollY === 12345")
         browser.run(f"{TILE}.click()")
         browser.wait(OPENED)
         assert browser.run("window.scrollY") == 0
@@ -316,7 +318,7 @@ def test_the_points_of_the_map_are_the_latents_of_the_table(vit):
         uppermost = "dense" if "dense" in kinds else "positional"
         wanted = [*bytes.fromhex(colours[uppermost].removeprefix("#")), 255]
         shapes = [pixels[i] for i, (*_, kind) in enumerate(places) if kind == uppermost]
-        assert shapes == [wanted] * len(shapes)
+        assert shapes.count(wanted) > len(shapes) / 2  # others lie below the rim of a neighbour
         star = places[0][0]
         browser.run(f"annotate({star}, {{ star: true }})")
         assert browser.run(f"kindsOf([{star}])[0]") == "starred"
@@ -467,8 +469,11 @@ def test_typing_or_choosing_a_view_beside_a_latent_leads_back_to_all_of_them(vit
         assert not browser.run("document.getElementById('c-sort').checkVisibility()")
         browser.press("/")
         assert browser.run("document.activeElement.id") == "c-find"
-        enter(browser, "find", "1")
-        enter(browser, "find", "12")
+        # Two keys before the browser is back.
+        browser.run(
+            "(f => { for (f.value of ['1', '12']) f.dispatchEvent(new Event('input')); })"
+            "(document.getElementById('c-find'))"
+        )
         browser.wait(BACK)
         assert browser.run("document.activeElement.id") == "c-find"
         assert browser.run("state.find + history.state.depth") == "120"

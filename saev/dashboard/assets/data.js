@@ -16,8 +16,6 @@ const kept = new Map();
  * @param {string} title of its document
  */
 async function loadPart(file, title) {
-  // Another script that arrives meanwhile must not take its place.
-  if (kept.delete(file)) kept.set(file, title);
   await load(file);
   kept.delete(file);
   kept.set(file, title);

@@ -135,9 +135,10 @@ function drawMap() {
     ),
   );
   const missed = shown.length - latents.length;
+  const none = shown.length ? "" : "No latent passes these filters.";
   at("map-missed").textContent = missed
     ? `${count(missed)} latents have no place here: a figure is missing, or is 0 on a log scale.`
-    : "";
+    : none;
   showBrush();
   if (picked !== null) pick(picked);
 }

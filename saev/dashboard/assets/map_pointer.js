@@ -98,18 +98,20 @@ function released({ offsetX: x, offsetY: y, pointerType }) {
  * @param {number} y2
  */
 function selectWithin(x1, y1, x2, y2) {
-  const { x, y } = plotted;
   /**
+   * The values between two places, which may lie beyond the axis.
    * @param {string} figure
-   * @param {number[]} ends
+   * @param {Scale} scale
+   * @param {number[]} places
    */
-  const between = (figure, ends) => [
-    figure,
-    ...ends.map((end) => Number(end.toPrecision(6))).toSorted((a, b) => a - b),
-  ];
+  const between = (figure, { value, from, to }, places) => {
+    const [low, high] = [Math.min(from, to), Math.max(from, to)];
+    const ends = places.map((place) => value(Math.min(high, Math.max(low, place))));
+    return [figure, ...ends.map((end) => Number(end.toPrecision(6))).toSorted((a, b) => a - b)];
+  };
   const brush = JSON.stringify([
-    between(state.x, [x.value(x1), x.value(x2)]),
-    between(state.y, [y.value(y1), y.value(y2)]),
+    between(state.x, plotted.x, [x1, x2]),
+    between(state.y, plotted.y, [y1, y2]),
   ]);
   restart({ brush });
   if (!shown.length) unbrush();

@@ -31,6 +31,8 @@ function scaleOf(figure, from, to) {
   /** @param {number} pixels */
   const back = (pixels) => first - room + (span * (pixels - from)) / (to - from);
   return {
+    from,
+    to,
     log,
     /** The place of a value; NaN if it is missing, or 0 on a log scale. @param {unknown} value */
     place: (value) => (typeof value !== "number" || (log && value <= 0) ? NaN : pixel(value)),

@@ -172,7 +172,7 @@ function settle() {
  */
 function keep(change) {
   state = { ...state, ...change };
-  late ??= setTimeout(settle, 200);
+  late ??= setTimeout(settle, 350);
 }
 
 /**

@@ -168,7 +168,7 @@ function makeTile(i, rest) {
     make(
       "span",
       { class: "called" },
-      called === null ? null : inOneLine(called),
+      called === null ? "Latent" : inOneLine(called),
       make("span", { class: "number" }, `${latent}`),
     ),
     star ? make("span", { class: "starred" }, "★") : null,

@@ -93,12 +93,7 @@ def build_gallery(
                 raise
             # Made by another version, damaged, or being made again right now.
             left_out.append(f"{run.folder}: {error}")
-    content: Gallery = {
-        "runs": listed,
-        "block": names.BLOCK_LATENTS,
-        "folder": names.FOLDER,
-        "frontiers": frontiers(listed, sweeps),
-    }
+    content: Gallery = {"runs": listed, "frontiers": frontiers(listed, sweeps)}
     if comparisons:
         content["comparisons"] = list(comparisons)
     write_bytes(out / names.PAGE, page("gallery", content))
@@ -129,6 +124,8 @@ def described(out: Path, run: Path, current: bool) -> GalleryRun:
         "run": summary["run"],
         "link": f"{relative}/dashboard/{names.PAGE}",
         "pictures": f"{relative}/dashboard/",
+        "block": names.BLOCK_LATENTS,
+        "folder": names.FOLDER,
         "summary": summary["summary"],
         "credit": summary["settings"]["credit"],
         "architecture": train["settings"]["architecture"],

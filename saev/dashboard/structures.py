@@ -306,7 +306,11 @@ class GalleryRun(TypedDict):
     link: str
     """To its page. Empty in a page that travels alone."""
     pictures: str
-    """The folder that names of thumbnails are relative to."""
+    """The folder of its page, to which names of thumbnails and of data are relative."""
+    block: int
+    """Latents in one block of its data."""
+    folder: int
+    """Largest number of files in one folder."""
     summary: Summary
     credit: str | None
     architecture: str
@@ -352,9 +356,5 @@ class Gallery(TypedDict):
     """The data that the gallery starts with."""
 
     runs: list[GalleryRun]
-    block: int
-    """Latents in one block of a run's data."""
-    folder: int
-    """Largest number of files in one folder."""
     frontiers: list[Frontier]
     comparisons: NotRequired[list[Comparison]]

@@ -58,12 +58,11 @@ function readOf(run, file, title) {
 /**
  * What is needed to match a run: the directions, which latents fire, and their names.
  * @param {GalleryRun} run
- * @param {number} block latents in one block
  */
-async function matchable(run, block) {
+async function matchable(run) {
   const { n_latents: n, label_purity_top: labels } = { ...run.summary, ...run.summary.all };
   const packed = [];
-  for (let i = 0; i * block < n; i++) {
+  for (let i = 0; i * run.block < n; i++) {
     const file = `data/directions/${padded(i, 4)}.js`;
     packed.push(.../** @type {Directions} */ (await readOf(run, file, `directions ${i}`)));
   }
@@ -84,10 +83,9 @@ async function matchable(run, block) {
 
 /**
  * The fields that choose two runs, and the place for what is found.
- * @param {Gallery} content
+ * @param {GalleryRun[]} runs
  */
-function runPairs(content) {
-  const { runs } = content;
+function runPairs(runs) {
   const box = make("div", { class: "pairs-found" });
   const saying = make("p", { class: "soft", role: "status" });
   const [left, right] = ["first", "second"].map((which) => {
@@ -105,7 +103,7 @@ function runPairs(content) {
     if (refused) return;
     button.disabled = true;
     try {
-      await showPairs(content, [a, b], saying, box);
+      await showPairs([a, b], saying, box);
     } catch (error) {
       const { message } = /** @type {Error} */ (error);
       saying.textContent = plain(`${message}. Its page may be by an older version: make it again.`);
@@ -133,14 +131,13 @@ function runPairs(content) {
 
 /**
  * Matches two runs, and shows what is matched and what isn't.
- * @param {Gallery} content
  * @param {GalleryRun[]} runs
  * @param {HTMLElement} saying says how far it is, and then how many are matched
  * @param {HTMLElement} box
  */
-async function showPairs({ block, folder }, runs, saying, box) {
-  const a = await matchable(runs[0], block);
-  const b = await matchable(runs[1], block);
+async function showPairs(runs, saying, box) {
+  const a = await matchable(runs[0]);
+  const b = await matchable(runs[1]);
   const { forth, back } = await nearestOthers(a.rows, a.fires, b.rows, b.fires, (done) => {
     saying.textContent = `Comparing directions: ${Math.round(100 * done)} %`;
   });
@@ -164,7 +161,7 @@ async function showPairs({ block, folder }, runs, saying, box) {
       `${share(chance)}, about what the nearest of as many random directions has.`,
   );
   const rising = (/** @type {Pair} */ x, /** @type {Pair} */ y) => x.cosine - y.cosine;
-  const show = (/** @type {Pair[]} */ list) => pairList(list, [a, b], block, folder);
+  const show = (/** @type {Pair[]} */ list) => pairList(list, [a, b]);
   box.replaceChildren(
     pairSection("Matched", "the largest cosine first", pairs, show),
     pairSection(
@@ -208,13 +205,12 @@ function pairSection(title, note, pairs, show) {
  * Pairs of latents with their strongest images.
  * @param {Pair[]} pairs
  * @param {Matchable[]} sides
- * @param {number} block
- * @param {number} folder
  */
-function pairList(pairs, sides, block, folder) {
+function pairList(pairs, sides) {
   return pairs.map(({ latent, other, cosine }) => {
     const links = [latent, other].map((one, i) => {
       const { run, called } = sides[i];
+      const { block, folder } = run;
       const known = called(one);
       const images = make("span", { class: "row" });
       const n = Math.floor(one / block);

@@ -382,8 +382,12 @@ interface GalleryRun {
   run: Lineage;
   /** To its page. Empty in a page that travels alone. */
   link: string;
-  /** The folder that names of thumbnails are relative to. */
+  /** The folder of its page, to which names of thumbnails and of data are relative. */
   pictures: string;
+  /** Latents in one block of its data. */
+  block: number;
+  /** Largest number of files in one folder. */
+  folder: number;
   summary: Summary;
   credit: string | null;
   architecture: string;
@@ -426,10 +430,6 @@ interface Frontier {
 /** The data that the gallery starts with. */
 interface Gallery {
   runs: GalleryRun[];
-  /** Latents in one block of a run's data. */
-  block: number;
-  /** Largest number of files in one folder. */
-  folder: number;
   frontiers: Frontier[];
   comparisons?: Comparison[];
 }

@@ -20,6 +20,7 @@ from saev.dashboard import evaluated
 from saev.dashboard.contrast import Contrast
 from saev.dashboard.data import write_blocks, write_columns, write_names, write_strongest
 from saev.dashboard.fired import Reading, fired
+from saev.dashboard.given_names import write_given
 from saev.dashboard.heatmaps import make_heatmaps
 from saev.dashboard.image_pages import ImagePages
 from saev.dashboard.image_rows import (
@@ -139,6 +140,8 @@ def build(
         about["filters"] += evaluated.filters(evaluation)
     write_bytes(made / names.PAGE, page("run", about))
     (made / "pictures").mkdir(exist_ok=True)
+    if not (out / names.GIVEN).exists():
+        write_given(out, "", None, None)
     for part in ("data", "pictures", names.PAGE):
         if (out / part).is_dir():
             (out / part).replace(state / f"former-{part}")

@@ -70,6 +70,16 @@ class Summary(TypedDict):
     all: WholeFigures
 
 
+class GivenNamed(TypedDict):
+    """A name of a latent that a person or a model gave."""
+
+    latent: int
+    name: str
+    note: str
+    author: str
+    """Empty if nobody says who."""
+
+
 class ImageRow(TypedDict):
     """A row of images on the page of a latent."""
 

@@ -147,7 +147,7 @@ function select() {
   const kind = about.chips.find(({ key }) => key === state.chip);
   if (kind) tests.push(belongs(kind));
   tests.push(...ranges(state.brush).map(within));
-  if (state.chip === "noted") tests.push((latent) => notes.has(latent));
+  if (state.chip === "noted") tests.push((latent) => notes.has(latent) || namings.has(latent));
   if (state.preset === "2024") tests.push(preset2024());
   if (text) {
     const tops = about.labels.map((label) => texts("top_label", label));
@@ -156,6 +156,7 @@ function select() {
       (latent) =>
         byName.has(latent) ||
         noteOf(latent).name.toLowerCase().includes(text) ||
+        givenTo(latent).some((one) => one.name.toLowerCase().includes(text)) ||
         tops.some((labels) => labels[latent]?.toLowerCase().includes(text)),
     );
   }

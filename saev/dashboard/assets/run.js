@@ -144,6 +144,7 @@ async function start(data) {
   header();
   try {
     await loadFigures();
+    await readGiven();
   } catch (error) {
     const message = `${/** @type {Error} */ (error).message}. Was the folder copied whole?`;
     at("cards").append(make("p", { class: "nothing" }, message));

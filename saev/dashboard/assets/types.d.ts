@@ -164,6 +164,15 @@ interface Summary {
   all: WholeFigures;
 }
 
+/** A name of a latent that a person or a model gave. */
+interface GivenNamed {
+  latent: number;
+  name: string;
+  note: string;
+  /** Empty if nobody says who. */
+  author: string;
+}
+
 /** A row of images on the page of a latent. */
 interface ImageRow {
   name: string;

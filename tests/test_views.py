@@ -322,7 +322,7 @@ def test_the_points_of_the_map_are_the_latents_of_the_table(vit):
         star = places[0][0]
         browser.run(f"annotate({star}, {{ star: true }})")
         assert browser.run(f"kindsOf([{star}])[0]") == "starred"
-        assert "starred" in text_of(browser, "#map-legend")
+        assert "your stars and notes1" in text_of(browser, "#map-legend")
         # Other figures, by the menus. What a filter hides stays as a faint dot.
         browser.run(
             "(f => { f.value = 'image_count'; f.dispatchEvent(new Event('change')); })"
@@ -450,7 +450,7 @@ def test_a_brush_selects_exactly_the_latents_in_it_for_all_views_until_it_is_dro
         assert browser.run("document.getElementById('brushed').hidden")
         # A brush over nothing selects nothing; a new one replaces the former.
         browser.run("document.querySelector('#views [value=map]').click()")
-        drag(browser, (67, 14), (73, 19))
+        drag(browser, (73, 35), (79, 40))
         assert listed(browser) == whole
         browser.run("selectWithin(...[1, 1, 9999, 9999])")
         assert set(listed(browser)) == set(places)
@@ -462,9 +462,9 @@ def test_typing_or_choosing_a_view_beside_a_latent_leads_back_to_all_of_them(vit
     path = page_of(vit, "patches")
     with Browser() as browser:
         browser.open(f"{path.as_uri()}#view=wall&min=0")
-        latent = on_wall(browser)[3]
-        browser.run(f"openLatent({latent})")
-        ready(browser, latent)
+        assert 12 in on_wall(browser)
+        browser.run("openLatent(12)")
+        ready(browser, 12)
         assert "← Wall" in text_of(browser, "#latent .bar")
         assert not browser.run("document.getElementById('c-sort').checkVisibility()")
         browser.press("/")
@@ -484,6 +484,22 @@ def test_typing_or_choosing_a_view_beside_a_latent_leads_back_to_all_of_them(vit
         browser.wait(BACK)
         browser.wait("plotted?.latents.length > 0")
         assert browser.run("state.view + state.latent") == "mapnull"
+
+
+def test_esc_leads_back_from_more_latents_than_a_browser_remembers(vit):
+    path = page_of(vit, "patches")
+    with Browser() as browser:
+        browser.open(f"{path.as_uri()}#min=0")
+        browser.run("for (let i = 0; i < 60; i++) openLatent(i % 40)")
+        ready(browser, 19)
+        browser.press("Escape")
+        browser.wait(BACK)
+        browser.wait("!location.hash.includes('latent')")
+        assert browser.run("history.state.depth") == 0
+        browser.run("openLatent(7)")
+        ready(browser, 7)
+        browser.press("Escape")
+        browser.wait(BACK)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}-{'dark' if s[2] else 'light'}")

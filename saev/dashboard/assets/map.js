@@ -13,12 +13,12 @@ const marks = {
   dense: { path: "M-1-1H1V1H-1Z", title: "dense" },
   starred: {
     path: "M0-1.6L.47-.65L1.52-.49L.76.25L.94 1.29L0 .8L-.94 1.29L-.76.25L-1.52-.49L-.47-.65Z",
-    title: "starred or noted",
+    title: "your stars and notes",
   },
 };
 
 /** The room for the numbers of the axes. */
-const [LEFT, RIGHT, ABOVE, BELOW] = [66, 14, 12, 44];
+const [LEFT, RIGHT, ABOVE, BELOW] = [72, 14, 34, 44];
 
 /**
  * What is drawn: latents with their places, in pixels.
@@ -222,10 +222,8 @@ function drawAxes(pen, width, height, x, y) {
   );
   pen.textAlign = "center";
   pen.fillText(said[0], (LEFT + width - RIGHT) / 2, height - 8, width - LEFT - RIGHT);
-  pen.save();
-  pen.rotate(-Math.PI / 2);
-  pen.fillText(said[1], -(ABOVE + bottom) / 2, 16, bottom - ABOVE);
-  pen.restore();
+  pen.textAlign = "left";
+  pen.fillText(said[1], 12, 20, width - RIGHT - 12);
 }
 
 /**

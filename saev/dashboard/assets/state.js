@@ -157,6 +157,9 @@ let late = null;
 /** What to show once the browser is back at the list. @type {State | null} */
 let returning = null;
 
+/** Browsers forget what lies 50 entries back. From further on, the list is shown where we are. */
+const FAR = 45;
+
 /** How many latents were opened since the list. */
 const depth = () => Number(history.state?.depth ?? 0);
 
@@ -219,7 +222,8 @@ const closeLatent = () => leaveFor({});
  */
 function leaveFor(change) {
   const isOpen = state.latent !== null || state.row !== null;
-  if (!isOpen || !depth()) {
+  if (!isOpen || !depth() || depth() > FAR) {
+    if (isOpen) history.replaceState({ depth: 0 }, "");
     go({ ...change, latent: null, row: null });
     return;
   }

@@ -2,7 +2,7 @@
 // those near to what can be seen are there, so memory doesn't grow with the number of latents.
 
 /** The least width of a tile, the gap between two, and how far beyond the window there are some. */
-const [TILE, GAP, MARGIN] = [86, 4, 800];
+const [TILE, GAP, MARGIN] = [82, 4, 800];
 
 /**
  * The tiles that are there, by their places in the order.
@@ -168,7 +168,7 @@ function makeTile(i, rest) {
     make(
       "span",
       { class: "called" },
-      called === null ? "Latent" : inOneLine(called),
+      make("span", { class: "name" }, called === null ? "Latent" : clipped(called)),
       make("span", { class: "number" }, `${latent}`),
     ),
     star ? make("span", { class: "starred" }, "★") : null,

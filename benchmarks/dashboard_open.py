@@ -146,6 +146,7 @@ def generate(out: Path, n: int) -> None:
         "block": names.BLOCK_LATENTS,
         "folder": names.FOLDER,
         "heat_latents": names.heat_latents(SLOTS * GRID[0] * GRID[1]),
+        "contrast_labels": names.contrast_labels(n),
         "top_images": K,
         "large": False,
         "grid": list(GRID),

@@ -23,7 +23,7 @@ ANY_PROCESSOR = {
     "ONEDNN_MAX_CPU_ISA": "SSE41",
 }
 """Lets libraries compute as on any x86-64 processor: the last bits depend on its instructions."""
-PAGES = ("index.html", "summary.json")
+PAGES = ("index.html", "run.html", "sweeps.html", "summary.json")
 """The digest counts templates and scripts byte by byte, and they change often."""
 PLOTS = (".png",)
 """How they look is no result."""

@@ -102,6 +102,9 @@ def test_a_run_is_given_to_its_page_as_the_scripts_expect_it(built):
         require(structures.Strongest, script_data(dashboard / names.STRONGEST))
         require(structures.ImageBlock, script_data(dashboard / names.image_block(0)))
         require(structures.PageBlock, script_data(dashboard / names.block(0)))
+        require(structures.ContrastIndex, script_data(dashboard / names.contrast_index(0)))
+        require(structures.ContrastBlock, script_data(dashboard / names.contrast_block(0, 0)))
+        require(structures.Directions, script_data(dashboard / names.directions(0)))
         if (dashboard / names.heat(0)).exists():
             require(structures.Heat, script_data(dashboard / names.heat(0)))
 

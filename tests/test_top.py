@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saev.analyze.counts import Counter, merged, open_counts
+from saev.analyze.counts import Counter, merged, open_counts, with_sums
 from saev.analyze.top import Kept, drawn, largest_patches, strongest, weakest
 
 N_LATENTS = 3
@@ -167,6 +167,19 @@ def test_runs_with_other_codes_are_merged_by_what_the_codes_stand_for(tmp_path):
         keys, counts = (np.concatenate(c).tolist() for c in zip(*pieces, strict=True))
         assert dict(zip(keys, counts, strict=True)) == {0: 1, 1: 1, 2: 1, 5: 3}
         assert keys == sorted(keys)
+
+
+@pytest.mark.parametrize("limit", [1, 4, 100])
+def test_values_are_added_up_beside_the_counts(tmp_path, limit):
+    (tmp_path / "runs").mkdir()
+    counter = Counter(tmp_path / "runs", 3, limit, sums=True)
+    counter.add(np.array([0, 2, 0]), np.array([1, -1, 1]), np.array([0.5, 9, 0.25], np.float32))
+    counter.add(np.array([2, 0]), np.array([2, 1]), np.array([4, 1], np.float32))
+    assert len(counter.finish(tmp_path, "label", 3)) == 3
+    run = open_counts(tmp_path, "label", 3, sums=True)
+    pieces = zip(*with_sums([run, run], 3, 3, limit), strict=True)
+    found = [np.concatenate(column).tolist() for column in pieces]
+    assert found == [[1, 8], [6, 2], [3.5, 8]]
 
 
 def test_merging_holds_no_more_than_the_limit_at_a_time(tmp_path):

@@ -28,7 +28,8 @@ HEADER = "// Written by tests/typescript.py (make format) from saev/dashboard/st
 UNIONS = (Union, types.UnionType)
 PLAIN = {str: "string", int: "number", float: "number", bool: "boolean"}
 PLAIN |= {types.NoneType: "null", Any: "unknown"}
-ALIASES = {"Heat": structures.Heat, "Format": columns.Format}
+ALIASES = {"Heat": structures.Heat, "Directions": structures.Directions}
+ALIASES |= {"Format": columns.Format}
 
 
 def declarations() -> str:

@@ -121,10 +121,10 @@ def accumulate(
             found.append(add_batch(totals, inputs, cells, batch, fired))
             if not batch.ends_step:
                 continue
-            rows, latent = add_images(totals, batch.step, found)
+            rows, latent, value = add_images(totals, batch.step, found)
             found = []
             for name, counter in counters.items():
-                counter.add(latent, labels[name].codes[rows - start])
+                counter.add(latent, labels[name].codes[rows - start], value)
             update(batch.step.last - batch.step.first)
     for name in totals.KEPT:
         getattr(totals, name).flush()
@@ -231,11 +231,14 @@ def add_batch(
     return Firings(keys, value, patches)
 
 
-def add_images(totals: Totals, step: Step, found: list[Firings]) -> tuple[np.ndarray, np.ndarray]:
+def add_images(
+    totals: Totals, step: Step, found: list[Firings]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Add the images of a step, whose vectors have all been added.
 
     Returns:
-        rows (m,) int64 and the latents (m,) int64 that fire on them, each pair once.
+        rows (m,) int64 and the latents (m,) int64 that fire on them, each pair once, with the
+        largest activations (m,) float32.
     """
     columns = (np.concatenate(column) for column in zip(*found, strict=True))
     keys, values, patches = largest_patches(*columns)
@@ -244,4 +247,4 @@ def add_images(totals: Totals, step: Step, found: list[Firings]) -> tuple[np.nda
     np.add.at(totals.image_count, latent, 1)
     for name in totals.KEPT:
         getattr(totals, name).add(latent, values, rows, patches)
-    return rows, latent
+    return rows, latent, values

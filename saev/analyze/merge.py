@@ -14,8 +14,9 @@ from saev.analyze.baseline import pca_figures
 from saev.analyze.counts import PairCounts
 from saev.analyze.histogram import EDGES
 from saev.analyze.inputs import Inputs
+from saev.analyze.label_counts import Vocabulary, read_labels
 from saev.analyze.lift import Standing, default_order, is_name, lift_top
-from saev.analyze.parts import Vocabulary, check_parts, read_labels, read_totals
+from saev.analyze.parts import check_parts, read_totals
 from saev.analyze.positions import position_columns
 from saev.analyze.top import Kept
 from saev.analyze.totals import Totals

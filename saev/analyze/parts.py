@@ -1,7 +1,7 @@
 """The parts of an analysis on disk. Each is written by its own job and read by the merge."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save
@@ -9,9 +9,10 @@ from safetensors.numpy import load_file, save
 from saev.activations.artifact import STAGE as ACTIVATIONS
 from saev.analyze.accumulate import accumulate
 from saev.analyze.artifact import PART, n_parts, part_folder, part_json
-from saev.analyze.counts import Counter, PairCounts, open_counts
+from saev.analyze.counts import Counter
 from saev.analyze.inputs import Inputs
 from saev.analyze.label_codes import label_codes
+from saev.analyze.label_counts import label_prefix
 from saev.analyze.totals import Totals
 from saev.core.errors import UserError
 from saev.core.files import (
@@ -29,13 +30,8 @@ from saev.settings.analysis import AnalysisSettings
 from saev.train.artifact import STAGE as TRAIN
 
 TOTALS = "totals.safetensors"
-FORMAT = 2
+FORMAT = 3
 """Of the files of a part. Counted up when they hold more, or other things."""
-
-
-def label_prefix(index: int) -> str:
-    """How the names of the ``index``-th label's files start. Labels are sorted by name."""
-    return f"label-{index:02}"
 
 
 def identity(inputs: Inputs, settings: AnalysisSettings) -> dict[str, Any]:
@@ -80,7 +76,7 @@ def write_part(
     for index, (name, coded) in enumerate(labels.items()):
         folder = scratch / label_prefix(index)
         folder.mkdir()
-        counters[name] = Counter(folder, len(coded.texts))
+        counters[name] = Counter(folder, len(coded.texts), sums=True)
     progress = Progress(stop - start, "images", f"analysing part {part}")
     totals = accumulate(inputs, settings.top_images, start, stop, labels, counters, progress.update)
     folder = out / part_folder(part)
@@ -97,15 +93,6 @@ def write_part(
     files = [file_entry(folder / name, f"{part_folder(part)}/{name}") for name in names]
     content = {"part": part, "start": start, "stop": stop, **identity(inputs, settings)}
     write_json(out / part_json(part), {**content, "files": files})
-
-
-class Vocabulary(NamedTuple):
-    """One label over all images."""
-
-    texts: list[str]
-    """The distinct labels, sorted: their index is their code."""
-    counts: np.ndarray
-    """(C,) int64: how many images have each."""
 
 
 def check_parts(
@@ -151,18 +138,3 @@ def read_totals(inputs: Inputs, n: int, out: Path) -> Totals:
             totals.add(here)
     assert totals is not None
     return totals
-
-
-def read_labels(out: Path, n: int, index: int) -> tuple[Vocabulary, list[PairCounts]]:
-    """Read the counts of one label in all parts: its vocabulary, and the parts' runs, mapped."""
-    prefix = label_prefix(index)
-    found = [read_json(out / part_folder(part) / f"{prefix}.json") for part in range(n)]
-    texts = sorted(set().union(*(f["labels"] for f in found)))
-    numbers = {text: number for number, text in enumerate(texts)}
-    counts = np.zeros(len(texts), np.int64)
-    runs = []
-    for part, here in enumerate(found):
-        codes = np.array([numbers[text] for text in here["labels"]], np.int64)
-        counts[codes] += np.array(here["counts"], np.int64)
-        runs.append(open_counts(out / part_folder(part), prefix, len(codes), codes))
-    return Vocabulary(texts, counts), runs

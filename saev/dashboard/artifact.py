@@ -19,6 +19,8 @@ BLOCK_LATENTS = 256
 """Latents in one block of data."""
 HEAT_BYTES = 1 << 20
 """Largest size of the heat maps in one script before packing. Opening a latent loads one script."""
+CONTRAST_PAIRS = 1 << 16
+"""Pairs of a latent and a label in one script of firing counts. To contrast two loads two."""
 FOLDER = 256
 """Largest number of folders, of scripts, or of images (two files each) in one folder."""
 LARGE_IMAGES = 50_000
@@ -33,6 +35,26 @@ def block(number: int) -> str:
 def image_block(number: int) -> str:
     """Name of a block of images: those at ``[number * 256, (number + 1) * 256)`` of the page's."""
     return f"data/images/{number // FOLDER:03}/{number:05}.js"
+
+
+def contrast_index(label: int) -> str:
+    """Name of the script that lists what the ``label``-th of the labels can be contrasted by."""
+    return f"data/contrast/{label:02}/labels.js"
+
+
+def contrast_labels(n_latents: int) -> int:
+    """How many labels share a script of firing counts."""
+    return max(1, CONTRAST_PAIRS // n_latents)
+
+
+def contrast_block(label: int, number: int) -> str:
+    """Name of a script of firing counts: labels ``[number * contrast_labels, …)`` of the index."""
+    return f"data/contrast/{label:02}/{number // FOLDER:03}/{number:05}.js"
+
+
+def directions(number: int) -> str:
+    """Name of a block of directions: those of latents ``[number * 256, (number + 1) * 256)``."""
+    return f"data/directions/{number:04}.js"
 
 
 def heat_latents(n_values: int) -> int:

@@ -1,5 +1,6 @@
 """The page of one run: thumbnails, heat maps, blocks of data, and the page itself."""
 
+import base64
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,15 +17,22 @@ from saev.core.files import file_entry, folder_entry, write_bytes
 from saev.core.meta import read_meta, require_unaltered
 from saev.dashboard import artifact as names
 from saev.dashboard import evaluated
+from saev.dashboard.contrast import Contrast
 from saev.dashboard.data import write_blocks, write_columns, write_names, write_strongest
 from saev.dashboard.fired import Reading, fired
 from saev.dashboard.given_names import write_given
 from saev.dashboard.heatmaps import make_heatmaps
 from saev.dashboard.image_pages import ImagePages
-from saev.dashboard.image_rows import find_silent, layout, slots
+from saev.dashboard.image_rows import (
+    draw_labelled,
+    find_silent,
+    labels_of_tops,
+    layout,
+    slots,
+)
 from saev.dashboard.page import page
 from saev.dashboard.scripts import packed, rounded, script
-from saev.dashboard.structures import About, Heat, Summary
+from saev.dashboard.structures import About, Directions, Heat, Summary
 from saev.dashboard.thumbnails import make_thumbnails
 from saev.evaluate.artifact import STAGE as EVALUATE
 from saev.evaluate.artifact import Evaluation
@@ -85,22 +93,37 @@ def build(
     stream = activations.streams[str(sae.stream)]
     source = Reading(sae, activations, stream)
     made = state / "page"
-    silent = find_silent(analysis, source) if analysis.label_names else None
+    contrast, silent = Contrast(analysis), None
+    drawn_rows = np.empty(0, np.int64)
+    if analysis.label_names:
+        tops = labels_of_tops(analysis)
+        drawn = draw_labelled(analysis, source, {*tops, *contrast.wanted()})
+        silent = find_silent(source, tops, drawn)
+        drawn_rows = contrast.take(drawn)
     shown = slots(latents, silent)
-    rows = np.unique(shown.rows[shown.rows >= 0])
+    rows = np.union1d(shown.rows[shown.rows >= 0], drawn_rows)
     entries = images.entries(rows.tolist())
     keys = [entry.key for entry in entries]
     large = len(entries) <= names.LARGE_IMAGES
     make_thumbnails(made, images, activations, entries, threads, large)
     pages = ImagePages()
+    peak = np.maximum(latents["top_values"][:, 0], np.finfo(np.float32).tiny)
+
+    def see(row: int, *found: *tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+        pages.add(row, *found)
+        contrast.add(row, *found, peak)
+
     if stream.kind == "patches":
-        peak = np.maximum(latents["top_values"][:, 0], np.finfo(np.float32).tiny)
-        heat = make_heatmaps(state / "heat.npy", source, shown.rows, peak, pages.add)
+        heat = make_heatmaps(state / "heat.npy", source, shown.rows, peak, see, drawn_rows)
         _write_heat(made, heat)
     else:
-        for _ in fired(source, shown.rows, "looking for the latents of images", pages.add):
+        doing = "looking for the latents of images"
+        for _ in fired(source, shown.rows, doing, see, drawn_rows):
             pass
     pages.write(made, analysis, keys, stream.kind == "patches")
+    support = [table.column(f"label_support.{name}").to_numpy() for name in analysis.label_names]
+    contrast.write(made, dict(zip(rows.tolist(), keys, strict=True)), support, peak)
+    _write_directions(made, sae)
     neighbours = _neighbours(sae, latents["image_count"])
     partners = evaluated.partners(evaluation)
     write_blocks(made, analysis, (rows, keys), latents, shown, silent, neighbours, partners)
@@ -182,6 +205,17 @@ def _neighbours(sae: Sae, image_count: np.ndarray) -> tuple[list[list[int]], lis
     return found, cosines
 
 
+def _write_directions(out: Path, sae: Sae) -> None:
+    """Write the decoder directions, with one byte for each component."""
+    directions = sae.W_dec.detach().cpu().numpy()
+    for number, first in enumerate(range(0, len(directions), names.BLOCK_LATENTS)):
+        part = directions[first : first + names.BLOCK_LATENTS]
+        largest = np.maximum(np.abs(part).max(1, keepdims=True), np.finfo(np.float32).tiny)
+        signed = np.rint(127 * (part / largest)).astype(np.int8)
+        content: Directions = [base64.b64encode(row.tobytes()).decode() for row in signed]
+        write_bytes(out / names.directions(number), script(f"directions {number}", content))
+
+
 def _write_heat(out: Path, heat: np.ndarray) -> None:
     """Write heat maps (n, k, patches), with a bounded number of latents in each script."""
     n, k, n_patches = heat.shape
@@ -226,6 +260,7 @@ def _about(
         "block": names.BLOCK_LATENTS,
         "folder": names.FOLDER,
         "heat_latents": names.heat_latents(rows[-1]["last"] * stream.n_patches),
+        "contrast_labels": names.contrast_labels(sae.n_latents),
         "top_images": k,
         "large": large,
         "grid": grid,

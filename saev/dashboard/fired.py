@@ -29,7 +29,11 @@ largest activations (m,) float32, and the patches with these (m,) int64."""
 
 
 def fired(
-    source: Reading, rows: np.ndarray, doing: str, each: Each = lambda *_: None
+    source: Reading,
+    rows: np.ndarray,
+    doing: str,
+    each: Each = lambda *_: None,
+    others: np.ndarray | None = None,
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
     """Tell where each latent fires on its images. Each image is encoded once.
 
@@ -38,6 +42,7 @@ def fired(
         rows: (n, k) int64 row ids of the images of each latent, −1 where absent.
         doing: what this is for, for the progress.
         each: called with each image.
+        others: (m,) int64 row ids of images that ``each`` is called with too.
 
     Yields:
         latent, place in its ``rows``, patches (m,) int64 and activations (m,) float32, if m > 0.
@@ -46,8 +51,9 @@ def fired(
     latents, slots = np.nonzero(rows >= 0)
     order = np.argsort(rows[latents, slots], kind="stable")
     latents, slots = latents[order], slots[order]
-    unique, starts = np.unique(rows[latents, slots], return_index=True)
-    ends = np.append(starts[1:], len(latents))
+    wanted_rows = rows[latents, slots]
+    unique = np.unique(wanted_rows if others is None else np.append(wanted_rows, others))
+    starts, ends = (np.searchsorted(wanted_rows, unique, side) for side in ("left", "right"))
     per_batch = max(1, BATCH_BYTES // (4 * stream.n_patches * sae.n_latents))
     progress = Progress(len(unique), "images", doing)
     device = sae.W_dec.device

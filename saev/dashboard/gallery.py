@@ -124,6 +124,8 @@ def described(out: Path, run: Path, current: bool) -> GalleryRun:
         "run": summary["run"],
         "link": f"{relative}/dashboard/{names.PAGE}",
         "pictures": f"{relative}/dashboard/",
+        "block": names.BLOCK_LATENTS,
+        "folder": names.FOLDER,
         "summary": summary["summary"],
         "credit": summary["settings"]["credit"],
         "architecture": train["settings"]["architecture"],

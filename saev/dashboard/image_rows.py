@@ -104,37 +104,44 @@ def slots(latents: dict[str, np.ndarray], silent: Silent | None) -> Slots:
     return Slots(*out)
 
 
-def find_silent(analysis: Analysis, source: Reading) -> Silent:
-    """Draw images with the label of each latent's top images, and find those where it is silent.
+Pair = tuple[int, str | None]
+"""The index of one of a run's labels, and a text that it may have."""
 
-    Of several labels, the one with the largest lift counts. The draw is by a hash of the row alone.
-    """
+
+def labels_of_tops(analysis: Analysis) -> list[Pair]:
+    """For each latent, the label of its top images. Of several, the one with the largest lift."""
     names, table = analysis.label_names, analysis.table()
     low = np.stack([table.column(f"label_lift_low.{n}").to_numpy() for n in names], axis=1)
     which = np.nan_to_num(low.astype(np.float64), nan=-1).argmax(1)
     texts = [table.column(f"top_label.{name}").to_pylist() for name in names]
-    wanted = [texts[label][latent] for latent, label in enumerate(which.tolist())]
-    drawn = _draw(analysis, source, set(zip(which.tolist(), wanted, strict=True)))
-    candidates = np.full((len(which), N_CANDIDATES), -1, np.int64)
-    for latent, pair in enumerate(zip(which.tolist(), wanted, strict=True)):
+    return [(label, texts[label][latent]) for latent, label in enumerate(which.tolist())]
+
+
+def find_silent(source: Reading, labels: list[Pair], drawn: dict[Pair, list[int]]) -> Silent:
+    """Among images with the label of a latent's top images, find those where it is silent.
+
+    Args:
+        source: the dictionary, and what it reads.
+        labels: of `labels_of_tops`; drawn: of `draw_labelled`, with images of these labels.
+    """
+    candidates = np.full((len(labels), N_CANDIDATES), -1, np.int64)
+    for latent, pair in enumerate(labels):
         images = drawn.get(pair, [])
         candidates[latent, : len(images)] = images
     silent = candidates >= 0
     for latent, slot, _, _ in fired(source, candidates, "looking for images without a latent"):
         silent[latent, slot] = False
-    rows = np.full((len(which), N_IN_ROW), -1, np.int64)
+    rows = np.full((len(labels), N_IN_ROW), -1, np.int64)
     for latent in np.flatnonzero(silent.any(1)).tolist():
         found = candidates[latent, silent[latent]][:N_IN_ROW]
         rows[latent, : len(found)] = found
     n_drawn, n_silent = (candidates >= 0).sum(1).tolist(), silent.sum(1).tolist()
-    return Silent(which.tolist(), rows, n_drawn, n_silent)
+    return Silent([label for label, _ in labels], rows, n_drawn, n_silent)
 
 
-def _draw(
-    analysis: Analysis, source: Reading, wanted: set[tuple[int, str | None]]
-) -> dict[tuple[int, str | None], list[int]]:
-    """For each pair of a label's index and its text, rows of at most `N_CANDIDATES` images."""
-    kept: dict[tuple[int, str | None], list[tuple[int, int]]] = {}
+def draw_labelled(analysis: Analysis, source: Reading, wanted: set[Pair]) -> dict[Pair, list[int]]:
+    """Draw images with each wanted label: rows of at most `N_CANDIDATES`, by a hash of the row."""
+    kept: dict[Pair, list[tuple[int, int]]] = {}
     names = analysis.label_names
     progress = Progress(analysis.labels.n_images, "images", "drawing images by their labels")
     for first, table in analysis.labels.pieces():

@@ -8,15 +8,16 @@ from saev.dashboard.structures import About, Gallery
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = {
     "run": (
-        "common summary evaluation data columns state notes notes_file filters images image_rows "
-        "latent_parts latent image cards wall scales map map_pointer views controls run"
+        "common summary evaluation loading data columns state notes notes_file filters images "
+        "image_rows latent_parts latent image cards wall scales map map_pointer sides "
+        "contrast_data contrast compare views controls run"
     ),
-    "gallery": "common summary evaluation plots gallery",
+    "gallery": "common summary evaluation loading plots matching run_pairs gallery",
 }
 """Scripts of each page, in the order in which they run. They share one namespace."""
 STYLES = {
-    "run": "common controls cards views latent evaluation",
-    "gallery": "common gallery evaluation",
+    "run": "common controls cards views latent evaluation contrast",
+    "gallery": "common gallery evaluation matching",
 }
 """Style sheets of each page. Of rules with equal specificity, the later one wins."""
 

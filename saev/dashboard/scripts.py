@@ -88,6 +88,19 @@ def packed(values: np.ndarray) -> str:
     return base64.b64encode(pairs.tobytes()).decode()
 
 
+def varints(values: np.ndarray) -> bytes:
+    """Pack integers of 0 or more, seven bits in each byte, the lowest first (LEB128)."""
+    values = np.asarray(values, np.int64)
+    size = 1 + (values[:, None] >> np.arange(7, 63, 7) > 0).sum(1)
+    ends = np.cumsum(size)
+    out = np.zeros(int(ends[-1]) if len(ends) else 0, np.uint8)
+    for place in range(int(size.max(initial=0))):
+        here = size > place
+        more = np.where(size[here] > place + 1, 128, 0)
+        out[(ends - size)[here] + place] = (values[here] >> 7 * place & 127) | more
+    return out.tobytes()
+
+
 def unpacked(text: str, size: int) -> np.ndarray:
     """The inverse of `packed`: (size,) uint8."""
     pairs = np.frombuffer(base64.b64decode(text), np.uint8).reshape(-1, 2).astype(np.int64)

@@ -111,6 +111,8 @@ class About(TypedDict):
     """Largest number of files in one folder."""
     heat_latents: int
     """Latents in one script of heat maps."""
+    contrast_labels: int
+    """Labels in one script of firing counts."""
     top_images: int
     large: bool
     """Whether there are large images."""
@@ -186,6 +188,45 @@ class ImageBlock(TypedDict):
     """How many latents fire on it."""
 
 
+class ContrastIndex(TypedDict):
+    """`data/contrast/00/labels.js`: the texts of one of `About.labels` that can be contrasted."""
+
+    texts: list[str]
+    """Sorted."""
+    images: list[int]
+    """How many images have each."""
+    n_few: int
+    """How many texts were left out, as fewer than `least` images have them."""
+    n_beyond: int
+    """How many more were left out, as there are so many."""
+    least: int
+
+
+class DrawnImage(TypedDict):
+    """One of the images that were drawn at random from those with a label."""
+
+    row: int
+    key: str
+    fires: str
+    """What fires on it, packed (see `varints`): for each latent, how many latents lie between it
+    and the one before, its activation from 1 to 255, its largest anywhere, and the patch."""
+
+
+class ContrastBlock(TypedDict):
+    """A script in `data/contrast`: lists with an entry for each of its texts."""
+
+    fires: list[str]
+    """What fires on its images, packed: for each latent, how many latents lie between it and the
+    one before, on how many of the images it fires, and the mean over all of them of its largest
+    activation on each, in thousandths of its largest anywhere."""
+    drawn: list[list[DrawnImage]]
+
+
+Directions = list[str]
+"""A script in `data/directions`: for each latent its decoder direction as d signed bytes, the
+largest component 127 or −127, in base64."""
+
+
 class PageBlock(TypedDict):
     """A script in `data/blocks`: lists with an entry for each of its latents."""
 
@@ -226,6 +267,8 @@ class Training(TypedDict):
 
     tokens: str
     layer: NotRequired[int | None]
+    normalisation: NotRequired[str]
+    """Absent for none."""
 
 
 class Curve(TypedDict):
@@ -273,7 +316,11 @@ class GalleryRun(TypedDict):
     link: str
     """To its page. Empty in a page that travels alone."""
     pictures: str
-    """The folder that names of thumbnails are relative to."""
+    """The folder of its page, to which names of thumbnails and of data are relative."""
+    block: int
+    """Latents in one block of its data."""
+    folder: int
+    """Largest number of files in one folder."""
     summary: Summary
     credit: str | None
     architecture: str

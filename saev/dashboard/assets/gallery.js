@@ -157,6 +157,7 @@ function gallery(content) {
       ...articles(others),
     );
   }
+  if (n > 1) at("runs").append(runPairs(content.runs));
   if (content.comparisons) at("runs").append(comparisons(content.comparisons));
   const credits = new Set(content.runs.map((run) => run.credit));
   at("footer").append(...[...credits].filter((text) => text).map((text) => make("p", {}, text)));

@@ -179,14 +179,23 @@ function thumbnail(slot, data, heat, view, loads, spoken) {
     box.append(map);
     fit(map, image, [0, 0, 1, 1]);
   } else if (data.patches[slot] >= 0) {
-    const [lines, columns] = about.grid;
-    const line = Math.floor(data.patches[slot] / columns);
-    const column = data.patches[slot] % columns;
-    const frame = make("span", { class: "frame" });
-    fit(frame, image, [column / columns, line / lines, 1 / columns, 1 / lines]);
-    box.append(frame);
+    box.append(frameOn(image, about.grid, data.patches[slot]));
   }
   return box;
+}
+
+/**
+ * A frame on a patch of an image.
+ * @param {HTMLImageElement} image
+ * @param {number[]} grid height and width, in patches
+ * @param {number} patch
+ * @param {string} [kind] class of the frame
+ */
+function frameOn(image, [lines, columns], patch, kind = "") {
+  const [line, column] = [Math.floor(patch / columns), patch % columns];
+  const frame = make("span", { class: `frame ${kind}` });
+  fit(frame, image, [column / columns, line / lines, 1 / columns, 1 / lines]);
+  return frame;
 }
 
 /**

@@ -147,6 +147,7 @@ function latentBar(latent) {
     called === null ? null : make("span", { class: "soft number" }, evidence(latent, state.label)),
     badges(latent, state.label),
     starButton(latent),
+    make("button", { type: "button", onclick: () => openCompare(latent) }, "Compare"),
     make("span", { class: "soft number push" }, place),
     button("←", "Previous latent (left arrow)", i <= 0, () => step(-1)),
     button("→", "Next latent (right arrow)", last, () => step(1)),

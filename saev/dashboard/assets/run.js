@@ -23,9 +23,10 @@ function render() {
   const last = Math.max(0, Math.ceil(shown.length / PAGE) - 1);
   state.page = Math.min(Math.max(0, Math.floor(state.page)), last);
   showState();
-  const { view, whole, x, y } = state;
+  const { view, whole, x, y, a, b, side, by, one, two } = state;
   const page = view === "list" ? state.page : 0;
-  const look = JSON.stringify([wanted, view, page, whole, x, y, cardMode(state), namesRead]);
+  const chosen = [view, page, whole, x, y, a, b, side, by, one, two];
+  const look = JSON.stringify([wanted, chosen, cardMode(state), namesRead]);
   if (look !== drawn) showView();
   drawn = look;
   imagesFound(state.find);

@@ -18,6 +18,12 @@
  * @property {number} strength of that, in percent
  * @property {boolean} log whether the counts of histograms are on a log scale
  * @property {number} page
+ * @property {string} a the label on the left of a contrast; empty for the usual one
+ * @property {string} b the one on the right
+ * @property {string} side of which a contrast shows the latents: "a", "b", or empty for both
+ * @property {string} by what a contrast is ordered: "mean", or empty for the share of images
+ * @property {number | null} one the latent on the left of a comparison; null for the usual one
+ * @property {number | null} two the one on the right
  * @property {number | null} latent the one that is open
  * @property {number | null} row the image that is open
  */
@@ -43,6 +49,12 @@ const usual = () => ({
   strength: 70,
   log: false,
   page: 0,
+  a: "",
+  b: "",
+  side: "",
+  by: "",
+  one: null,
+  two: null,
   latent: null,
   row: null,
 });
@@ -105,8 +117,14 @@ function read() {
   wanted.strength = amount("strength", wanted.strength);
   wanted.log = hash.get("log") === "true";
   wanted.page = amount("page", wanted.page);
-  const latent = amount("latent", -1);
-  if (Number.isInteger(latent) && latent >= 0 && latent < about.n_latents) wanted.latent = latent;
+  wanted.a = hash.get("a") ?? "";
+  wanted.b = hash.get("b") ?? "";
+  wanted.side = choice("side", "", ["a", "b"]);
+  wanted.by = choice("by", "", ["mean"]);
+  for (const key of /** @type {const} */ (["one", "two", "latent"])) {
+    const latent = amount(key, -1);
+    if (Number.isInteger(latent) && latent >= 0 && latent < about.n_latents) wanted[key] = latent;
+  }
   const row = amount("row", -1);
   if (Number.isInteger(row) && row >= 0 && wanted.latent === null) wanted.row = row;
   return wanted;

@@ -202,6 +202,8 @@ interface About {
   folder: number;
   /** Latents in one script of heat maps. */
   heat_latents: number;
+  /** Labels in one script of firing counts. */
+  contrast_labels: number;
   top_images: number;
   /** Whether there are large images. */
   large: boolean;
@@ -272,6 +274,41 @@ interface ImageBlock {
   n_latents: number[];
 }
 
+/** `data/contrast/00/labels.js`: the texts of one of `About.labels` that can be contrasted. */
+interface ContrastIndex {
+  /** Sorted. */
+  texts: string[];
+  /** How many images have each. */
+  images: number[];
+  /** How many texts were left out, as fewer than `least` images have them. */
+  n_few: number;
+  /** How many more were left out, as there are so many. */
+  n_beyond: number;
+  least: number;
+}
+
+/** One of the images that were drawn at random from those with a label. */
+interface DrawnImage {
+  row: number;
+  key: string;
+  /**
+   * What fires on it, packed (see `varints`): for each latent, how many latents lie between it and
+   * the one before, its activation from 1 to 255, its largest anywhere, and the patch.
+   */
+  fires: string;
+}
+
+/** A script in `data/contrast`: lists with an entry for each of its texts. */
+interface ContrastBlock {
+  /**
+   * What fires on its images, packed: for each latent, how many latents lie between it and the one
+   * before, on how many of the images it fires, and the mean over all of them of its largest
+   * activation on each, in thousandths of its largest anywhere.
+   */
+  fires: string[];
+  drawn: DrawnImage[][];
+}
+
 /** A script in `data/blocks`: lists with an entry for each of its latents. */
 interface PageBlock {
   /** The labels in this block. Others are given by their places here. */
@@ -310,6 +347,8 @@ interface PageBlock {
 interface Training {
   tokens: string;
   layer?: number | null;
+  /** Absent for none. */
+  normalisation?: string;
 }
 
 /** Pairs of a step and the nmse there. */
@@ -352,8 +391,12 @@ interface GalleryRun {
   run: Lineage;
   /** To its page. Empty in a page that travels alone. */
   link: string;
-  /** The folder that names of thumbnails are relative to. */
+  /** The folder of its page, to which names of thumbnails and of data are relative. */
   pictures: string;
+  /** Latents in one block of its data. */
+  block: number;
+  /** Largest number of files in one folder. */
+  folder: number;
   summary: Summary;
   credit: string | null;
   architecture: string;
@@ -401,5 +444,7 @@ interface Gallery {
 }
 
 type Heat = string[];
+
+type Directions = string[];
 
 type Format = "chance" | "count" | "lift" | "number" | "percent" | "share" | "text";

@@ -17,6 +17,20 @@ const views = [
   { key: "list", title: "List", legend: cardMeanings, render: showCards, reveal: revealCard },
   { key: "wall", title: "Wall", legend: wallMeaning, render: showWall, reveal: revealTile },
   { key: "map", title: "Map", legend: mapMeaning, render: showMap, reveal: revealOnMap },
+  {
+    key: "contrast",
+    title: "Contrast",
+    legend: contrastMeaning,
+    render: showContrast,
+    reveal: revealContrast,
+  },
+  {
+    key: "compare",
+    title: "Compare",
+    legend: compareMeaning,
+    render: showCompare,
+    reveal: revealCompared,
+  },
 ];
 
 /** The view that the state names. */

@@ -1,0 +1,243 @@
+// The part of the gallery that compares two runs: it matches their latents when asked to.
+
+/** Above this many latents of a run, a browser would take minutes. */
+const MOST_MATCHED = 8192;
+const PAIRS_SHOWN = 12;
+const PAIR_IMAGES = 4;
+
+/** @param {GalleryRun} run */
+const runName = ({ run }) => `${run.sae} · ${run.images} / ${run.vit} / ${run.analysis}`;
+
+/**
+ * Why the directions of two runs can't be compared; null if they can.
+ * @param {GalleryRun} a
+ * @param {GalleryRun} b
+ */
+function whyNotMatched(a, b) {
+  const [left, right] = [a, b].map(({ run, settings: { tokens, layer, normalisation } }) => ({
+    "other images": run.trained_on,
+    "another tower": run.vit,
+    "other vectors": `${tokens} ${tokens === "pooled" ? "" : (layer ?? "")}`,
+    "vectors normalised in another way": normalisation ?? "none",
+  }));
+  for (const [what, value] of Object.entries(left)) {
+    const other = Reflect.get(right, what);
+    if (value !== other) return `They were trained on ${what}: ${value} and ${other}.`;
+  }
+  const most = Math.max(a.summary.n_latents, b.summary.n_latents);
+  if (most <= MOST_MATCHED) return null;
+  return `One has ${count(most)} latents: a page matches ${count(MOST_MATCHED)} at most.`;
+}
+
+/** Scripts of two runs have the same names, so they are read one after the other. */
+let reading = Promise.resolve();
+
+/**
+ * Reads a script of a run.
+ * @param {GalleryRun} run
+ * @param {string} file below the folder of its page
+ * @param {string} title of its document
+ * @returns {Promise<unknown>}
+ */
+function readOf(run, file, title) {
+  const place = run.pictures + file;
+  const read = reading.then(async () => {
+    await load(place);
+    const found = saevData[title];
+    delete saevData[title];
+    loading.delete(place);
+    return found;
+  });
+  reading = read.then(
+    () => {},
+    () => {},
+  );
+  return read;
+}
+
+/**
+ * What is needed to match a run: the directions, which latents fire, and their names.
+ * @param {GalleryRun} run
+ */
+async function matchable(run) {
+  const { n_latents: n, label_purity_top: labels } = { ...run.summary, ...run.summary.all };
+  const packed = [];
+  for (let i = 0; i * run.block < n; i++) {
+    const file = `data/directions/${padded(i, 4)}.js`;
+    packed.push(.../** @type {Directions} */ (await readOf(run, file, `directions ${i}`)));
+  }
+  const columns = /** @type {Columns} */ (await readOf(run, "data/latents.js", "latents"));
+  const label = Object.keys(labels).sort()[0];
+  const tops = columns.texts[`top_label.${label}`];
+  const isNamed = columns.numbers[`named.${label}`];
+  return {
+    run,
+    rows: unitRows(packed),
+    fires: columns.numbers.image_count.map((images) => Number(images) > 0),
+    /** @param {number} latent */
+    called: (latent) => (isNamed?.[latent] ? tops.texts[tops.codes[latent]] : null),
+  };
+}
+
+/** @typedef {Awaited<ReturnType<typeof matchable>>} Matchable */
+
+/**
+ * The fields that choose two runs, and the place for what is found.
+ * @param {GalleryRun[]} runs
+ */
+function runPairs(runs) {
+  const box = make("div", { class: "pairs-found" });
+  const saying = make("p", { class: "soft", role: "status" });
+  const [left, right] = ["first", "second"].map((which) => {
+    const options = runs.map((run) => make("option", { value: run.link }, clipped(runName(run))));
+    return make("select", { "aria-label": `The ${which} run` }, ...options);
+  });
+  right.selectedIndex = 1;
+  const apply = async () => {
+    const [a, b] = [left, right].map((one) => runs[one.selectedIndex]);
+    const hash = new URLSearchParams({ first: a.link, second: b.link });
+    history.replaceState(null, "", `#${hash}`);
+    box.replaceChildren();
+    const refused = a === b ? "Choose two different runs." : whyNotMatched(a, b);
+    saying.textContent = plain(clipped(refused ?? "Reading directions …"));
+    if (refused) return;
+    button.disabled = true;
+    try {
+      await showPairs([a, b], saying, box);
+    } catch (error) {
+      const { message } = /** @type {Error} */ (error);
+      saying.textContent = plain(`${message}. Its page may be by an older version: make it again.`);
+    }
+    button.disabled = false;
+  };
+  const button = make("button", { type: "button", class: "open", onclick: apply }, "Match latents");
+  const asked = new URLSearchParams(location.hash.slice(1));
+  const places = ["first", "second"].map((key) =>
+    runs.findIndex(({ link }) => link === asked.get(key)),
+  );
+  if (places.every((place) => place >= 0)) {
+    [left.selectedIndex, right.selectedIndex] = places;
+    apply();
+  }
+  return make(
+    "section",
+    { class: "run pairs" },
+    make("h2", {}, "Compare two runs"),
+    make("div", { class: "pairs-form" }, left, right, button),
+    saying,
+    box,
+  );
+}
+
+/**
+ * Matches two runs, and shows what is matched and what isn't.
+ * @param {GalleryRun[]} runs
+ * @param {HTMLElement} saying says how far it is, and then how many are matched
+ * @param {HTMLElement} box
+ */
+async function showPairs(runs, saying, box) {
+  const a = await matchable(runs[0]);
+  const b = await matchable(runs[1]);
+  const { forth, back } = await nearestOthers(a.rows, a.fires, b.rows, b.fires, (done) => {
+    saying.textContent = `Comparing directions: ${Math.round(100 * done)} %`;
+  });
+  const chance = nearestByChance(Math.max(a.rows.n, b.rows.n), b.rows.d);
+  const pairs = matched(forth).filter(({ cosine }) => cosine > chance);
+  const again = pairs.filter(({ cosine }) => cosine >= FOUND_AGAIN).length;
+  const [partners, others] = [
+    new Set(pairs.map(({ latent }) => latent)),
+    new Set(pairs.map(({ other }) => other)),
+  ];
+  const alone = forth.flatMap(([nearest]) =>
+    nearest && !partners.has(nearest.latent) ? [nearest] : [],
+  );
+  const aloneThere = back.filter(({ other }) => !others.has(other));
+  saying.replaceChildren(
+    make("b", {}, count(pairs.length)),
+    ` of ${count(forth.length)} latents of the first and ${count(back.length)} of the second ` +
+      "that fire are matched, one to one, ",
+    make("b", {}, count(again)),
+    ` of them with a cosine of ${FOUND_AGAIN} or more. Partners are nearer than ` +
+      `${share(chance)}, about what the nearest of as many random directions has.`,
+  );
+  const rising = (/** @type {Pair} */ x, /** @type {Pair} */ y) => x.cosine - y.cosine;
+  const show = (/** @type {Pair[]} */ list) => pairList(list, [a, b]);
+  box.replaceChildren(
+    pairSection("Matched", "the largest cosine first", pairs, show),
+    pairSection(
+      "Unmatched in the first",
+      "with the nearest of the second",
+      alone.sort(rising),
+      show,
+    ),
+    pairSection(
+      "Unmatched in the second",
+      "with the nearest of the first",
+      aloneThere.sort(rising),
+      show,
+    ),
+  );
+}
+
+/**
+ * @param {string} title
+ * @param {string} note
+ * @param {Pair[]} pairs
+ * @param {(pairs: Pair[]) => HTMLElement[]} show
+ */
+function pairSection(title, note, pairs, show) {
+  const items = make("ol", { class: "pair-list" });
+  const more = make("button", { type: "button", class: "more" }, "Show more");
+  const add = () => {
+    const from = items.childElementCount;
+    items.append(...show(pairs.slice(from, from + PAIRS_SHOWN)));
+    more.hidden = items.childElementCount >= pairs.length;
+  };
+  more.addEventListener("click", add);
+  add();
+  const said = pairs.length ? note : "none";
+  const heading = make("h3", {}, `${title}: ${count(pairs.length)}`);
+  heading.append(make("span", { class: "soft" }, said));
+  return make("section", {}, heading, items, more);
+}
+
+/**
+ * Pairs of latents with their strongest images.
+ * @param {Pair[]} pairs
+ * @param {Matchable[]} sides
+ */
+function pairList(pairs, sides) {
+  return pairs.map(({ latent, other, cosine }) => {
+    const links = [latent, other].map((one, i) => {
+      const { run, called } = sides[i];
+      const { block, folder } = run;
+      const known = called(one);
+      const images = make("span", { class: "row" });
+      const n = Math.floor(one / block);
+      readOf(run, `data/blocks/${padded(n, 4)}.js`, `block ${n}`).then(
+        (found) => {
+          const rows = /** @type {PageBlock} */ (found).rows[one % block];
+          const shown = rows.slice(0, PAIR_IMAGES).filter((row) => row >= 0);
+          images.append(
+            ...shown.map((row) => {
+              const file = `${padded(row / folder ** 2, 3)}/${padded(row / folder, 5)}/${row}`;
+              const src = `${run.pictures}pictures/${file}.jpg`;
+              return make("span", { class: "picture" }, make("img", { src, alt: "" }));
+            }),
+          );
+        },
+        () => images.append(make("span", { class: "soft" }, "no images")),
+      );
+      const text = make("b", {}, `Latent ${one}`);
+      return make(
+        "a",
+        { href: `${run.link}#latent=${one}` },
+        images,
+        text,
+        known && inOneLine(known),
+      );
+    });
+    const between = make("span", { class: "number" }, share(cosine));
+    return make("li", {}, links[0], between, links[1]);
+  });
+}

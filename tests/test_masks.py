@@ -11,7 +11,8 @@ from analysed import Case, vectors, write_images
 from evaluated import evaluated, figures, firing, folders
 from PIL import Image
 from recording import list_images, record, settings
-from sklearn.metrics import average_precision_score
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, log_loss
 from test_stability import project, resolve
 
 from saev.core.errors import UserError
@@ -33,6 +34,7 @@ N = 400
 WITHOUT = range(5, N, 10)
 """Images without a mask."""
 CLASSES = {"skin": 1, "hair": 7, "rare": 9}
+OTHERS = {"untrained_dictionary", "pca", "k_means", "semi_nmf"}
 
 
 def counted(values, members):
@@ -204,6 +206,24 @@ def rederived(z, values, training, judging):
     return latents, aps, ious
 
 
+def rederived_probes(z, values, training, judging):
+    """R of the best probe of two classes, from dense latents."""
+    fit, judge = (z[side].reshape(-1, 24).astype(float) for side in (training, judging))
+    found = []
+    for value in (1, 7):
+        a, b = ((values == value)[side].reshape(-1) for side in (training, judging))
+        rs = []
+        for j in np.flatnonzero((fit[a] > 0).any(0)):
+            std = fit[:, [j]].std()
+            probe = LogisticRegression(C=1, tol=1e-10).fit(fit[:, [j]] / std, a)
+            sides = ((fit[:, [j]] / std, a), (judge[:, [j]] / std, b))
+            losses = [log_loss(y, probe.predict_proba(x)[:, 1]) for x, y in sides]
+            bases = [log_loss(y, np.full(len(y), a.mean())) for y in (a, b)]
+            rs.append([1 - loss / base for loss, base in zip(losses, bases, strict=True)])
+        found.append(max(rs)[1])
+    return found
+
+
 def test_figures_are_those_of_their_definitions(case, tmp_path):
     evaluator = evaluated(case, tmp_path / "a", masks=setting(case))
     found = figures(evaluator)
@@ -216,17 +236,23 @@ def test_figures_are_those_of_their_definitions(case, tmp_path):
     assert found["masks.best_iou"].measured.value == pytest.approx(np.mean(ious))
     assert found["masks.coverage_30"].measured.value == np.mean(np.array(aps) >= 0.3)
     constant = np.mean([(values == v)[have & held_out].mean() for v in (1, 7)])
-    for name in ("map", "best_iou", "coverage_30"):
+    for name in ("map", "best_iou", "coverage_30", "probe_r"):
         figure = found[f"masks.{name}"]
-        assert set(figure.baselines) == {"untrained_dictionary", "pca", "constant"}
+        assert set(figure.baselines) == {*OTHERS, "constant"}
         assert (figure.n, figure.over, figure.split) == (2, "classes", "held_out")
-        assert figure.note == "40 images have no mask and are left out"
+        assert figure.note == (
+            "40 images have no mask and are left out; "
+            "semi-NMF has 10 directions, not 24: more than the width says nothing"
+        )
+    assert set(found["masks.purity_16"].baselines) == OTHERS
     assert found["masks.map"].baselines["constant"].value == pytest.approx(constant)
     random = untrained(inputs.sae, evaluator.opened.analysis.summary["splits"]["train"]["l0"], 0)
     theirs = rederived(dense(case, random)[0], values, have & ~held_out, have & held_out)
     assert found["masks.map"].baselines["untrained_dictionary"].value == pytest.approx(
         np.mean(theirs[1])
     )
+    probes = rederived_probes(z, values, have & ~held_out, have & held_out)
+    assert found["masks.probe_r"].measured.value == pytest.approx(np.mean(probes), abs=1e-3)
     # The directions of classes have the largest variance.
     assert (
         found["masks.map"].baselines["pca"].value > found["masks.map"].baselines["constant"].value

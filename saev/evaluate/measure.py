@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+import torch
+from torch import Tensor
 
 from saev.analyze.baseline import Pca, sample
 from saev.analyze.baseline import fit as fit_pca
@@ -42,7 +44,7 @@ from saev.settings.evaluation import EvaluationSettings
 from saev.train.artifact import load
 
 PURPOSE = 7
-"""Which sample the principal components are fitted on: see `sample`."""
+"""Which sample baselines are fitted on: see `sample`."""
 
 
 class Evaluator:
@@ -130,11 +132,18 @@ class Evaluator:
     @cached_property
     def _pca(self) -> Pca:
         """Principal components of the vectors trained on, in the dictionary's space."""
+        centre = self.opened.inputs.centre().cpu().double()
+        with one_thread():
+            return fit_pca((block.double() for block in self._sample), centre)
+
+    @cached_property
+    def _sample(self) -> list[Tensor]:
+        """Some of the vectors trained on, in the dictionary's space: blocks (b, d) float32."""
         inputs = self.opened.inputs
         first = next(iter(inputs.splits(np.empty(0, np.int64))))
         with one_thread():
-            vectors = sample(inputs, first, self._first_split()["n_vectors"], PURPOSE)
-            return fit_pca(vectors, inputs.centre().cpu().double())
+            n_vectors = self._first_split()["n_vectors"]
+            return [block.float() for block in sample(inputs, first, n_vectors, PURPOSE)]
 
     def _stability(self) -> Results:
         sae = self.opened.inputs.sae
@@ -215,7 +224,8 @@ class Evaluator:
 
     def _by_mask(self, ours: MaskCounts) -> Results:
         inputs, seed, l0 = self.opened.inputs, self.settings.seed, self._first_split()["l0"]
-        found = masks.measure(ours, inputs, self._pca, l0, seed, self.scratch)
+        vectors = torch.cat(self._sample)
+        found = masks.measure(ours, inputs, self._pca, vectors, l0, seed, self.scratch)
         self.left_out["masks"] = found.left_out
         if found.table is not None:
             write_table(self.scratch / BY_CLASS, found.table)

@@ -103,15 +103,13 @@ class Evaluator:
 
     def _probing(self, label: str) -> Results:
         inputs, seed = self.opened.inputs, self.settings.seed
-        first = self._first_split()
         classes = self._classes(label)
-        return probing.measure(inputs, label, classes, self._pca, first["l0"], seed)
+        return probing.measure(inputs, label, classes, self._pca, self._l0, seed)
 
     def _downstream(self, label: str) -> Results:
         inputs, seed = self.opened.inputs, self.settings.seed
         classes = self._classes(label)
-        l0 = self._first_split()["l0"]
-        return downstream.measure(inputs, self._rerun, label, classes, self._pca, l0, seed)
+        return downstream.measure(inputs, self._rerun, label, classes, self._pca, self._l0, seed)
 
     def _ablation(self, label: str) -> Results:
         image_count, seed = self.opened.image_count, self.settings.seed
@@ -139,11 +137,10 @@ class Evaluator:
     @cached_property
     def _sample(self) -> list[Tensor]:
         """Some of the vectors trained on, in the dictionary's space: blocks (b, d) float32."""
-        inputs = self.opened.inputs
-        first = next(iter(inputs.splits(np.empty(0, np.int64))))
+        split, figures = self._trained_on
         with one_thread():
-            n_vectors = self._first_split()["n_vectors"]
-            return [block.float() for block in sample(inputs, first, n_vectors, PURPOSE)]
+            blocks = sample(self.opened.inputs, split, figures["n_vectors"], PURPOSE)
+            return [block.float() for block in blocks]
 
     def _stability(self) -> Results:
         sae = self.opened.inputs.sae
@@ -216,27 +213,33 @@ class Evaluator:
 
     def _monosemanticity(self, ours: Embedded) -> Results:
         inputs, seed = self.opened.inputs, self.settings.seed
-        chance = inputs._replace(sae=untrained(inputs.sae, self._first_split()["l0"], seed))
+        chance = inputs._replace(sae=untrained(inputs.sae, self._l0, seed))
         baseline = Embedded(chance, ours.stream, inputs.sae.n_latents, raw=False)
         progress = Progress(inputs.activations.n_images, "images", "evaluating the baseline")
         look(chance, [baseline], progress.update)
         return monosemanticity.results(ours, baseline, seed)
 
     def _by_mask(self, ours: MaskCounts) -> Results:
-        inputs, seed, l0 = self.opened.inputs, self.settings.seed, self._first_split()["l0"]
-        vectors = torch.cat(self._sample)
-        found = masks.measure(ours, inputs, self._pca, vectors, l0, seed, self.scratch)
+        inputs, seed, vectors = self.opened.inputs, self.settings.seed, torch.cat(self._sample)
+        found = masks.measure(ours, inputs, self._pca, vectors, self._l0, seed, self.scratch)
         self.left_out["masks"] = found.left_out
         if found.table is not None:
             write_table(self.scratch / BY_CLASS, found.table)
             self.files.append(BY_CLASS)
         return found.results
 
-    def _first_split(self) -> dict[str, Any]:
-        """Figures of the images trained on, or of all if none of them was."""
+    @cached_property
+    def _trained_on(self) -> tuple[str, dict[str, Any]]:
+        """The split of the images trained on, or of all if none of them was; and its figures."""
         splits = self.opened.analysis.summary["splits"]
-        found: dict[str, Any] = next(figures for figures in splits.values() if figures)
-        return found
+        here = {name: figures for name, figures in splits.items() if figures}
+        split = "train" if "train" in here else next(iter(here))
+        return split, here[split]
+
+    @property
+    def _l0(self) -> float:
+        """Mean number of latents that fire on a vector trained on."""
+        return float(self._trained_on[1]["l0"])
 
     def _write_partners(self, pieces: list[dict[str, np.ndarray]]) -> None:
         columns = {"latent": np.int64, "partner": np.int64, "count": np.int64, "pmi": np.float64}

@@ -413,7 +413,21 @@ def test_the_stage_judges_the_masks_that_the_plan_saw(case, tmp_path, project):
             evaluate.main(arguments)
     finally:
         path.write_bytes(before)
-    project["evaluation"]["e"]["masks"]["folder"] = "nowhere"
+    # Masks whose digest is stated may be drawn by a rule, so they needn't be there yet.
+    stated = {**asked, "folder": "later", "sha256": resolved["masks"]["sha256"]}
+    project["evaluation"]["e"]["masks"] = stated
+    assert "masks" not in planned()[1]
+    for changed, said in (
+        (stated, "masks: there is no folder later"),
+        ({**asked, "sha256": "0" * 64}, f"have SHA-256 {stated['sha256']}, but the settings say 0"),
+    ):
+        arguments[1] = json.dumps({"settings": {"masks": changed}})
+        with pytest.raises(UserError, match=said):
+            evaluate.main(arguments)
+    arguments[1] = json.dumps({"settings": {"masks": {**stated, "folder": asked["folder"]}}})
+    evaluate.main(arguments)
+    assert Evaluation(out.with_name("again")).by_class().num_rows == 2
+    project["evaluation"]["e"]["masks"] = {**asked, "folder": "nowhere"}
     with pytest.raises(
         UserError, match=r"evaluation\.e\.masks\.folder: there is no folder nowhere"
     ):

@@ -45,16 +45,23 @@ class MaskFolder:
         return sha256_bytes("".join(lines).encode())
 
 
-def require_same_masks(folder: str, sha256: str | None) -> None:
-    """Check that masks are those that were there when the workflow started.
+def require_same_masks(folder: str, stated: str | None, found: str | None) -> None:
+    """Check that masks are those that were meant.
 
     Args:
-        folder: of the masks; sha256: its digest at that time.
+        folder: of the masks; stated: their digest in the settings, if any; found: that of the masks
+            that were there when the workflow started, unless the settings state it.
 
     Raises:
         UserError: they aren't.
     """
-    if MaskFolder("masks", folder).digest() != sha256:
+    here = MaskFolder("masks", folder).digest()
+    if stated is not None and here != stated:
+        raise UserError(
+            f"the masks in {folder} have SHA-256 {here}, but the settings say {stated}: put back "
+            f"the masks that were meant, or correct sha256 of the masks"
+        )
+    if stated is None and here != found:
         raise UserError(
             f"the masks in {folder} have changed since the workflow started: start it again"
         )

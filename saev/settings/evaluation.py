@@ -19,6 +19,12 @@ class MaskSettings(Settings):
         min_length=1,
         description="The pixel value of each class, such as `{skin: 1, hair: 2}`. 0 is no class.",
     )
+    sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 of the folder, from its sorted paths and the SHA-256 of each file. "
+        "Needed if a rule draws the masks, or if they aren't here yet.",
+    )
 
     @model_validator(mode="after")
     def _a_value_each(self) -> Self:
@@ -86,7 +92,9 @@ class EvaluationSettings(Settings):
 class MasksResolved(Resolved):
     """The masks that were there when the workflow started."""
 
-    sha256: str | None = Field(None, description="SHA-256 of their names and contents.")
+    sha256: str | None = Field(
+        None, description="SHA-256 of their names and contents, unless the settings give it."
+    )
 
 
 class EvaluationResolved(Resolved):

@@ -65,6 +65,16 @@ TITLES: dict[str, tuple[str, str]] = {
         "how much the probe's logit of a class falls when the latent that tells it best is taken "
         "out",
     ),
+    "absorption.rate": (
+        "Absorption",
+        "share of a wider class's images on which its own latents are silent and a latent of the "
+        "narrower class speaks for them, mean over wider classes: 0 is best",
+    ),
+    "absorption.silent": (
+        "Silence of a wider class's latents",
+        "share of a wider class's images on which none of its own latents fires although a linear "
+        "probe tells the class, mean over wider classes: 0 is best",
+    ),
     "monosemanticity.mean": (
         "Monosemanticity",
         "mean cosine of the embeddings of the images on which a latent fires, weighted by "

@@ -21,6 +21,7 @@ from saev.core.files import atomic_path, to_json, write_bytes
 from saev.core.progress import Progress
 from saev.evaluate import (
     ablation,
+    absorption,
     coactivation,
     downstream,
     gamma,
@@ -80,6 +81,8 @@ class Evaluator:
     def run(self) -> None:
         """Measure everything that the settings ask for."""
         inputs, settings = self.opened.inputs, self.settings
+        if settings.absorption:
+            absorption.require_hierarchy(inputs, settings.absorption)
         stats = inputs.activations.stats(inputs.stream)
         norm = (t.double().cpu().numpy() for t in (inputs.sae.norm_mean, inputs.sae.norm_scale))
         self.results.figures.append(gamma.measure(stats["mean"], stats["std"], *norm))
@@ -99,6 +102,8 @@ class Evaluator:
         if settings.ablation:
             label = settings.ablation
             self._timed(f"ablation {label}", lambda: self._ablation(label))
+        if settings.absorption:
+            self._timed("absorption", self._absorption)
         self._pass()
 
     def _probing(self, label: str) -> Results:
@@ -115,6 +120,12 @@ class Evaluator:
         image_count, seed = self.opened.image_count, self.settings.seed
         classes, inputs = self._classes(label), self.opened.inputs
         return ablation.measure(inputs, self._rerun, label, classes, image_count, seed)
+
+    def _absorption(self) -> Results:
+        named = self.settings.absorption
+        assert named is not None
+        classes, inputs = self._classes(named.parent), self.opened.inputs
+        return absorption.measure(inputs, named, classes, self._l0, self.settings.seed)
 
     @cached_property
     def _rerun(self) -> Rerun:

@@ -35,6 +35,19 @@ class MaskSettings(Settings):
         return self
 
 
+class HierarchySettings(Settings):
+    """Two labels, the classes of one of which lie under those of the other."""
+
+    parent: str = Field(description="The label of the wider classes, such as `genus`.")
+    child: str = Field(description="The label of the narrower classes, such as `species`.")
+
+    @model_validator(mode="after")
+    def _two_labels(self) -> Self:
+        if self.parent == self.child:
+            raise ValueError(f"parent and child are both {self.parent}: name two labels")
+        return self
+
+
 class EvaluationSettings(Settings):
     """What to measure of a dictionary. A metric that you leave out costs nothing."""
 
@@ -67,6 +80,11 @@ class EvaluationSettings(Settings):
         description="A label of the analysis: how much less the tower says a class if the latent "
         "that knows it best is taken out. Runs the tower again over some thousand images.",
     )
+    absorption: HierarchySettings | None = Field(
+        None,
+        description="Two labels of the analysis: how often latents of narrower classes say what "
+        "the latent of the wider class should say, which then is silent.",
+    )
     monosemanticity: str | None = Field(
         None,
         pattern=r"^(pooled|layer-\d{2,}\.cls)$",
@@ -86,6 +104,9 @@ class EvaluationSettings(Settings):
         """Labels of the analysis that it needs, each with the key that names it."""
         used = [("probing", label) for label in self.probing]
         single = (("downstream", self.downstream), ("ablation", self.ablation))
+        two = self.absorption
+        pair = () if two is None else (("parent", two.parent), ("child", two.child))
+        used += [(f"absorption.{key}", label) for key, label in pair]
         return [*used, *((key, label) for key, label in single if label)]
 
 

@@ -201,7 +201,7 @@ def test_a_second_drawing_does_nothing_until_an_image_a_mask_or_the_labels_chang
     }
     settings = yaml.safe_load((ROOT / "demo/evaluated.yaml").read_text())["evaluation"]["parts"]
     assert settings["masks"]["classes"] == openmoji_masks.CLASSES
-    assert MaskFolder("masks", str(masks)).digest() == settings["masks"]["sha256"]
+    assert MaskFolder("masks", str(masks), ".png").digest() == settings["masks"]["sha256"]
     assert json.loads(before)["masks_sha256"] == settings["masks"]["sha256"]
 
 

@@ -25,7 +25,7 @@ from saev.evaluate.mask_scores import BINS, Counted, bin_of, edge_of, iou_at, sc
 from saev.evaluate.patch_classes import Masks, nearest_pixels, patch_classes
 from saev.evaluate.untrained import untrained
 from saev.images.geometry import Box, Geometry
-from saev.settings.evaluation import EvaluationSettings
+from saev.settings.evaluation import EvaluationSettings, MaskSettings
 from saev.workflow import jobs
 
 __all__ = ["project"]
@@ -131,9 +131,9 @@ def test_what_lies_beyond_a_mask_is_no_class():
 
 
 def test_the_mask_of_an_image_has_its_path():
-    assert mask_key("a/b.jpg") == "a/b.png"
-    assert mask_key("a.b/c") == "a.b/c.png"
-    assert mask_key("x.1.tif") == "x.1.png"
+    assert mask_key("a/b.jpg", ".png") == "a/b.png"
+    assert mask_key("a.b/c", ".png") == "a.b/c.png"
+    assert mask_key("x.1.tif", "_part.png") == "x.1_part.png"
 
 
 def paint(folder, key, values, palette=True):
@@ -288,8 +288,7 @@ def test_steps_and_memory_change_no_count(case, tmp_path):
     z, rows, inputs = dense(case)
     made = []
     for steps, limit in ((1, 1 << 22), (7, 100)):
-        folder = setting(case)["folder"]
-        masks = Masks(folder, CLASSES, inputs.activations, case.activations.parent)
+        masks = Masks(MaskSettings(**setting(case)), inputs.activations, case.activations.parent)
         found = MaskCounts(masks, np.arange(N) % 3 == 0, 24, tmp_path / str(steps), limit)
         for part in np.array_split(np.arange(len(rows)), steps):
             found.add(firing(rows[part].tolist(), z[part]))
@@ -335,7 +334,9 @@ def test_a_mask_that_does_not_fit_is_named(case, tmp_path, spoil, said):
     (tmp_path / "k1").mkdir()
     spoil(tmp_path / "k1/001.png")
     activations = case.open().activations
-    masks = Masks(str(tmp_path), CLASSES, activations, case.activations.parent)
+    masks = Masks(
+        MaskSettings(folder=str(tmp_path), classes=CLASSES), activations, case.activations.parent
+    )
     with pytest.raises(UserError, match=f"k1/001.png .*{said}") if said else nullcontext():
         have, numbers = masks.read(np.array([0, 1, 2]))
     if not said:
@@ -356,7 +357,7 @@ def test_a_mask_is_upright_like_its_turned_image(tmp_path):
     upright = np.repeat([1, 7], 24)[:, None] * np.ones(32)
     Image.fromarray(upright.astype(np.uint8)).save(tmp_path / "a.png")
     Image.fromarray(upright.T.astype(np.uint8)).save(tmp_path / "b.png")
-    masks = Masks(str(tmp_path), CLASSES, activations, listed)
+    masks = Masks(MaskSettings(folder=str(tmp_path), classes=CLASSES), activations, listed)
     have, numbers = masks.read(np.array([0]))
     rows, columns = masks.geometry.grid
     assert have.tolist() == [True]
@@ -432,6 +433,33 @@ def test_the_stage_judges_the_masks_that_the_plan_saw(case, tmp_path, project):
         UserError, match=r"evaluation\.e\.masks\.folder: there is no folder nowhere"
     ):
         resolve(project)
+
+
+def test_values_may_lie_in_red_and_green_beside_the_image_and_some_mean_nothing(case, tmp_path):
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[:16, :16] = [9, 1, 77]  # 265
+    pixels[16:, :16] = [7, 0, 0]
+    (tmp_path / "k0").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "k0/000_object.png")
+    activations = case.open().activations
+    settings = MaskSettings(
+        folder=str(tmp_path), ending="_object.png", pixels="red_green", classes={"dog": 265}
+    )
+    with pytest.raises(
+        UserError, match=r"000_object\.png has pixels of value 7, which is no class"
+    ):
+        Masks(settings, activations, case.activations.parent).read(np.array([0]))
+    settings = settings.model_copy(update={"unnamed": "none"})
+    masks = Masks(settings, activations, case.activations.parent)
+    have, numbers = masks.read(np.array([0, 1]))
+    assert have.tolist() == [True, False]
+    assert numbers[0, 0].tolist() == [1, 0, 0, 0]
+    assert masks.example == "k1/001_object.png"
+    Image.new("L", (32, 32)).save(tmp_path / "k0/000_object.png")
+    with pytest.raises(
+        UserError, match=r"000_object.png has another format \(L\): with pixels: red"
+    ):
+        masks.read(np.array([0]))
 
 
 @pytest.mark.parametrize("classes", [{}, {"a": 0}, {"a": 256}, {"a": 3, "b": 3}])

@@ -71,7 +71,7 @@ def _evaluate(given: argparse.Namespace) -> None:
     set_threads(given.threads)
     if settings.masks:
         found = resolved.masks.sha256 if resolved.masks else None
-        require_same_masks(settings.masks.folder, settings.masks.sha256, found)
+        require_same_masks(settings.masks, found)
     device = job_device(from_plan.compute().device)
     opened = open_all(folders, device)
     with scratch(given.out, *key) as held:

@@ -63,7 +63,7 @@ def finding(
     """
     activations = inputs.activations
     images = activations.path.parent
-    masks = Masks(settings.folder, settings.classes, activations, images, workers)
+    masks = Masks(settings, activations, images, workers)
     sides, _ = sides_of(inputs, np.arange(activations.n_images), seed)
     return MaskCounts(masks, sides, inputs.sae.n_latents, scratch / "masks-latents")
 
@@ -197,7 +197,5 @@ def _require_some(found: MaskCounts) -> None:
         UserError: no image has a mask.
     """
     if not found.n_images[:, 0].any():
-        masks = found.masks
-        raise UserError(
-            f"no image has a mask in {masks.folder}: the first one would be {masks.example}"
-        )
+        folder, example = found.masks.settings.folder, found.masks.example
+        raise UserError(f"no image has a mask in {folder}: the first one would be {example}")

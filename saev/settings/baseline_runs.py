@@ -10,7 +10,7 @@ from saev.core.errors import UserError, listed
 from saev.settings.elsewhere import ElsewhereSettings
 
 SUFFIX = ".untrained"
-TOWER = {
+TOWER: dict[str, Any] = {
     "weights": "random",
     "weights_sha256": None,
     "weights_seed": 0,
@@ -18,7 +18,7 @@ TOWER = {
     "made": False,
 }
 """What an untrained tower has in place of a run's own settings."""
-DICTIONARY = {
+DICTIONARY: dict[str, Any] = {
     "epochs": 1e-12,
     "lr": 1e-12,
     "warmup_steps": 0,
@@ -30,7 +30,10 @@ DICTIONARY = {
 """What an untrained dictionary has: one step that moves no weight by more than 1e-12."""
 
 
-CHANGED = {"untrained_tower": ("vit", TOWER), "untrained_dictionary": ("sae", DICTIONARY)}
+CHANGED: dict[str, tuple[str, dict[str, Any]]] = {
+    "untrained_tower": ("vit", TOWER),
+    "untrained_dictionary": ("sae", DICTIONARY),
+}
 
 
 class Entries(NamedTuple):

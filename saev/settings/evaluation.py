@@ -1,6 +1,6 @@
 """Settings of the `evaluate` stage: which metrics say what a dictionary is worth."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,10 +12,25 @@ class MaskSettings(Settings):
     """Masks: images whose pixel values say which class lies where."""
 
     folder: PathText = Field(
-        description="Folder of masks. The mask of the image `a/b.jpg` is `a/b.png` in it: a PNG "
-        "with a palette or 8-bit gray, upright like the image as a person sees it."
+        description="Folder of masks. The mask of the image `a/b.jpg` is `a/b.png` in it, a PNG "
+        "that is upright like the image as a person sees it."
     )
-    classes: dict[str, Annotated[int, Field(ge=1, le=255)]] = Field(
+    ending: str = Field(
+        ".png",
+        pattern=r"\.png$",
+        description="What the name of a mask has in place of the image's extension, such as "
+        "`_object.png`.",
+    )
+    pixels: Literal["index", "red_green"] = Field(
+        "index",
+        description="What a pixel's value is: its `index` in a palette, or gray value; or, for "
+        "masks in colour, red + 256 · green (`red_green`), as in Broden.",
+    )
+    unnamed: Literal["refuse", "none"] = Field(
+        "refuse",
+        description="What pixel values mean that `classes` doesn't name: a mistake, or no class.",
+    )
+    classes: dict[str, Annotated[int, Field(ge=1, le=65535)]] = Field(
         min_length=1,
         description="The pixel value of each class, such as `{skin: 1, hair: 2}`. 0 is no class.",
     )
@@ -32,6 +47,11 @@ class MaskSettings(Settings):
             first = next(one for one, other in self.classes.items() if other == value)
             if first != name:
                 raise ValueError(f"classes: {first} and {name} have the same pixel value {value}")
+            if value > 255 and self.pixels == "index":
+                raise ValueError(
+                    f"classes: {name} has the pixel value {value}, and 255 is the "
+                    f"largest: only pixels: red_green has larger ones"
+                )
         return self
 
 

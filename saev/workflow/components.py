@@ -304,8 +304,8 @@ class Resolver:
         seeds = self._seeds(run, images, vit) if settings.stability else []
         masks = None
         if settings.masks and settings.masks.sha256 is None:
-            where, folder = f"evaluation.{run.evaluation}.masks.folder", settings.masks.folder
-            masks = MasksResolved(sha256=masks_digest(where, folder, self.hashes))
+            where = f"evaluation.{run.evaluation}.masks.folder"
+            masks = MasksResolved(sha256=masks_digest(where, settings.masks, self.hashes))
         resolved = EvaluationResolved(seeds=tuple(seeds), masks=masks)
         return self._put("evaluation", run.evaluation, settings, resolved, seeds=seeds)
 

@@ -1,9 +1,16 @@
 """Runs that others ask for as baselines: with an untrained tower or dictionary."""
 
 import pytest
+import torch
+import trained
+from analysed import vectors
+from synthetic import write_activations
 
+from saev import sae as saes
 from saev.core.errors import UserError
+from saev.settings.baseline_runs import DICTIONARY
 from saev.settings.config import parse
+from saev.train.artifact import load
 
 BOTH = ["untrained_tower", "untrained_dictionary"]
 
@@ -64,3 +71,18 @@ def test_a_baseline_that_cannot_be_is_refused():
         parse(elsewhere)
     with pytest.raises(UserError, match=r"runs\[0\]\.baselines.*untrained_tower"):
         parse(given({"baselines": ["untrained_vit"]}))
+
+
+@pytest.mark.parametrize("name", ["topk", "relu", "jumprelu", "matryoshka"])
+def test_an_untrained_dictionary_has_the_weights_that_training_starts_from(tmp_path, name):
+    given = trained.EVERY[name] | {"schedule": "cosine", "patience": 2, "resample_every": 640}
+    own = trained.read(given, init_seed=3)
+    changed = {key: value for key, value in DICTIONARY.items() if hasattr(own, key)}
+    made = own.model_copy(update=changed).model_dump(mode="json")
+    activations = write_activations(tmp_path / "vit", {"layer-01.cls": vectors(300, trained.D)})
+    trained.run(made, activations, tmp_path / "out")
+    found = load(tmp_path / "out")
+    start = saes.build(own, trained.D, torch.Generator().manual_seed(3))
+    for weight in ("W_dec", "W_enc"):
+        moved = (getattr(found, weight) - getattr(start, weight)).abs().max()
+        assert moved < 1e-6

@@ -32,14 +32,18 @@ $(BIN)/python:
 	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+# uv installs in half a minute where pip takes minutes. It doesn't read pip's settings: where these
+# name a mirror without which nothing is found, pip installs.
+PIP = $(BIN)/python -m pip install --quiet --constraint constraints.txt
+UV = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+INSTALL = install() { $(PIP) uv && $(UV) "$$@" || { echo "uv couldn't install: pip does it"; $(PIP) "$$@"; }; }; install
 
 $(BIN)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) '.[demo]'
+	@$(INSTALL) --editable '.[demo]'
 	@touch $@
 
 $(BIN)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) '.[demo,test]'
+	@$(INSTALL) --editable '.[demo,test]'
 	@touch $(BIN)/.installed $@
 
 test: $(BIN)/.installed-test
@@ -47,8 +51,8 @@ test: $(BIN)/.installed-test
 	  $(if $(MARKERS),-m "$(MARKERS)")
 
 $(BIN)/.installed-slurm: $(BIN)/.installed-test
-	$(BIN)/python -m pip install --quiet snakemake-executor-plugin-slurm==2.8.0 \
-	  snakemake-executor-plugin-cluster-generic==1.0.9 --constraint constraints.txt
+	@$(INSTALL) snakemake-executor-plugin-slurm==2.8.0 \
+	  snakemake-executor-plugin-cluster-generic==1.0.9
 	@touch $@
 
 slurm: $(BIN)/.installed-slurm

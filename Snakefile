@@ -7,6 +7,9 @@ min_version("9.27")
 include: "rules/common.smk"
 
 
+report: "rules/report/workflow.rst"
+
+
 envvars:
     PLAN_VARIABLE,
 
@@ -28,6 +31,7 @@ rule gallery:
         stamp("build_gallery"),
         lambda wildcards: through("dashboard"),
         lambda wildcards: through("evaluate"),
+        lambda wildcards: report_pages(),
     localrule: True
 
 
@@ -37,6 +41,7 @@ for stage in STAGES:
 
 
 include: "rules/parity.smk"
+include: "rules/report.smk"
 include: "demo/demo.smk"
 
 

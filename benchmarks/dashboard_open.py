@@ -141,6 +141,7 @@ def generate(out: Path, n: int) -> None:
         "folder": names.FOLDER,
         "heat_latents": names.heat_latents(SLOTS * GRID[0] * GRID[1]),
         "top_images": K,
+        "large": False,
         "grid": list(GRID),
         "bin_edges": [2.0**e for e in range(-16, 49)],
         "labels": ["kind"],

@@ -6,7 +6,14 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FILES = (
-    *("Snakefile", "config.yaml", "rules/*.smk", "profiles/*/*", "envs/*.yaml"),
+    *(
+        "Snakefile",
+        "config.yaml",
+        "rules/*.smk",
+        "rules/report/*.rst",
+        "profiles/*/*",
+        "envs/*.yaml",
+    ),
     *("demo/*.py", "demo/*.smk", "demo/*.yaml", "examples/*.yaml", "docs/*.md"),
 )
 FOLDER = "saev/workflow/files"

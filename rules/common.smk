@@ -185,6 +185,17 @@ def gallery_inputs():
     return {name: jobs.gallery_inputs(PLAN, name) for name in needs}
 
 
+def report_pages():
+    """What `snakemake --report` shows."""
+    folders = [Path(stamp).parent for stamp in stamps("dashboard")]
+    sweeps = (
+        ["results/report/sweeps.html"]
+        if schema.parse(PLAN.data["config"]).sweeps
+        else []
+    )
+    return [folder / "report/run.html" for folder in folders] + sweeps
+
+
 def log_of(rule, ending="log"):
     """Path of a job's log, outside of results/."""
     stage, found = RULES[rule]

@@ -292,6 +292,8 @@ def test_a_reader_goes_from_the_name_of_an_image_to_its_latents_and_back(vit):
         browser.run(f"openLatent({latent})")
         ready(browser, latent)
         browser.run("document.querySelector('.enlarge').click()")
+        browser.wait("document.querySelector('#large img').naturalWidth")
+        assert browser.run("document.querySelector('#large img').src").endswith("-large.jpg")
         browser.run("document.querySelector('#large p ~ button').click()")
         browser.wait("document.querySelectorAll('.image-latents li').length > 3")
         assert not browser.run("document.getElementById('large').open")

@@ -1,8 +1,11 @@
-"""Makes the pages: `run` for one run, `gallery` for the list of all.
+"""Makes the pages: `run` for one run, `gallery` for the list of all, and the two others for
+Snakemake's report.
 
     python -m saev.dashboard run --spec JSON --analysis DIR --sae DIR --activations DIR \\
         --images DIR [--evaluation DIR …] --out DIR
     python -m saev.dashboard gallery --spec JSON [--runs DIR …] --out results
+    python -m saev.dashboard report-run --spec JSON --analysis DIR --out DIR
+    python -m saev.dashboard report-sweeps --spec JSON [--runs DIR …] --out results/report
 """
 
 import argparse
@@ -12,7 +15,7 @@ from saev.activations.artifact import Activations
 from saev.analyze.artifact import Analysis
 from saev.core import frame, logs
 from saev.core.errors import listed
-from saev.core.files import file_entry, write_json
+from saev.core.files import file_entry, write_bytes, write_json
 from saev.core.machine import job_device, set_threads
 from saev.core.once import Once
 from saev.core.provenance import Provenance
@@ -21,11 +24,13 @@ from saev.core.state import state
 from saev.dashboard import artifact as names
 from saev.dashboard.comparisons import reports
 from saev.dashboard.gallery import all_runs, build_gallery
+from saev.dashboard.portable import run_page, sweeps_page
 from saev.evaluate.artifact import Evaluation
 from saev.images.artifact import Images
 from saev.images.decode import take_over_pillow
 from saev.settings import from_plan
 from saev.settings.pages import GallerySettings, PageSettings
+from saev.train.artifact import PLOT as CURVES
 
 
 def main(arguments: list[str]) -> None:
@@ -48,10 +53,17 @@ def main(arguments: list[str]) -> None:
         help="directory of an evaluation; may be given several times: the page shows the first",
     )
     gallery = commands.add("gallery", _gallery, "make the page that lists all runs")
-    gallery.add_argument(
-        "--runs", type=Path, nargs="+", help="directories of analyses (default: those of the plan)"
-    )
-    for command in (run, gallery):
+    report = commands.add("report-run", _report_run, "make the report's page of one run")
+    report.add_argument("--analysis", type=Path, required=True, help="directory of the analysis")
+    sweeps = commands.add("report-sweeps", _report_sweeps, "make the report's page of sweeps")
+    for command in (gallery, sweeps):
+        command.add_argument(
+            "--runs",
+            type=Path,
+            nargs="+",
+            help="directories of analyses (default: those of the plan)",
+        )
+    for command in (run, gallery, report, sweeps):
         command.add_argument("--out", type=Path, required=True, help="directory of the page")
     commands.run(arguments)
 
@@ -73,6 +85,19 @@ def _gallery(args: argparse.Namespace) -> None:
             args.done, args.out, spec, made, compared, left_out
         )  # they may be whole the next time
     once.finish([file_entry(args.out / names.PAGE)])
+
+
+def _report_run(args: argparse.Namespace) -> None:
+    results = args.analysis.parents[3]
+    write_bytes(args.out / "run.html", run_page(results, args.analysis))
+    write_bytes(args.out / CURVES, (args.analysis.parent / CURVES).read_bytes())
+
+
+def _report_sweeps(args: argparse.Namespace) -> None:
+    settings: GallerySettings = read_spec(args.spec).parsed(GallerySettings)
+    results = args.out.parent
+    page = sweeps_page(results, args.runs or from_plan.analyses(results), settings.sweeps)
+    write_bytes(args.out / "sweeps.html", page)
 
 
 def _run(args: argparse.Namespace) -> None:

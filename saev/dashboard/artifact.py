@@ -6,7 +6,7 @@ and data by latent.
 
 STAGE = FOLDER_NAME = "dashboard"
 """Name of the stage, and of the folder in an analysis' directory that it writes."""
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 PAGE, SUMMARY, RUN = "index.html", "summary.json", "run.json"
 FIGURES, NAMES = "data/latents.js", "data/names.js"
 BLOCK_LATENTS = 256
@@ -14,7 +14,9 @@ BLOCK_LATENTS = 256
 HEAT_BYTES = 1 << 20
 """Largest size of the heat maps in one script before packing. Opening a latent loads one script."""
 FOLDER = 256
-"""Largest number of files, or of folders, in one folder."""
+"""Largest number of folders, of scripts, or of images (two files each) in one folder."""
+LARGE_IMAGES = 50_000
+"""A page of more images has no large ones: these would take gigabytes."""
 
 
 def block(number: int) -> str:
@@ -41,6 +43,7 @@ def heat(number: int) -> str:
     return f"data/heat/{number // FOLDER:03}/{number:05}.js"
 
 
-def thumbnail(row: int) -> str:
-    """Name of the thumbnail of a row."""
-    return f"pictures/{row // FOLDER**2:03}/{row // FOLDER:05}/{row}.jpg"
+def thumbnail(row: int, large: bool = False) -> str:
+    """Name of the thumbnail of a row, or of the large image."""
+    size = "-large" if large else ""
+    return f"pictures/{row // FOLDER**2:03}/{row // FOLDER:05}/{row}{size}.jpg"

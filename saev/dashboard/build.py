@@ -89,7 +89,8 @@ def build(
     rows = np.unique(shown.rows[shown.rows >= 0])
     entries = images.entries(rows.tolist())
     keys = [entry.key for entry in entries]
-    make_thumbnails(made, images, activations, entries, threads)
+    large = len(entries) <= names.LARGE_IMAGES
+    make_thumbnails(made, images, activations, entries, threads, large)
     pages = ImagePages()
     if stream.kind == "patches":
         peak = np.maximum(latents["top_values"][:, 0], np.finfo(np.float32).tiny)
@@ -104,7 +105,7 @@ def build(
     write_blocks(made, analysis, (rows, keys), latents, shown, silent, neighbours, partners)
     write_names(made, (rows, keys), latents["top_rows"])
     write_columns(made, evaluated.widened(table, evaluation))
-    about = _about(analysis, activations, sae, latents, credit, sae_folder, train["summary"])
+    about = _about(analysis, activations, sae, latents, credit, sae_folder, train["summary"], large)
     said = {"evaluation": evaluated.described(evaluation, others)} if evaluation else {}
     if evaluation:
         about["evaluation"] = said["evaluation"]
@@ -194,6 +195,7 @@ def _about(
     credit: str | None,
     sae_folder: Path,
     trained_summary: dict[str, Any],
+    large: bool,
 ) -> About:
     """What the page says about the run, and how its data is laid out."""
     summary = activations.meta["summary"]
@@ -221,6 +223,7 @@ def _about(
         "folder": names.FOLDER,
         "heat_latents": names.heat_latents(rows[-1]["last"] * stream.n_patches),
         "top_images": k,
+        "large": large,
         "grid": grid,
         "cells": list(cells((grid[0], grid[1])).shape) if grid else None,
         "bin_edges": [rounded(float(edge)) for edge in latents["bin_edges"]],

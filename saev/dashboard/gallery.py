@@ -87,7 +87,7 @@ def build_gallery(
     listed, left_out = [], []
     for run in runs:
         try:
-            listed.append(_run(out, run.folder, run.current))
+            listed.append(described(out, run.folder, run.current))
         except UserError as error:
             if run.current:
                 raise
@@ -100,7 +100,17 @@ def build_gallery(
     return left_out
 
 
-def _run(out: Path, run: Path, current: bool) -> GalleryRun:
+def described(out: Path, run: Path, current: bool) -> GalleryRun:
+    """What the gallery says about a run.
+
+    Args:
+        out: the folder of results. Links are relative to it.
+        run: directory of its analysis.
+        current: whether the settings name it.
+
+    Raises:
+        UserError: it isn't complete, or was made by another version.
+    """
     analysis = Analysis(run)
     analysis.require_format()
     train, _ = read_meta(run.parent, TRAIN)
@@ -168,7 +178,7 @@ def strips(analysis: Analysis) -> Strips:
     with safe_open(analysis.path / LATENTS, "np") as tensors:
         top_rows = tensors.get_slice("top_rows")
 
-        def described(latent: int) -> Example:
+        def example(latent: int) -> Example:
             figures = table.slice(latent, 1).to_pylist()[0]
             rows = top_rows[latent : latent + 1][0]
             named = bool(label) and figures[f"named.{label}"]
@@ -182,8 +192,8 @@ def strips(analysis: Analysis) -> Strips:
             }
 
         return {
-            "first": [described(latent) for latent in first.tolist()],
-            "drawn": [described(latent) for latent in drawn.tolist()],
+            "first": [example(latent) for latent in first.tolist()],
+            "drawn": [example(latent) for latent in drawn.tolist()],
             "n_live": len(live),
             "seed": SEED,
         }

@@ -102,6 +102,8 @@ class About(TypedDict):
     heat_latents: int
     """Latents in one script of heat maps."""
     top_images: int
+    large: bool
+    """Whether there are large images."""
     grid: list[int] | None
     """Height and width of the grid of patches; None for a stream without patches."""
     bin_edges: list[Figure]
@@ -250,6 +252,7 @@ class GalleryRun(TypedDict):
     """Whether the last command asked for this run."""
     run: Lineage
     link: str
+    """To its page. Empty in a page that travels alone."""
     pictures: str
     """The folder that names of thumbnails are relative to."""
     summary: Summary
@@ -272,6 +275,7 @@ class FrontierPoint(TypedDict):
     name: str
     label: str
     link: str
+    """As that of a run."""
     l0: float
     nmse: float
     dead: float

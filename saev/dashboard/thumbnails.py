@@ -1,4 +1,5 @@
-"""Makes thumbnails, one for each image, of exactly what the model saw. All latents share them."""
+"""Makes thumbnails, one for each image, of exactly what the model saw, and larger ones to look at
+closely. All latents share them."""
 
 import io
 import math
@@ -21,6 +22,8 @@ from saev.images.sources.source import Entry
 
 SIDE = 160
 """Longer side of a thumbnail in pixels."""
+LARGE = 512
+"""Longer side of a large image, at most: it has no more pixels than what the model's crop has."""
 QUALITY = 85
 CHUNK = 256
 
@@ -54,6 +57,7 @@ def make_thumbnails(
     activations: Activations,
     entries: list[Entry],
     threads: int,
+    large: bool,
 ) -> None:
     """Write the thumbnail of each of ``entries`` under ``out``, unless it exists.
 
@@ -62,6 +66,7 @@ def make_thumbnails(
         images, activations: where the images are, and what was recorded about them.
         entries: their entries in the listing, ascending.
         threads: how many threads decode images.
+        large: whether to write large images too.
 
     Raises:
         UserError: images have changed or vanished since they were recorded (the message names
@@ -72,7 +77,7 @@ def make_thumbnails(
 
     def make(job: tuple[dict[str, Any], Entry]) -> str | None:
         record, entry = job
-        return _make(out, images, entry, record)
+        return _make(out, images, entry, record, large)
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
         for jobs in _jobs(activations, entries):
@@ -95,8 +100,10 @@ def _jobs(
         yield list(zip(activations.take_records(rows), part, strict=True))
 
 
-def _make(out: Path, images: Images, entry: Entry, record: dict[str, Any]) -> str | None:
-    """Make one thumbnail. If something is wrong with its image, return what."""
+def _make(
+    out: Path, images: Images, entry: Entry, record: dict[str, Any], large: bool
+) -> str | None:
+    """Make the thumbnail of one image. If something is wrong with the image, return what."""
     target = out / names.thumbnail(record["row"])
     if target.exists():
         return None
@@ -111,6 +118,11 @@ def _make(out: Path, images: Images, entry: Entry, record: dict[str, Any]) -> st
     except BadImage as error:
         return f"{printable(entry.key)}: {error}"
     crop = tuple(record[f"crop_{side}"] for side in ("left", "top", "right", "bottom"))
+    if large:
+        side = max(SIDE, min(LARGE, round(max(crop[2] - crop[0], crop[3] - crop[1]))))
+        write_bytes(
+            out / names.thumbnail(record["row"], large), _jpeg(thumbnail(image, crop, side))
+        )
     write_bytes(target, _jpeg(thumbnail(image, crop)))
     return None
 

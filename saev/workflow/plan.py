@@ -177,6 +177,7 @@ def _specs(config: Config, components: dict[str, Any], hashes: Hashes) -> dict[s
     }
     compared = {"sweeps": sweeps} if sweeps else {}
     specs["gallery"] = canonical_json({"code": codes["gallery"], "settings": compared})
+    specs["report"] = canonical_json({"code": codes["gallery"], "settings": {}})
     specs["makers"] = {
         module: canonical_json({"code": hashes.module(module), "settings": {}}) for module in MAKERS
     }

@@ -51,8 +51,15 @@ function load(file) {
 const padded = (n, width) => String(Math.floor(n)).padStart(width, "0");
 
 /** @param {number} row */
-const thumbnailName = (row) =>
-  `pictures/${padded(row / about.folder ** 2, 3)}/${padded(row / about.folder, 5)}/${row}.jpg`;
+const imageFolder = (row) =>
+  `pictures/${padded(row / about.folder ** 2, 3)}/${padded(row / about.folder, 5)}`;
+
+/** @param {number} row */
+const thumbnailName = (row) => `${imageFolder(row)}/${row}.jpg`;
+
+/** @param {number} row */
+const largeName = (row) =>
+  about.large ? `${imageFolder(row)}/${row}-large.jpg` : thumbnailName(row);
 
 /**
  * The data of one latent: its images, their values, its labels, its histogram, its neighbours.

@@ -26,8 +26,8 @@ function strip(title, meaning, examples, run) {
     const { count: hits, n_top: most, base, label, latent } = example;
     const evidence = absent(label) ? "no name" : `${hits} of ${most}, base ${percent(base)}`;
     return make(
-      "a",
-      { href: `${run.link}#latent=${latent}` },
+      run.link ? "a" : "div",
+      run.link ? { href: `${run.link}#latent=${latent}` } : {},
       make("span", { class: "row" }, ...images),
       make("span", { class: "text" }, absent(label) ? `Latent ${latent}` : inOneLine(label)),
       make("span", { class: "text soft" }, evidence),
@@ -83,7 +83,7 @@ function article(run) {
     latentCounts(summary),
     ...run.doubts.map(doubtful),
   );
-  const link = make("a", { class: "open", href: run.link }, "Open");
+  const link = run.link ? make("a", { class: "open", href: run.link }, "Open") : null;
   return make("article", { class: "run" }, make("div", { class: "top" }, about, link));
 }
 
@@ -143,8 +143,9 @@ function comparisons(found) {
 function gallery(content) {
   const n = content.runs.length;
   at("count").textContent =
-    `${n} ${n === 1 ? "run" : "runs"}. Each is a dictionary of latents: directions in what a ` +
-    "model computes, shown by the images on which they are strongest.";
+    (n ? `${n} ${n === 1 ? "run" : "runs"}. ` : "") +
+    "A run is a dictionary of latents: directions in what a model computes, shown by the images " +
+    "on which they are strongest.";
   const current = content.runs.filter((run) => run.current);
   const others = content.runs.filter((run) => !run.current);
   at("runs").append(...content.frontiers.map(frontier), ...articles(current));

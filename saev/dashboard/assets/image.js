@@ -76,7 +76,7 @@ function imageBody(image) {
   const big = make("div", { class: "big" });
   /** @param {number} patch */
   const look = (patch) =>
-    big.replaceChildren(thumbnail(0, { ...data, patches: [patch] }, null, view, "eager"));
+    big.replaceChildren(largeImage(0, { ...data, patches: [patch] }, null, view));
   look(-1);
   const lines = image.latents.map((latent, i) => imageLatent(latent, i, image, view, look));
   const few = image.n > lines.length ? `, the ${count(lines.length)} strongest of them below` : "";

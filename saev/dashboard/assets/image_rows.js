@@ -52,7 +52,7 @@ function showLarge(slot, data, heat, view, facts) {
   visitImage.addEventListener("click", () => openImage(row));
   box.replaceChildren(
     leave,
-    thumbnail(slot, data, heat, view, "eager"),
+    largeImage(slot, data, heat, view),
     make("p", {}, make("b", {}, clipped(data.key(data.rows[slot])))),
     make("p", { class: "soft" }, clipped(facts.join(" · "))),
     visitImage,

@@ -154,3 +154,17 @@ function thumbnail(slot, data, heat, view, loads, spoken) {
   }
   return box;
 }
+
+/**
+ * The same from the large file, to look at closely.
+ * @param {number} slot
+ * @param {Pick<LatentData, "rows" | "values" | "patches" | "key">} data
+ * @param {Uint8Array | null} heat
+ * @param {State} view
+ */
+function largeImage(slot, data, heat, view) {
+  const box = thumbnail(slot, data, heat, view, "eager");
+  const image = box.querySelector("img");
+  if (image) image.src = largeName(data.rows[slot]);
+  return box;
+}

@@ -144,7 +144,8 @@ function frontierPlot(sweep, error) {
   for (const p of points) {
     const [cx, cy] = [x(p.l0), y(p.nmse)];
     const figures = `L0 ${number(p.l0)}, ${error} ${share(p.nmse, 3)}, ${percent(p.dead)} dead`;
-    const link = draw("a", { href: p.link }, draw("title", {}, `${p.name}: ${figures}`));
+    const title = draw("title", {}, `${p.name}: ${figures}`);
+    const link = p.link ? draw("a", { href: p.link }, title) : draw("g", {}, title);
     const fill = p.pareto ? "var(--accent)" : "var(--card)";
     link.append(draw("circle", { ...line, cx, cy, r: 5, fill }));
     if (p.name === sweep.recommended) {
@@ -165,7 +166,7 @@ function frontier(sweep) {
   const error = sweep.held_out ? "held-out error (nmse)" : "error (nmse)";
   const rows = sweep.points.map((p) => {
     const mark = p.name === sweep.recommended ? "recommended" : p.pareto ? "Pareto-optimal" : "";
-    const link = make("a", { href: p.link }, p.label);
+    const link = p.link ? make("a", { href: p.link }, p.label) : p.label;
     return [link, number(p.l0), share(p.nmse, 3), percent(p.dead), mark];
   });
   const plot = make(

@@ -194,6 +194,8 @@ interface About {
   /** Latents in one script of heat maps. */
   heat_latents: number;
   top_images: number;
+  /** Whether there are large images. */
+  large: boolean;
   /** Height and width of the grid of patches; null for a stream without patches. */
   grid: number[] | null;
   bin_edges: (number | null)[];
@@ -331,6 +333,7 @@ interface GalleryRun {
   /** Whether the last command asked for this run. */
   current: boolean;
   run: Lineage;
+  /** To its page. Empty in a page that travels alone. */
   link: string;
   /** The folder that names of thumbnails are relative to. */
   pictures: string;
@@ -352,6 +355,7 @@ interface GalleryRun {
 interface FrontierPoint {
   name: string;
   label: string;
+  /** As that of a run. */
   link: string;
   l0: number;
   nmse: number;

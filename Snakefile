@@ -41,7 +41,7 @@ for stage in STAGES:
 
 
 include: "rules/parity.smk"
-include: "rules/report.smk"
+include: "rules/beside.smk"
 include: "demo/demo.smk"
 
 

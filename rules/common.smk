@@ -188,12 +188,9 @@ def gallery_inputs():
 def report_pages():
     """What `snakemake --report` shows."""
     folders = [Path(stamp).parent for stamp in stamps("dashboard")]
-    sweeps = (
-        ["results/report/sweeps.html"]
-        if schema.parse(PLAN.data["config"]).sweeps
-        else []
-    )
-    return [folder / "report/run.html" for folder in folders] + sweeps
+    sweeps = schema.parse(PLAN.data["config"]).sweeps
+    of_all = [f"results/{REPORT_SWEEPS}"] if sweeps else []
+    return [folder / REPORT_RUN for folder in folders] + of_all
 
 
 def log_of(rule, ending="log"):

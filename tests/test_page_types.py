@@ -99,6 +99,7 @@ def test_a_run_is_given_to_its_page_as_the_scripts_expect_it(built):
         require(structures.About, page_data(dashboard / names.PAGE, "start"))
         require(structures.Columns, script_data(dashboard / names.FIGURES))
         require(structures.ImageNames, script_data(dashboard / names.NAMES))
+        require(structures.Strongest, script_data(dashboard / names.STRONGEST))
         require(structures.ImageBlock, script_data(dashboard / names.image_block(0)))
         require(structures.PageBlock, script_data(dashboard / names.block(0)))
         if (dashboard / names.heat(0)).exists():

@@ -1,12 +1,14 @@
 """Parity names the stage whose code changed the result, and says nothing of harmless edits."""
 
 import json
+import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 import warm
-from project import Project
+from project import ROOT, Project
 
 STAGES = ("images", "activations", "train", "labels", "analyze", "dashboard")
 FAULTS = (
@@ -123,9 +125,10 @@ def project(tmp_path_factory):
     settings["parity"] = {"steps": 30}
     made.configure(settings)
     (made.folder / ".gitignore").write_text("pictures\n__pycache__\n.snakemake\nlogs\nresults\n")
-    git(made.folder, "init", "-q")
+    git(made.folder, "init", "-q", "-b", "main")
     git(made.folder, "add", "-A")
     git(made.folder, "commit", "-qm", "old")
+    git(made.folder, "tag", "v1.0")
     return made
 
 
@@ -215,6 +218,33 @@ def test_the_walk_shows_what_follows_from_a_change_and_makes_nothing_twice(edite
         assert not {text for text in others if text in log.read_text()}, log
     done = edited.snakemake("parity", "--config", "old=HEAD", "new=HEAD")
     assert "the same, bit by bit, in every stage" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_docs_tell_the_story_that_the_docs_tell(edited):
+    text = (ROOT / "docs/parity.md").read_text()
+    commands = re.findall(r"^    ((?:saev|snakemake) .*)$", text, re.M)
+    edited.snakemake("dashboard")
+    file, old, new = FAULTS[0]["analyze"]
+    edit(edited.folder, file, old, new)
+    _, report = parity(edited, old="main")
+    kept = [mix["results"]["analyze"] for mix in report["mixes"] if mix["kind"] == "old"]
+    script = "import shutil, sys; shutil.copytree({!r}, sys.argv[-1], dirs_exist_ok=True)"
+    (edited.folder / "old.py").write_text(script.format(kept[0]))
+    status = {}
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        if program == "saev":
+            done = run(edited, *(a.replace("/archive/results", "results") for a in arguments))
+        else:
+            done = edited.snakemake(*arguments, check=False)
+        said = done.stdout + done.stderr
+        assert "Traceback" not in said, command
+        status[command] = done.returncode
+        if "worktree" in command:
+            assert "analyze changed the result" in said, (command, said)
+    assert len(status) == 5
+    assert sorted(status.values()) == [0, 0, 1, 1, 1]
 
 
 @pytest.mark.slow

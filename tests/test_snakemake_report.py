@@ -48,9 +48,7 @@ def test_sweeps_are_drawn_without_links(built, tmp_path):
     points = [run.parent.name for run in runs]
     spec = json.dumps({"settings": {"sweeps": {"both": points}}})
     named = map(str, runs)
-    dashboard.main(
-        ["report-sweeps", "--spec", spec, "--runs", *named, "--out", str(tmp_path / "report")]
-    )
+    dashboard.main(["sweeps", "--spec", spec, "--runs", *named, "--out", str(tmp_path)])
     with Browser() as page:
         page.send("Page.navigate", url=(tmp_path / "report" / "sweeps.html").as_uri())
         page.wait(f"document.querySelectorAll('svg circle').length >= {len(points)}")

@@ -1,11 +1,13 @@
-"""Makes the pages: `run` for one run, `gallery` for the list of all, and the two others for
-Snakemake's report.
+"""Makes the pages: `run` for one run, `gallery` for the list of all.
+
+`beside` writes what lies beside the page of a run: names that people gave, and what Snakemake's
+report shows of it. `sweeps` writes what the report shows of sweeps.
 
     python -m saev.dashboard run --spec JSON --analysis DIR --sae DIR --activations DIR \\
         --images DIR [--evaluation DIR …] --out DIR
     python -m saev.dashboard gallery --spec JSON [--runs DIR …] --out results
-    python -m saev.dashboard report-run --spec JSON --analysis DIR --out DIR
-    python -m saev.dashboard report-sweeps --spec JSON [--runs DIR …] --out results/report
+    python -m saev.dashboard beside --spec JSON --analysis DIR
+    python -m saev.dashboard sweeps --spec JSON [--runs DIR …] --out results
 """
 
 import argparse
@@ -24,12 +26,13 @@ from saev.core.state import state
 from saev.dashboard import artifact as names
 from saev.dashboard.comparisons import reports
 from saev.dashboard.gallery import all_runs, build_gallery
+from saev.dashboard.given_names import write_given
 from saev.dashboard.portable import run_page, sweeps_page
 from saev.evaluate.artifact import Evaluation
 from saev.images.artifact import Images
 from saev.images.decode import take_over_pillow
 from saev.settings import from_plan
-from saev.settings.pages import GallerySettings, PageSettings
+from saev.settings.pages import BesideSettings, GallerySettings, PageSettings
 from saev.train.artifact import PLOT as CURVES
 
 
@@ -53,9 +56,9 @@ def main(arguments: list[str]) -> None:
         help="directory of an evaluation; may be given several times: the page shows the first",
     )
     gallery = commands.add("gallery", _gallery, "make the page that lists all runs")
-    report = commands.add("report-run", _report_run, "make the report's page of one run")
-    report.add_argument("--analysis", type=Path, required=True, help="directory of the analysis")
-    sweeps = commands.add("report-sweeps", _report_sweeps, "make the report's page of sweeps")
+    beside = commands.add("beside", _beside, "write what lies beside the page of one run")
+    beside.add_argument("--analysis", type=Path, required=True, help="directory of the analysis")
+    sweeps = commands.add("sweeps", _sweeps, "make the page of sweeps for Snakemake's report")
     for command in (gallery, sweeps):
         command.add_argument(
             "--runs",
@@ -63,7 +66,7 @@ def main(arguments: list[str]) -> None:
             nargs="+",
             help="directories of analyses (default: those of the plan)",
         )
-    for command in (run, gallery, report, sweeps):
+    for command in (run, gallery, sweeps):
         command.add_argument("--out", type=Path, required=True, help="directory of the page")
     commands.run(arguments)
 
@@ -87,17 +90,20 @@ def _gallery(args: argparse.Namespace) -> None:
     once.finish([file_entry(args.out / names.PAGE)])
 
 
-def _report_run(args: argparse.Namespace) -> None:
-    results = args.analysis.parents[3]
-    write_bytes(args.out / "run.html", run_page(results, args.analysis))
-    write_bytes(args.out / CURVES, (args.analysis.parent / CURVES).read_bytes())
+def _beside(args: argparse.Namespace) -> None:
+    given: BesideSettings = read_spec(args.spec).parsed(BesideSettings)
+    sae, results = args.analysis.parent, args.analysis.parents[3]
+    page = args.analysis / names.FOLDER_NAME
+    dictionary = sae.relative_to(results).as_posix()
+    write_given(page, dictionary, given.names, given.sha256)
+    write_bytes(page / names.REPORT_RUN, run_page(results, args.analysis))
+    write_bytes(page / names.REPORT / CURVES, (sae / CURVES).read_bytes())
 
 
-def _report_sweeps(args: argparse.Namespace) -> None:
+def _sweeps(args: argparse.Namespace) -> None:
     settings: GallerySettings = read_spec(args.spec).parsed(GallerySettings)
-    results = args.out.parent
-    page = sweeps_page(results, args.runs or from_plan.analyses(results), settings.sweeps)
-    write_bytes(args.out / "sweeps.html", page)
+    page = sweeps_page(args.out, args.runs or from_plan.analyses(args.out), settings.sweeps)
+    write_bytes(args.out / names.REPORT_SWEEPS, page)
 
 
 def _run(args: argparse.Namespace) -> None:

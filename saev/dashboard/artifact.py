@@ -9,6 +9,12 @@ STAGE = FOLDER_NAME = "dashboard"
 FORMAT_VERSION = 3
 PAGE, SUMMARY, RUN = "index.html", "summary.json", "run.json"
 FIGURES, NAMES = "data/latents.js", "data/names.js"
+STRONGEST = "data/strongest.js"
+REPORT = "report"
+"""Folder, beside the page of a run and that of all runs, with what Snakemake's report shows."""
+REPORT_RUN, REPORT_SWEEPS = f"{REPORT}/run.html", f"{REPORT}/sweeps.html"
+GIVEN = "given.js"
+"""Names that people gave. They change without the page, so they lie beside its data."""
 BLOCK_LATENTS = 256
 """Latents in one block of data."""
 HEAT_BYTES = 1 << 20

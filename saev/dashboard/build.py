@@ -16,8 +16,9 @@ from saev.core.files import file_entry, folder_entry, write_bytes
 from saev.core.meta import read_meta, require_unaltered
 from saev.dashboard import artifact as names
 from saev.dashboard import evaluated
-from saev.dashboard.data import write_blocks, write_columns, write_names
+from saev.dashboard.data import write_blocks, write_columns, write_names, write_strongest
 from saev.dashboard.fired import Reading, fired
+from saev.dashboard.given_names import write_given
 from saev.dashboard.heatmaps import make_heatmaps
 from saev.dashboard.image_pages import ImagePages
 from saev.dashboard.image_rows import find_silent, layout, slots
@@ -104,6 +105,7 @@ def build(
     partners = evaluated.partners(evaluation)
     write_blocks(made, analysis, (rows, keys), latents, shown, silent, neighbours, partners)
     write_names(made, (rows, keys), latents["top_rows"])
+    write_strongest(made, latents)
     write_columns(made, evaluated.widened(table, evaluation))
     about = _about(analysis, activations, sae, latents, credit, sae_folder, train["summary"], large)
     said = {"evaluation": evaluated.described(evaluation, others)} if evaluation else {}
@@ -115,6 +117,8 @@ def build(
         about["filters"] += evaluated.filters(evaluation)
     write_bytes(made / names.PAGE, page("run", about))
     (made / "pictures").mkdir(exist_ok=True)
+    if not (out / names.GIVEN).exists():
+        write_given(out, "", None, None)
     for part in ("data", "pictures", names.PAGE):
         if (out / part).is_dir():
             (out / part).replace(state / f"former-{part}")

@@ -12,7 +12,7 @@ from saev.dashboard import artifact as names
 from saev.dashboard.evaluated import Partners
 from saev.dashboard.image_rows import Silent, Slots
 from saev.dashboard.scripts import column, rounded, script
-from saev.dashboard.structures import Columns, ImageNames, PageBlock
+from saev.dashboard.structures import Columns, ImageNames, PageBlock, Strongest
 
 FIRING = ("firing_labels", "firing_counts", "firing_bases")
 
@@ -59,6 +59,16 @@ def write_names(out: Path, images: tuple[np.ndarray, list[str]], top_rows: np.nd
         "latents": [part.tolist() for part in np.split(latents[order], ends[:-1])],
     }
     write_bytes(out / names.NAMES, script("names", content))
+
+
+def write_strongest(out: Path, latents: dict[str, np.ndarray]) -> None:
+    """Write the strongest image of each latent, and its patch. A wall of latents in any order would
+    read nearly all blocks for these."""
+    content: Strongest = {
+        "rows": latents["top_rows"][:, 0].tolist(),
+        "patches": latents["top_patches"][:, 0].tolist(),
+    }
+    write_bytes(out / names.STRONGEST, script("strongest", content))
 
 
 def write_blocks(

@@ -8,14 +8,14 @@ from saev.dashboard.structures import About, Gallery
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = {
     "run": (
-        "common summary evaluation data columns state notes filters images image_rows latent_parts "
-        "latent image cards controls run"
+        "common summary evaluation data columns state notes notes_file filters images image_rows "
+        "latent_parts latent image cards wall scales map map_pointer views controls run"
     ),
     "gallery": "common summary evaluation plots gallery",
 }
 """Scripts of each page, in the order in which they run. They share one namespace."""
 STYLES = {
-    "run": "common controls cards latent evaluation",
+    "run": "common controls cards views latent evaluation",
     "gallery": "common gallery evaluation",
 }
 """Style sheets of each page. Of rules with equal specificity, the later one wins."""

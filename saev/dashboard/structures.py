@@ -70,6 +70,16 @@ class Summary(TypedDict):
     all: WholeFigures
 
 
+class GivenNamed(TypedDict):
+    """A name of a latent that a person or a model gave."""
+
+    latent: int
+    name: str
+    note: str
+    author: str
+    """Empty if nobody says who."""
+
+
 class ImageRow(TypedDict):
     """A row of images on the page of a latent."""
 
@@ -139,6 +149,15 @@ class Columns(TypedDict):
 
     numbers: dict[str, list[Figure]]
     texts: dict[str, TextColumn]
+
+
+class Strongest(TypedDict):
+    """`data/strongest.js`: the strongest image of each latent, for a view of many latents."""
+
+    rows: list[int]
+    """−1 for a latent that fires on no image."""
+    patches: list[int]
+    """Its strongest patch there; −1 for a stream without patches."""
 
 
 class ImageNames(TypedDict):

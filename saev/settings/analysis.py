@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from saev.settings.labels import LabelsResolved, LabelsSettings
+from saev.settings.paths import AtHome
 
 
 class AnalysisSettings(LabelsSettings):
@@ -15,6 +16,12 @@ class AnalysisSettings(LabelsSettings):
         None,
         description="Another entry of `images` to analyse, instead of the one that the dictionary "
         "was trained on.",
+    )
+    names: AtHome | None = Field(
+        None,
+        exclude=True,
+        description="A .csv file with names of latents, which the page shows. The page can save "
+        "one: what you wrote there yourself. You can change this at any time.",
     )
 
 

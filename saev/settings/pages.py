@@ -11,6 +11,13 @@ class PageSettings(Settings):
     credit: str | None = Field(None, description="Whose images these are.")
 
 
+class BesideSettings(Settings):
+    """What lies beside the page of a run."""
+
+    names: str | None = Field(None, description="A .csv file with names of latents.")
+    sha256: str | None = Field(None, description="SHA-256 of that file.")
+
+
 class GallerySettings(Settings):
     """Settings of the page of all runs."""
 

@@ -21,6 +21,7 @@ from saev.workflow.components import Resolver
 from saev.workflow.groups import groups
 from saev.workflow.hashes import Hashes
 from saev.workflow.known_elsewhere import CONVERSION
+from saev.workflow.known_names import named
 from saev.workflow.stage import Stage
 from saev.workflow.stages import STAGES
 
@@ -129,7 +130,7 @@ def resolve(raw: dict[str, Any], results: str = "results") -> Plan:
     data = {
         "components": components,
         "runs": unique,
-        "specs": _specs(config, components, resolver.hashes),
+        "specs": _specs(config, unique, components, resolver.hashes),
         "compute": compute,
         "sources": resolver.hashes.sources,
         "config": json.loads(json.dumps(raw, default=str)),
@@ -143,7 +144,9 @@ def _is_converted(stage: Stage, known: dict[str, Any]) -> bool:
     return stage.component == "sae" and CHECKPOINT in known["settings"]
 
 
-def _specs(config: Config, components: dict[str, Any], hashes: Hashes) -> dict[str, Any]:
+def _specs(
+    config: Config, runs: list[dict[str, str]], components: dict[str, Any], hashes: Hashes
+) -> dict[str, Any]:
     """The parameter of each stage's rules: settings and code as JSON with sorted keys."""
     codes = {stage.name: hashes.stage(stage) for stage in STAGES}
     converting = hashes.module(CONVERSION)
@@ -177,7 +180,12 @@ def _specs(config: Config, components: dict[str, Any], hashes: Hashes) -> dict[s
     }
     compared = {"sweeps": sweeps} if sweeps else {}
     specs["gallery"] = canonical_json({"code": codes["gallery"], "settings": compared})
-    specs["report"] = canonical_json({"code": codes["gallery"], "settings": {}})
+    # No code: if that changes, so do the pages, and what lies beside them is made after them.
+    specs["sweeps"] = canonical_json({"settings": compared})
+    specs["beside"] = {
+        directory: canonical_json({"settings": settings})
+        for directory, settings in named(config, runs, components, hashes).items()
+    }
     specs["makers"] = {
         module: canonical_json({"code": hashes.module(module), "settings": {}}) for module in MAKERS
     }

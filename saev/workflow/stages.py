@@ -216,7 +216,7 @@ STAGES = (
         reads="the analysis, the images, evaluations",
         inside=dashboard.FOLDER_NAME,
         completion=dashboard.SUMMARY,
-        undeclared=("data", "pictures", "report", RUN),
+        undeclared=("data", "pictures", dashboard.REPORT, dashboard.GIVEN, RUN),
         resumable=True,
     ),
     Stage(

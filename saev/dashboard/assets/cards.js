@@ -35,6 +35,7 @@ function card(latent) {
       cardFigures(latent, view.label),
       badges(latent, view.label),
       noteLine(latent),
+      ...givenTo(latent).map(givenLine),
     ),
   );
 }
@@ -141,8 +142,19 @@ function cardMeanings() {
   return `${meanings.join(". ")}.`;
 }
 
+/** Draws the cards of the page that the state names. */
 function showCards() {
   const page = shown.slice(state.page * PAGE, (state.page + 1) * PAGE);
   const none = make("p", { class: "nothing" }, "No latent passes these filters.");
   at("cards").replaceChildren(...(page.length ? page.map(card) : [none]));
+}
+
+/**
+ * Brings the card of a latent into view, if it is on another page than where the reader left.
+ * @param {number} latent
+ */
+function revealCard(latent) {
+  const link = document.getElementById(`card-${latent}`);
+  link?.focus({ preventScroll: true });
+  if (state.page !== listPage) link?.closest(".card")?.scrollIntoView({ block: "nearest" });
 }

@@ -94,24 +94,31 @@ function evidence(latent, label) {
 /** How many top images count for the label of a latent. */
 const LABELLED_IMAGES = 16;
 
+/** @typedef {{ key: string, title: string, rising: boolean, format: Format }} Axis */
+
 /**
  * What latents can be sorted by: names of figures, with titles.
- * @returns {{ key: string, title: string, rising: boolean }[]}
+ * @returns {Axis[]}
  */
 function orders() {
   const columns = about.orders.map(columnOf);
-  const ofLabels = about.labels.flatMap((label) =>
-    columns
-      .filter((column) => column.of_label)
-      .map((column) => ({
-        key: keyOf(column, label),
-        title: `${column.title} by ${label}`,
-        rising: column.rising,
-      })),
-  );
+  /**
+   * @param {Column} column
+   * @param {string} label empty if it is of none
+   */
+  const order = (column, label) => ({
+    key: keyOf(column, label),
+    title: label ? `${column.title} by ${label}` : column.title,
+    rising: column.rising,
+    format: column.format,
+  });
+  const ofLabels = columns.filter((column) => column.of_label);
   const others = columns.filter((column) => !column.of_label);
   return [
-    ...ofLabels,
-    ...others.map(({ title, rising, ...column }) => ({ key: column.name, title, rising })),
+    ...about.labels.flatMap((label) => ofLabels.map((column) => order(column, label))),
+    ...others.map((column) => order(column, "")),
   ];
 }
+
+/** What the axes of the map can show: all of these but the mere numbers of places and latents. */
+const axes = () => orders().filter(({ key }) => key !== "latent" && !key.startsWith("order."));

@@ -14,14 +14,15 @@ const joined = (...inputs) => make("div", { class: "joined" }, ...inputs);
  * @param {string[][]} options values and texts
  * @param {string} spoken
  * @param {(value: string) => Partial<State>} change
+ * @param {(change: Partial<State>) => void} [apply]
  */
-function choose(key, options, spoken, change) {
+function choose(key, options, spoken, change, apply = restart) {
   return make(
     "select",
     {
       id: `c-${key}`,
       "aria-label": spoken,
-      onchange: (choice) => restart(change(typed(choice))),
+      onchange: (choice) => apply(change(typed(choice))),
     },
     ...options.map(([value, text]) => make("option", { value }, text)),
   );
@@ -105,6 +106,8 @@ function controls() {
   const label = choose("label", labels, "Label", (value) => ({
     label: value,
     sort: sortedBy(state.sort, value),
+    x: sortedBy(state.x, value),
+    y: sortedBy(state.y, value),
   }));
   const preset = choose("preset", presets, "Preset of filters", (value) => ({ preset: value }));
   const random = make(
@@ -140,20 +143,26 @@ function controls() {
     toggle.setAttribute("aria-expanded", String(!filters.hidden));
   });
   at("controls").append(
-    joined(sort, turn, meaning),
+    viewButtons(),
     search,
+    joined(sort, turn, meaning),
     ...(about.labels.length > 1 ? [label] : []),
     toggle,
     random,
     filters,
   );
+  const brush = make("button", { type: "button", id: "brushed", onclick: unbrush });
   const all = { key: "", title: "All", meaning: "all latents" };
-  const noted = { key: "noted", title: "★", meaning: "those that you have starred or noted" };
+  const noted = { key: "noted", title: "★", meaning: "those that are starred, named or noted" };
   at("chips").append(...[all, ...about.chips, noted].map(chip));
+  at("chips").after(brush);
   const figuresMean = make("button", { type: "button", class: "quiet" }, "Legend");
-  figuresMean.addEventListener("click", () => explain(figuresMean, cardMeanings()));
+  figuresMean.addEventListener("click", () => explain(figuresMean, viewNow().legend()));
   at("figures-mean").append(figuresMean);
 }
+
+/** Lists the latents outside of what was drawn on the map too. */
+const unbrush = () => restart({ brush: "" });
 
 function reset() {
   restart(filtersOf(usual()));
@@ -214,6 +223,9 @@ function showState() {
     const input = document.querySelector(`#c-${key}`);
     if (input && input !== document.activeElement) Object.assign(input, { value });
   }
+  for (const one of at("views").querySelectorAll("button")) {
+    one.setAttribute("aria-pressed", String(one.value === state.view));
+  }
   at("c-down").textContent = down ? "↓" : "↑";
   const order = down ? "Highest first. Click to reverse" : "Lowest first. Click to reverse";
   at("c-down").setAttribute("aria-label", order);
@@ -229,6 +241,9 @@ function showState() {
     ` of ${count(about.n_latents)} latents`,
     hidden ? `, ${count(hidden)} hidden${dead}` : "",
   );
+  at("brushed").hidden = !state.brush;
+  at("brushed").replaceChildren(inOneLine(brushSaid()), "✕");
+  at("brushed").setAttribute("aria-label", plain(`Drop the selection on the map: ${brushSaid()}`));
   at("reset").hidden = filtersAreUsual();
   at("c-filters").classList.toggle("active", !filtersAreUsual());
   const pages = Math.max(1, Math.ceil(shown.length / PAGE));

@@ -9,6 +9,33 @@ const saevData = Object.create(null);
 /** @type {Map<string, Promise<void>>} */
 const loading = new Map();
 
+/** How many scripts of a few latents or images stay in memory. */
+const KEPT = 40;
+
+/**
+ * Those that are there, with the names of their documents. The one that was used last is the last.
+ * @type {Map<string, string>}
+ */
+const kept = new Map();
+
+/**
+ * Loads a script of a few latents or images. Of such scripts, those used least lately are dropped.
+ * So take what you need from the document at once.
+ * @param {string} file below the folder of the page
+ * @param {string} title of its document
+ */
+async function loadPart(file, title) {
+  await load(file);
+  kept.delete(file);
+  kept.set(file, title);
+  for (const [oldest, unused] of kept) {
+    if (kept.size <= KEPT) break;
+    kept.delete(oldest);
+    loading.delete(oldest);
+    delete saevData[unused];
+  }
+}
+
 /** @type {About} */
 let about;
 
@@ -37,7 +64,12 @@ function load(file) {
         loading.delete(file);
         refuse(new Error(`${file} is missing next to this page`));
       };
-      document.head.append(make("script", { src: file, onload: () => done(), onerror: broken }));
+      const script = make("script", { src: file, onerror: broken });
+      script.addEventListener("load", () => {
+        script.remove();
+        done();
+      });
+      document.head.append(script);
     });
     loading.set(file, loaded);
   }
@@ -68,7 +100,7 @@ const largeName = (row) =>
 async function dataOf(latent) {
   const n = Math.floor(latent / about.block);
   const i = latent % about.block;
-  await load(`data/blocks/${padded(n, 4)}.js`);
+  await loadPart(`data/blocks/${padded(n, 4)}.js`, `block ${n}`);
   const block = /** @type {PageBlock} */ (saevData[`block ${n}`]);
   const labelled = block.firing[i].map((entries) =>
     entries.map(([code, images, base]) => ({ text: block.texts[code], images, base })),
@@ -102,7 +134,7 @@ async function dataOf(latent) {
 async function heatOf(latent) {
   if (!about.grid) return null;
   const n = Math.floor(latent / about.heat_latents);
-  await load(`data/heat/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`);
+  await loadPart(`data/heat/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`, `heat ${n}`);
   const packed = /** @type {Heat} */ (saevData[`heat ${n}`])[latent % about.heat_latents];
   const pairs = atob(packed);
   const heat = new Uint8Array(

@@ -86,10 +86,53 @@ function latentsOfNames(text) {
   return new Set(latents.filter((_, i) => keys[i].toLowerCase().includes(text)).flat());
 }
 
+/**
+ * The ranges that a brush stands for.
+ * @param {string} brush JSON
+ * @returns {[figure: string, least: number, most: number][]} empty if the text isn't a brush
+ */
+function ranges(brush) {
+  try {
+    const found = JSON.parse(brush);
+    const known = axes().map(({ key }) => key);
+    return found.every(
+      (/** @type {any} */ [figure, least, most]) =>
+        known.includes(figure) && Number.isFinite(least) && Number.isFinite(most),
+    )
+      ? found
+      : [];
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Whether a latent has a figure within a range.
+ * @param {[figure: string, least: number, most: number]} range
+ * @returns {(latent: number) => boolean}
+ */
+function within([figure, least, most]) {
+  const values = /** @type {(number | null)[]} */ (figures[figure]);
+  return (latent) => {
+    const value = values[latent];
+    return !absent(value) && value >= least && value <= most;
+  };
+}
+
+/** What the brush selects, in words: "frequency 0.1 % to 2 %, lift × 2 to × 5". */
+function brushSaid() {
+  const parts = ranges(state.brush).map(([figure, ...ends]) => {
+    const { title, format } = /** @type {Axis} */ (axes().find(({ key }) => key === figure));
+    return `${title} ${ends.map((end) => formats[format](end)).join(" to ")}`;
+  });
+  return parts.join(", ");
+}
+
 /** The settings of the filters. */
-const filtersOf = (/** @type {State} */ { bounds, preset, ...view }) => ({
+const filtersOf = (/** @type {State} */ { bounds, preset, brush, ...view }) => ({
   bounds,
   preset,
+  brush,
   chip: view.chip,
   find: view.find,
 });
@@ -103,7 +146,8 @@ function select() {
   const tests = about.filters.map(passes);
   const kind = about.chips.find(({ key }) => key === state.chip);
   if (kind) tests.push(belongs(kind));
-  if (state.chip === "noted") tests.push((latent) => notes.has(latent));
+  tests.push(...ranges(state.brush).map(within));
+  if (state.chip === "noted") tests.push((latent) => notes.has(latent) || namings.has(latent));
   if (state.preset === "2024") tests.push(preset2024());
   if (text) {
     const tops = about.labels.map((label) => texts("top_label", label));
@@ -112,6 +156,7 @@ function select() {
       (latent) =>
         byName.has(latent) ||
         noteOf(latent).name.toLowerCase().includes(text) ||
+        givenTo(latent).some((one) => one.name.toLowerCase().includes(text)) ||
         tops.some((labels) => labels[latent]?.toLowerCase().includes(text)),
     );
   }

@@ -11,7 +11,7 @@ async function imageOf(row) {
   if (place < 0) return null;
   const n = Math.floor(place / about.block);
   const i = place % about.block;
-  await load(`data/images/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`);
+  await loadPart(`data/images/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`, `images ${n}`);
   const block = /** @type {ImageBlock} */ (saevData[`images ${n}`]);
   return {
     row,
@@ -55,7 +55,7 @@ function imageBar(image, row) {
   const leave = make(
     "button",
     { type: "button", class: "icon", "aria-label": "Back to the list (Esc)", onclick: closeLatent },
-    "← List",
+    `← ${viewNow().title}`,
   );
   const title = image ? inOneLine(image.key) : `Image ${row}`;
   const labels = (image?.labels ?? []).filter((text) => text !== null).join(" · ");

@@ -116,6 +116,40 @@ function fit(node, image, [left, above, width, height]) {
   else image.addEventListener("load", place);
 }
 
+/** Which part of an image a crop shows, of its longer side, and how many patches at least. */
+const CROP = 0.4;
+const CROP_PATCHES = 3;
+
+/**
+ * The square around a patch of an image. At the border, the patch isn't in the middle.
+ * @param {number} row
+ * @param {number[]} grid height and width, in patches
+ * @param {number} patch
+ */
+function crop(row, [lines, columns], patch) {
+  const image = make("img", { src: thumbnailName(row), alt: "", decoding: "async" });
+  const place = () => {
+    const [across, down] = [image.naturalWidth, image.naturalHeight];
+    const least = CROP_PATCHES * Math.max(across / columns, down / lines);
+    const side = Math.min(across, down, Math.max(CROP * Math.max(across, down), least));
+    /**
+     * @param {number} middle
+     * @param {number} whole the image's length
+     */
+    const from = (middle, whole) => Math.min(Math.max(0, middle - side / 2), whole - side);
+    const left = from((((patch % columns) + 0.5) * across) / columns, across);
+    const above = from(((Math.floor(patch / columns) + 0.5) * down) / lines, down);
+    Object.assign(image.style, {
+      width: `${(100 * across) / side}%`,
+      height: `${(100 * down) / side}%`,
+      left: `${(-100 * left) / side}%`,
+      top: `${(-100 * above) / side}%`,
+    });
+  };
+  image.addEventListener("load", place);
+  return make("span", { class: "picture crop" }, image);
+}
+
 /**
  * One image of a latent, as the model saw it, with a map of where it fires.
  *

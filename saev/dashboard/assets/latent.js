@@ -57,9 +57,9 @@ function showList() {
   at("list").hidden = false;
   document.title = plain(`${about.run.sae} · ${about.run.images} · saev`);
   window.scrollTo(0, listScroll);
-  const link = document.getElementById(`card-${onPage}`);
-  link?.focus({ preventScroll: true });
-  if (state.page !== listPage) link?.closest(".card")?.scrollIntoView({ block: "nearest" });
+  // A reader who is typing has left the latent by that.
+  const typing = at("controls").contains(document.activeElement);
+  if (onPage !== null && !typing) viewNow().reveal(onPage);
   onPage = null;
 }
 
@@ -141,7 +141,7 @@ function latentBar(latent) {
   return make(
     "div",
     { class: "bar" },
-    button("← List", "Back to the list (Esc)", false, closeLatent),
+    button(`← ${viewNow().title}`, "Back to the list (Esc)", false, closeLatent),
     make("h2", { tabIndex: -1 }, `Latent ${latent}`),
     called === null ? make("span", { class: "soft" }, unnamed) : inOneLine(called, "top-label"),
     called === null ? null : make("span", { class: "soft number" }, evidence(latent, state.label)),

@@ -1,5 +1,6 @@
 // What the reader says about latents: stars, names and notes. The browser keeps them, for the
-// dictionary. They can be saved to a file, and read from one.
+// dictionary. They can be saved to a file, and read from one. Beside them are the names that the
+// settings give to all readers.
 
 /**
  * @typedef {object} Note
@@ -14,6 +15,32 @@ let notes = new Map();
 /** Which dictionary the notes are about. Other analyses of it share them. */
 const subject = () => `${about.run.trained_on}/${about.run.vit}/${about.run.sae}`;
 const shelf = () => `saev notes: ${subject()}`;
+
+/**
+ * What others say about latents: what the settings name.
+ * @type {Map<number, GivenNamed[]>}
+ */
+const namings = new Map();
+
+/** Reads the names that lie beside the page. */
+async function readGiven() {
+  await load("given.js");
+  for (const one of /** @type {GivenNamed[]} */ (saevData.given)) {
+    namings.set(one.latent, [...(namings.get(one.latent) ?? []), one]);
+  }
+}
+
+/** @param {number} latent */
+const givenTo = (latent) => namings.get(latent) ?? [];
+
+/**
+ * One name that somebody gave, with who did.
+ * @param {GivenNamed} one
+ */
+function givenLine({ name: called, note, author }) {
+  const said = [called || note, author && `(${author})`].filter(Boolean).join(" ");
+  return make("p", { class: "fact given" }, "✎", inOneLine(said));
+}
 
 /** @param {number} latent */
 const noteOf = (latent) => notes.get(latent) ?? { star: false, name: "", text: "" };
@@ -37,11 +64,11 @@ function parsedNotes(content) {
   if (content.dictionary !== subject() || !Array.isArray(content.latents)) return null;
   /** @type {Map<number, Note>} */
   const found = new Map();
-  for (const { latent, star, name: given, note } of content.latents) {
+  for (const { latent, star, name: called, note } of content.latents) {
     if (!Number.isInteger(latent) || latent < 0 || latent >= about.n_latents) return null;
     found.set(latent, {
       star: star === true,
-      name: String(given ?? ""),
+      name: String(called ?? ""),
       text: String(note ?? ""),
     });
   }
@@ -52,7 +79,7 @@ function parsedNotes(content) {
 function notesAsJson() {
   const latents = [...notes.entries()]
     .sort(([a], [b]) => a - b)
-    .map(([latent, { star, name: given, text }]) => ({ latent, star, name: given, note: text }));
+    .map(([latent, { star, name: called, text }]) => ({ latent, star, name: called, note: text }));
   const content = { format: "saev notes", version: 1, dictionary: subject(), latents };
   return JSON.stringify(content, null, 1);
 }
@@ -104,16 +131,21 @@ function starButton(latent) {
  */
 function noteFields(latent) {
   const note = noteOf(latent);
-  const given = make("input", { type: "text", value: note.name, "aria-label": "Your name for it" });
-  given.placeholder = "your name for it";
-  given.addEventListener("change", () => annotate(latent, { name: given.value }));
+  const field = make("input", { type: "text", value: note.name, "aria-label": "Your name for it" });
+  field.placeholder = "your name for it";
+  field.addEventListener("change", () => annotate(latent, { name: field.value }));
   const text = make("textarea", { rows: 2, value: note.text, "aria-label": "Your note" });
   text.placeholder = "note";
   text.addEventListener("change", () => annotate(latent, { text: text.value }));
   const meaning =
     "kept in this browser only. Save all of them to a file, or read one, at the end of the list";
   const title = make("h3", {}, term("Your name and note", meaning));
-  return make("section", { class: "note" }, title, given, text);
+  const others = givenTo(latent).map(({ name: called, note: said, author }) => {
+    const by = make("span", { class: "soft" }, author ? `(${author})` : "");
+    return make("p", { class: "given" }, make("b", {}, called), ` ${said} `, by);
+  });
+  const fromOthers = others.length ? [make("h3", {}, "Named by others"), ...others] : [];
+  return make("section", { class: "note" }, title, field, text, ...fromOthers);
 }
 
 /**
@@ -121,55 +153,8 @@ function noteFields(latent) {
  * @param {number} latent
  */
 function noteLine(latent) {
-  const { star, name: given, text } = noteOf(latent);
-  if (!star && !given && !text) return null;
+  const { star, name: called, text } = noteOf(latent);
+  if (!star && !called && !text) return null;
   const mark = star ? "★" : "✎";
-  return make("p", { class: "fact yours" }, mark, inOneLine(given || text || "starred"));
-}
-
-/** Buttons that save the notes to a file and read one. */
-function notesBar() {
-  const save = make("button", { type: "button", id: "save-notes" }, "Save notes");
-  save.addEventListener("click", () => {
-    const file = new Blob([notesAsJson()], { type: "application/json" });
-    const link = make("a", { href: URL.createObjectURL(file), download: "notes.json" });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  });
-  const picker = make("input", {
-    type: "file",
-    id: "read-notes",
-    accept: ".json",
-    "aria-label": "Read notes from a file",
-    onchange: async () => {
-      const file = picker.files?.[0];
-      picker.value = "";
-      if (file) importNotes(await file.text(), file.name);
-    },
-  });
-  const said = make("p", { id: "notes-said", role: "status" });
-  return make("div", { class: "notes-bar" }, save, make("span", {}, "Read notes:"), picker, said);
-}
-
-/**
- * Adds the notes in a file to those that are there. A latent's note in the file replaces that here.
- * @param {string} text
- * @param {string} file its name
- */
-function importNotes(text, file) {
-  let found = null;
-  try {
-    found = parsedNotes(JSON.parse(text));
-  } catch {
-    found = null;
-  }
-  const said = at("notes-said");
-  if (!found) {
-    const wanted = `"saev notes" of version 1 about ${subject()}`;
-    said.textContent = plain(clipped(`${file} wasn't read: it must hold ${wanted}.`));
-    return;
-  }
-  notes = new Map([...notes, ...found]);
-  keepNotes();
-  said.textContent = plain(clipped(`${count(found.size)} notes read from ${file}.`));
+  return make("p", { class: "fact yours" }, mark, inOneLine(called || text || "starred"));
 }

@@ -23,8 +23,10 @@ function render() {
   const last = Math.max(0, Math.ceil(shown.length / PAGE) - 1);
   state.page = Math.min(Math.max(0, Math.floor(state.page)), last);
   showState();
-  const look = JSON.stringify([wanted, state.page, cardMode(state), namesRead]);
-  if (look !== drawn) showCards();
+  const { view, whole, x, y } = state;
+  const page = view === "list" ? state.page : 0;
+  const look = JSON.stringify([wanted, view, page, whole, x, y, cardMode(state), namesRead]);
+  if (look !== drawn) showView();
   drawn = look;
   imagesFound(state.find);
   showImage();
@@ -69,7 +71,7 @@ function header() {
   const words =
     "A latent is one direction of the dictionary. Its images are those on which it is most " +
     "active, cropped as the model saw them. Keys: / finds, ← → or k j go to another latent, h " +
-    "changes the map, s stars, Esc closes.";
+    "changes the map, s stars, w shows whole images on the wall, Esc closes.";
   at("footer").append(make("p", {}, words));
   if (about.credit) at("footer").append(make("p", {}, about.credit));
 }
@@ -89,7 +91,7 @@ function evaluation() {
 
 /** Records when the first cards and their visible images were on the screen. */
 async function painted() {
-  await Promise.allSettled(shown.slice(0, PAGE).map(dataOf));
+  if (state.view === "list") await Promise.allSettled(shown.slice(0, PAGE).map(dataOf));
   await new Promise(requestAnimationFrame);
   const seen = [...document.querySelectorAll("img")].filter(
     (image) => image.checkVisibility() && image.getBoundingClientRect().top < window.innerHeight,
@@ -107,11 +109,12 @@ function pressed(press) {
   const busy = document.querySelector(":popover-open, dialog[open]");
   if (typing || busy || press.ctrlKey || press.metaKey || press.altKey) return;
   const inList = state.latent === null && state.row === null;
-  if (press.key === "/" && inList) {
+  if (press.key === "/") {
     press.preventDefault();
     at("c-find").focus();
   }
   if (press.key === "Escape" && !inList) closeLatent();
+  if (press.key === "w" && inList && state.view === "wall") go({ whole: !state.whole });
   if (state.latent === null) return;
   if (press.key === "ArrowLeft" || press.key === "k") step(-1);
   if (press.key === "ArrowRight" || press.key === "j") step(1);
@@ -140,6 +143,7 @@ async function start(data) {
   header();
   try {
     await loadFigures();
+    await readGiven();
   } catch (error) {
     const message = `${/** @type {Error} */ (error).message}. Was the folder copied whole?`;
     at("cards").append(make("p", { class: "nothing" }, message));

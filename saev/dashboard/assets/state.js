@@ -2,6 +2,11 @@
 
 /**
  * @typedef {object} State
+ * @property {string} view how latents are shown: a key of `views`
+ * @property {boolean} whole whether the wall shows whole images, not crops
+ * @property {string} x the figure across the map: a key of `axes`
+ * @property {string} y the figure up the map
+ * @property {string} brush figures and their ranges, as JSON, as drawn on the map; empty for all
  * @property {string} sort a key of `orders`
  * @property {boolean} down whether the largest come first
  * @property {Record<string, number>} bounds of the filters, by their keys
@@ -22,6 +27,11 @@ let state;
 
 /** @returns {State} */
 const usual = () => ({
+  view: views[0].key,
+  whole: false,
+  x: "fire_rate",
+  y: about.labels.length ? `label_lift.${about.labels[0]}` : "mean_activation",
+  brush: "",
   sort: orders()[0].key,
   down: !orders()[0].rising,
   bounds: Object.fromEntries(about.filters.map((filter) => [filter.key, filter.usual])),
@@ -58,6 +68,15 @@ function read() {
     const text = hash.get(key) ?? otherwise;
     return allowed.includes(text) ? text : otherwise;
   };
+  wanted.view = choice(
+    "view",
+    wanted.view,
+    views.map(({ key }) => key),
+  );
+  wanted.whole = hash.get("whole") === "true";
+  const figuresOfAxes = axes().map(({ key }) => key);
+  wanted.x = choice("x", wanted.x, figuresOfAxes);
+  wanted.y = choice("y", wanted.y, figuresOfAxes);
   const sorts = orders();
   wanted.sort = choice(
     "sort",
@@ -75,6 +94,7 @@ function read() {
     presets.map(([preset]) => preset),
   );
   wanted.chip = choice("chip", "", ["", "noted", ...about.chips.map(({ key }) => key)]);
+  wanted.brush = ranges(hash.get("brush") ?? "").length ? String(hash.get("brush")) : "";
   wanted.find = hash.get("find") ?? wanted.find;
   wanted.label = choice("label", wanted.label, about.labels);
   wanted.heat = choice(
@@ -119,6 +139,9 @@ let late = null;
 /** What to show once the browser is back at the list. @type {State | null} */
 let returning = null;
 
+/** Browsers forget what lies 50 entries back. From further on, the list is shown where we are. */
+const FAR = 45;
+
 /** How many latents were opened since the list. */
 const depth = () => Number(history.state?.depth ?? 0);
 
@@ -129,12 +152,20 @@ function settle() {
 }
 
 /**
+ * Keeps a change that needs no drawing.
+ * @param {Partial<State>} change
+ */
+function keep(change) {
+  state = { ...state, ...change };
+  late ??= setTimeout(settle, 350);
+}
+
+/**
  * Changes what is shown.
  * @param {Partial<State>} change
  */
 function go(change) {
-  state = { ...state, ...change };
-  late ??= setTimeout(settle, 200);
+  keep(change);
   render();
 }
 
@@ -142,7 +173,7 @@ function go(change) {
  * Changes which latents are listed, and shows their first page.
  * @param {Partial<State>} change
  */
-const restart = (change) => go({ page: 0, ...change });
+const restart = (change) => leaveFor({ page: 0, ...change });
 
 /**
  * Opens a latent. The back button leads to what was shown before.
@@ -165,13 +196,25 @@ function visit(change) {
 }
 
 /** Goes back to the list as it is now, however many latents were opened. */
-function closeLatent() {
-  settle();
-  if (!depth()) {
-    go({ latent: null, row: null });
+const closeLatent = () => leaveFor({});
+
+/**
+ * Changes the list, and goes back to it if a latent or an image is open.
+ * @param {Partial<State>} change
+ */
+function leaveFor(change) {
+  const isOpen = state.latent !== null || state.row !== null;
+  if (!isOpen || !depth() || depth() > FAR) {
+    if (isOpen) history.replaceState({ depth: 0 }, "");
+    go({ ...change, latent: null, row: null });
     return;
   }
+  state = { ...state, ...change };
+  const isLeaving = returning !== null;
   returning = { ...state, latent: null, row: null };
+  // A reader who types is faster than the browser.
+  if (isLeaving) return;
+  settle();
   history.go(-depth());
 }
 

@@ -164,6 +164,15 @@ interface Summary {
   all: WholeFigures;
 }
 
+/** A name of a latent that a person or a model gave. */
+interface GivenNamed {
+  latent: number;
+  name: string;
+  note: string;
+  /** Empty if nobody says who. */
+  author: string;
+}
+
 /** A row of images on the page of a latent. */
 interface ImageRow {
   name: string;
@@ -229,6 +238,14 @@ interface TextColumn {
 interface Columns {
   numbers: Record<string, (number | null)[]>;
   texts: Record<string, TextColumn>;
+}
+
+/** `data/strongest.js`: the strongest image of each latent, for a view of many latents. */
+interface Strongest {
+  /** −1 for a latent that fires on no image. */
+  rows: number[];
+  /** Its strongest patch there; −1 for a stream without patches. */
+  patches: number[];
 }
 
 /** `data/names.js`: the images by their names, to find latents. */

@@ -1,14 +1,17 @@
-# What `snakemake --report report.html` shows. These files are copies of parts of results: nothing
-# is lost when Snakemake deletes them.
+# What lies beside the pages: names that people gave, and what `snakemake --report report.html`
+# shows. The latter are copies of parts of results, so nothing is lost when Snakemake deletes them.
+from saev.dashboard.artifact import REPORT, REPORT_RUN, REPORT_SWEEPS
+from saev.train.artifact import PLOT
+
 PAGES = BY_NAME["dashboard"].folder
 
 
-rule report_run:
+rule finish_page:
     input:
         stamp("build_dashboard"),
     output:
         page=report(
-            f"{PAGES}/report/run.html",
+            f"{PAGES}/{REPORT_RUN}",
             caption="report/run.rst",
             category="Runs",
             subcategory="{images}, {vit}",
@@ -19,7 +22,7 @@ rule report_run:
             },
         ),
         curves=report(
-            f"{PAGES}/report/curves.png",
+            f"{PAGES}/{REPORT}/{PLOT}",
             caption="report/curves.rst",
             category="Runs",
             subcategory="{images}, {vit}",
@@ -30,35 +33,34 @@ rule report_run:
             },
         ),
     log:
-        f"logs{PAGES.removeprefix('results')}/report_run.log",
+        f"logs{PAGES.removeprefix('results')}/finish_page.log",
     localrule: True
     conda:
         "../envs/saev.yaml"
     params:
-        spec=PLAN.data["specs"]["report"],
+        spec=lambda wildcards: PLAN.data["specs"]["beside"][wildcards.analysis],
     shell:
-        "python -m saev.dashboard report-run --spec {params.spec:q} --log {log:q} "
-        "--analysis results/{wildcards.images}/{wildcards.vit}/{wildcards.sae}/{wildcards.analysis} "
-        "--out $(dirname {output.page:q})"
+        "python -m saev.dashboard beside --spec {params.spec:q} --log {log:q} "
+        "--analysis results/{wildcards.images}/{wildcards.vit}/{wildcards.sae}/{wildcards.analysis}"
 
 
-rule report_sweeps:
+rule show_sweeps:
     input:
         stamp("build_gallery"),
     output:
         report(
-            "results/report/sweeps.html",
+            f"results/{REPORT_SWEEPS}",
             caption="report/sweeps.rst",
             category="Sweeps",
             labels={"shows": "sparsity against error"},
         ),
     log:
-        "logs/report_sweeps.log",
+        "logs/show_sweeps.log",
     localrule: True
     conda:
         "../envs/saev.yaml"
     params:
-        spec=PLAN.data["specs"]["gallery"],
+        spec=PLAN.data["specs"]["sweeps"],
     shell:
-        "python -m saev.dashboard report-sweeps --spec {params.spec:q} --log {log:q} "
-        "--out $(dirname {output:q})"
+        "python -m saev.dashboard sweeps --spec {params.spec:q} --log {log:q} "
+        "--out results"

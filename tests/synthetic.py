@@ -84,7 +84,7 @@ def write_activations(
             "streams": {name: _describe(name, values) for name, values in kept.items()},
             "dtype": dtype,
             "geometry": {
-                "image_size": 32,
+                "image_size": 16 * max(2, *_grid(kept)[:1]),
                 "resize_mode": "shortest",
                 "resize_size": 32,
                 "interpolation": "bicubic",
@@ -111,6 +111,8 @@ def encoded(folder: str | Path, **options) -> Path:
 def _grid(streams: dict[str, np.ndarray]) -> list[int]:
     """Lines and columns of patches, for the first stream that has any."""
     n = next((values.shape[1] for values in streams.values() if values.ndim == 3), 4)
+    if n == 49:  # as the demo's tower has
+        return [7, 7]
     return [2, n // 2] if n % 2 == 0 else [1, n]
 
 

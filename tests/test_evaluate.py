@@ -195,6 +195,15 @@ def test_figures_have_baselines_and_latents_a_row_each(case, tmp_path):
     assert spatial.n <= 22  # two are dead
 
 
+def test_baselines_are_fitted_on_all_that_was_trained_on(case, tmp_path):
+    evaluator = evaluated(case, tmp_path / "a")
+    inputs = evaluator.opened.inputs
+    rows, values = inputs.activations.read(inputs.stream, 0, 600)
+    trained = torch.from_numpy(values[inputs.splits(rows)["train"]].reshape(-1, 10).copy())
+    assert torch.equal(torch.cat(evaluator._sample), inputs.sae.normalise(trained).detach())
+    assert evaluator._pca.n_fit == len(trained) > len(rows)
+
+
 def test_every_column_of_a_latent_has_a_title_and_a_meaning(case, tmp_path):
     found = set(evaluated(case, tmp_path / "a", **ALL).results.columns)
     # What these have is tested where other seeds, other streams and masks are.

@@ -11,7 +11,8 @@ from analysed import Case, vectors, write_images
 from evaluated import evaluated, figures, firing, folders
 from PIL import Image
 from recording import list_images, record, settings
-from sklearn.metrics import average_precision_score
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, log_loss
 from test_stability import project, resolve
 
 from saev.core.errors import UserError
@@ -24,7 +25,7 @@ from saev.evaluate.mask_scores import BINS, Counted, bin_of, edge_of, iou_at, sc
 from saev.evaluate.patch_classes import Masks, nearest_pixels, patch_classes
 from saev.evaluate.untrained import untrained
 from saev.images.geometry import Box, Geometry
-from saev.settings.evaluation import EvaluationSettings
+from saev.settings.evaluation import EvaluationSettings, MaskSettings
 from saev.workflow import jobs
 
 __all__ = ["project"]
@@ -33,6 +34,7 @@ N = 400
 WITHOUT = range(5, N, 10)
 """Images without a mask."""
 CLASSES = {"skin": 1, "hair": 7, "rare": 9}
+OTHERS = {"untrained_dictionary", "pca", "k_means", "semi_nmf"}
 
 
 def counted(values, members):
@@ -129,9 +131,9 @@ def test_what_lies_beyond_a_mask_is_no_class():
 
 
 def test_the_mask_of_an_image_has_its_path():
-    assert mask_key("a/b.jpg") == "a/b.png"
-    assert mask_key("a.b/c") == "a.b/c.png"
-    assert mask_key("x.1.tif") == "x.1.png"
+    assert mask_key("a/b.jpg", ".png") == "a/b.png"
+    assert mask_key("a.b/c", ".png") == "a.b/c.png"
+    assert mask_key("x.1.tif", "_part.png") == "x.1_part.png"
 
 
 def paint(folder, key, values, palette=True):
@@ -204,6 +206,24 @@ def rederived(z, values, training, judging):
     return latents, aps, ious
 
 
+def rederived_probes(z, values, training, judging):
+    """R of the best probe of two classes, from dense latents."""
+    fit, judge = (z[side].reshape(-1, 24).astype(float) for side in (training, judging))
+    found = []
+    for value in (1, 7):
+        a, b = ((values == value)[side].reshape(-1) for side in (training, judging))
+        rs = []
+        for j in np.flatnonzero((fit[a] > 0).any(0)):
+            std = fit[:, [j]].std()
+            probe = LogisticRegression(C=1, tol=1e-10).fit(fit[:, [j]] / std, a)
+            sides = ((fit[:, [j]] / std, a), (judge[:, [j]] / std, b))
+            losses = [log_loss(y, probe.predict_proba(x)[:, 1]) for x, y in sides]
+            bases = [log_loss(y, np.full(len(y), a.mean())) for y in (a, b)]
+            rs.append([1 - loss / base for loss, base in zip(losses, bases, strict=True)])
+        found.append(max(rs)[1])
+    return found
+
+
 def test_figures_are_those_of_their_definitions(case, tmp_path):
     evaluator = evaluated(case, tmp_path / "a", masks=setting(case))
     found = figures(evaluator)
@@ -216,17 +236,23 @@ def test_figures_are_those_of_their_definitions(case, tmp_path):
     assert found["masks.best_iou"].measured.value == pytest.approx(np.mean(ious))
     assert found["masks.coverage_30"].measured.value == np.mean(np.array(aps) >= 0.3)
     constant = np.mean([(values == v)[have & held_out].mean() for v in (1, 7)])
-    for name in ("map", "best_iou", "coverage_30"):
+    for name in ("map", "best_iou", "coverage_30", "probe_r"):
         figure = found[f"masks.{name}"]
-        assert set(figure.baselines) == {"untrained_dictionary", "pca", "constant"}
+        assert set(figure.baselines) == {*OTHERS, "constant"}
         assert (figure.n, figure.over, figure.split) == (2, "classes", "held_out")
-        assert figure.note == "40 images have no mask and are left out"
+        assert figure.note == (
+            "40 images have no mask and are left out; "
+            "semi-NMF has 10 directions, not 24: more than the width says nothing"
+        )
+    assert set(found["masks.purity_16"].baselines) == OTHERS
     assert found["masks.map"].baselines["constant"].value == pytest.approx(constant)
     random = untrained(inputs.sae, evaluator.opened.analysis.summary["splits"]["train"]["l0"], 0)
     theirs = rederived(dense(case, random)[0], values, have & ~held_out, have & held_out)
     assert found["masks.map"].baselines["untrained_dictionary"].value == pytest.approx(
         np.mean(theirs[1])
     )
+    probes = rederived_probes(z, values, have & ~held_out, have & held_out)
+    assert found["masks.probe_r"].measured.value == pytest.approx(np.mean(probes), abs=1e-3)
     # The directions of classes have the largest variance.
     assert (
         found["masks.map"].baselines["pca"].value > found["masks.map"].baselines["constant"].value
@@ -262,8 +288,7 @@ def test_steps_and_memory_change_no_count(case, tmp_path):
     z, rows, inputs = dense(case)
     made = []
     for steps, limit in ((1, 1 << 22), (7, 100)):
-        folder = setting(case)["folder"]
-        masks = Masks(folder, CLASSES, inputs.activations, case.activations.parent)
+        masks = Masks(MaskSettings(**setting(case)), inputs.activations, case.activations.parent)
         found = MaskCounts(masks, np.arange(N) % 3 == 0, 24, tmp_path / str(steps), limit)
         for part in np.array_split(np.arange(len(rows)), steps):
             found.add(firing(rows[part].tolist(), z[part]))
@@ -309,7 +334,9 @@ def test_a_mask_that_does_not_fit_is_named(case, tmp_path, spoil, said):
     (tmp_path / "k1").mkdir()
     spoil(tmp_path / "k1/001.png")
     activations = case.open().activations
-    masks = Masks(str(tmp_path), CLASSES, activations, case.activations.parent)
+    masks = Masks(
+        MaskSettings(folder=str(tmp_path), classes=CLASSES), activations, case.activations.parent
+    )
     with pytest.raises(UserError, match=f"k1/001.png .*{said}") if said else nullcontext():
         have, numbers = masks.read(np.array([0, 1, 2]))
     if not said:
@@ -330,7 +357,7 @@ def test_a_mask_is_upright_like_its_turned_image(tmp_path):
     upright = np.repeat([1, 7], 24)[:, None] * np.ones(32)
     Image.fromarray(upright.astype(np.uint8)).save(tmp_path / "a.png")
     Image.fromarray(upright.T.astype(np.uint8)).save(tmp_path / "b.png")
-    masks = Masks(str(tmp_path), CLASSES, activations, listed)
+    masks = Masks(MaskSettings(folder=str(tmp_path), classes=CLASSES), activations, listed)
     have, numbers = masks.read(np.array([0]))
     rows, columns = masks.geometry.grid
     assert have.tolist() == [True]
@@ -387,11 +414,52 @@ def test_the_stage_judges_the_masks_that_the_plan_saw(case, tmp_path, project):
             evaluate.main(arguments)
     finally:
         path.write_bytes(before)
-    project["evaluation"]["e"]["masks"]["folder"] = "nowhere"
+    # Masks whose digest is stated may be drawn by a rule, so they needn't be there yet.
+    stated = {**asked, "folder": "later", "sha256": resolved["masks"]["sha256"]}
+    project["evaluation"]["e"]["masks"] = stated
+    assert "masks" not in planned()[1]
+    for changed, said in (
+        (stated, "masks: there is no folder later"),
+        ({**asked, "sha256": "0" * 64}, f"have SHA-256 {stated['sha256']}, but the settings say 0"),
+    ):
+        arguments[1] = json.dumps({"settings": {"masks": changed}})
+        with pytest.raises(UserError, match=said):
+            evaluate.main(arguments)
+    arguments[1] = json.dumps({"settings": {"masks": {**stated, "folder": asked["folder"]}}})
+    evaluate.main(arguments)
+    assert Evaluation(out.with_name("again")).by_class().num_rows == 2
+    project["evaluation"]["e"]["masks"] = {**asked, "folder": "nowhere"}
     with pytest.raises(
         UserError, match=r"evaluation\.e\.masks\.folder: there is no folder nowhere"
     ):
         resolve(project)
+
+
+def test_values_may_lie_in_red_and_green_beside_the_image_and_some_mean_nothing(case, tmp_path):
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[:16, :16] = [9, 1, 77]  # 265
+    pixels[16:, :16] = [7, 0, 0]
+    (tmp_path / "k0").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "k0/000_object.png")
+    activations = case.open().activations
+    settings = MaskSettings(
+        folder=str(tmp_path), ending="_object.png", pixels="red_green", classes={"dog": 265}
+    )
+    with pytest.raises(
+        UserError, match=r"000_object\.png has pixels of value 7, which is no class"
+    ):
+        Masks(settings, activations, case.activations.parent).read(np.array([0]))
+    settings = settings.model_copy(update={"unnamed": "none"})
+    masks = Masks(settings, activations, case.activations.parent)
+    have, numbers = masks.read(np.array([0, 1]))
+    assert have.tolist() == [True, False]
+    assert numbers[0, 0].tolist() == [1, 0, 0, 0]
+    assert masks.example == "k1/001_object.png"
+    Image.new("L", (32, 32)).save(tmp_path / "k0/000_object.png")
+    with pytest.raises(
+        UserError, match=r"000_object.png has another format \(L\): with pixels: red"
+    ):
+        masks.read(np.array([0]))
 
 
 @pytest.mark.parametrize("classes", [{}, {"a": 0}, {"a": 256}, {"a": 3, "b": 3}])

@@ -352,10 +352,12 @@ def test_neutral_values_never_change():
         "EvaluationSettings.probing": [],
         "EvaluationSettings.downstream": None,
         "EvaluationSettings.ablation": None,
+        "EvaluationSettings.absorption": None,
         "EvaluationSettings.monosemanticity": None,
         "EvaluationSettings.masks": None,
         "EvaluationSettings.seed": 0,
         "RunSettings.evaluation": None,
+        "RunSettings.baselines": [],
         **{
             f"{cls.__name__}.{key}": value
             for cls in SOURCE_SETTINGS.values()
@@ -378,6 +380,10 @@ def test_neutral_values_never_change():
         "SavedSettings.split": "train",
         "TarsSettings.image": None,
         "LabelSettings.column": None,
+        "MaskSettings.ending": ".png",
+        "MaskSettings.pixels": "index",
+        "MaskSettings.unnamed": "refuse",
+        "MaskSettings.sha256": None,
         "LabelSettings.folder": False,
         "LabelSettings.key": "path",
         "LabelSettings.sha256": None,

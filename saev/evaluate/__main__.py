@@ -69,8 +69,9 @@ def _evaluate(given: argparse.Namespace) -> None:
 
     frame.require_same_code()
     set_threads(given.threads)
-    if settings.masks and resolved.masks:
-        require_same_masks(settings.masks.folder, resolved.masks.sha256)
+    if settings.masks:
+        found = resolved.masks.sha256 if resolved.masks else None
+        require_same_masks(settings.masks, found)
     device = job_device(from_plan.compute().device)
     opened = open_all(folders, device)
     with scratch(given.out, *key) as held:

@@ -89,7 +89,7 @@ def measure(
     training = some(classes.training, classes.training_codes, MOST_TRAINING, [seed, 2])
     judging = some(classes.judging, classes.judging_codes, MOST_JUDGING, [seed, 3])
     codes = judging[1]
-    x = rerun.outputs(training[0], inputs.stream, {ORIGINAL: None})[ORIGINAL]
+    x = rerun.original(training[0], inputs.stream)
     changes: dict[str, RowChange | None] = {
         ORIGINAL: None,
         "ablated": ablating(inputs, chosen[codes]),

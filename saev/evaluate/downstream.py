@@ -94,8 +94,7 @@ def measure(
     with one_thread():
         training = some(classes.training, classes.training_codes, MOST_TRAINING, [seed, 2])
         judging = some(classes.judging, classes.judging_codes, MOST_JUDGING, [seed, 3])
-    plain: dict[str, RowChange | None] = {ORIGINAL: None}
-    x = rerun.outputs(training[0], inputs.stream, plain)[ORIGINAL]
+    x = rerun.original(training[0], inputs.stream)
     rank = min(max(1, round(l0)), inputs.sae.d)
     outputs = rerun.outputs(judging[0], inputs.stream, changes_of(inputs, pca, rank))
     codes = torch.from_numpy(judging[1])

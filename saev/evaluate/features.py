@@ -46,6 +46,13 @@ class Sparse:
         # Features as columns, so that those chosen are found at once.
         self.values: Any = csc_array((value.astype(np.float64), (image, feature)), shape=shape)
 
+    @classmethod
+    def of(cls, values: Any) -> "Sparse":
+        """Features from a sparse matrix by column, (images, features)."""
+        made = cls.__new__(cls)
+        made.values = values
+        return made
+
     def sums(self, members: np.ndarray) -> np.ndarray:
         """See `Features`."""
         found: np.ndarray = self.values.T @ members.astype(np.float64)
@@ -96,8 +103,38 @@ def _chunks(inputs: Inputs, rows: np.ndarray, what: str) -> Iterator[Chunk]:
         progress.update(len(here))
 
 
-def latents(inputs: Inputs, sae: Sae, rows: np.ndarray) -> Sparse:
-    """The latents of ``sae`` on images ``rows`` (b,), ascending."""
+Pool = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+"""Distinct keys, ascending, and what becomes of the values of each. The number is of an image's
+vectors."""
+
+
+def largest(keys: np.ndarray, values: np.ndarray, _: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest value of each key."""
+    return _pooled(keys, values, np.maximum)
+
+
+def mean_of_patches(
+    keys: np.ndarray, values: np.ndarray, n_patches: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of the values of each key, divided by the number of vectors."""
+    distinct, total = _pooled(keys, values.astype(np.float64), np.add)
+    return distinct, total / n_patches
+
+
+def _pooled(
+    keys: np.ndarray, values: np.ndarray, combine: np.ufunc
+) -> tuple[np.ndarray, np.ndarray]:
+    order = np.argsort(keys, kind="stable")
+    distinct, first = np.unique(keys[order], return_index=True)
+    return distinct, combine.reduceat(values[order], first) if len(first) else values
+
+
+def latents(inputs: Inputs, sae: Sae, rows: np.ndarray, pool: Pool = largest) -> Sparse:
+    """The latents of ``sae`` on images ``rows`` (b,), ascending.
+
+    Args:
+        pool: what an image counts with.
+    """
     n_patches, n = inputs.stream.n_patches, sae.n_latents
 
     def look(chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
@@ -107,19 +144,12 @@ def latents(inputs: Inputs, sae: Sae, rows: np.ndarray) -> Sparse:
             vector, latent, value = active(sae, chunk.vectors[start : start + size])
             keys.append((chunk.first + (start + vector) // n_patches) * n + latent)
             values.append(value)
-        return largest(np.concatenate(keys), np.concatenate(values))
+        return pool(np.concatenate(keys), np.concatenate(values), n_patches)
 
     found = _over(inputs, rows, look, "encoding")
     keys, values = (np.concatenate(part) for part in zip(*found, strict=True))
     image, latent = np.divmod(keys, n)
     return Sparse(image, latent, values, (len(rows), n))
-
-
-def largest(keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct keys, ascending, and the largest value of each."""
-    order = np.argsort(keys, kind="stable")
-    distinct, first = np.unique(keys[order], return_index=True)
-    return distinct, np.maximum.reduceat(values[order], first) if len(first) else values
 
 
 def dimensions(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
@@ -130,6 +160,16 @@ def dimensions(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
         return found
 
     return np.concatenate(_over(inputs, rows, look, "reading"))
+
+
+def averages(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
+    """The mean vectors of images ``rows`` (b,), in the dictionary's space: (b, d) float32."""
+
+    def look(chunk: Chunk) -> np.ndarray:
+        u = inputs.sae.normalise(torch.from_numpy(chunk.vectors).to(inputs.sae.W_dec.device))
+        return u.reshape(chunk.n, -1, inputs.stream.d).mean(1).cpu().numpy()
+
+    return np.concatenate(_over(inputs, rows, look, "averaging"))
 
 
 def components(inputs: Inputs, pca: Pca, rows: np.ndarray) -> np.ndarray:

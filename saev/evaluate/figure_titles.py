@@ -65,6 +65,16 @@ TITLES: dict[str, tuple[str, str]] = {
         "how much the probe's logit of a class falls when the latent that tells it best is taken "
         "out",
     ),
+    "absorption.rate": (
+        "Absorption",
+        "share of a wider class's images on which its own latents are silent and a latent of the "
+        "narrower class speaks for them, mean over wider classes: 0 is best",
+    ),
+    "absorption.silent": (
+        "Silence of a wider class's latents",
+        "share of a wider class's images on which none of its own latents fires although a linear "
+        "probe tells the class, mean over wider classes: 0 is best",
+    ),
     "monosemanticity.mean": (
         "Monosemanticity",
         "mean cosine of the embeddings of the images on which a latent fires, weighted by "
@@ -74,6 +84,31 @@ TITLES: dict[str, tuple[str, str]] = {
         "Moran's I",
         "how connected the map of a latent is on the grid of patches, mean over latents: 1 is one "
         "region, about 0 is at random",
+    ),
+    "masks.map": (
+        "Mask AP",
+        "average precision with which one latent, chosen on training images, finds a class of the "
+        "masks, mean over classes: 1 is perfect",
+    ),
+    "masks.best_iou": (
+        "Mask IoU",
+        "overlap of a class of the masks with where one latent is above a threshold, both chosen "
+        "on training images, mean over classes: 1 is perfect",
+    ),
+    "masks.coverage_30": (
+        "Mask AP ≥ 0.3",
+        "share of the masks' classes that one latent finds with an average precision of 0.3 or "
+        "more",
+    ),
+    "masks.probe_r": (
+        "Mask probe R",
+        "share of the cross entropy of a constant answer that a logistic regression on one latent "
+        "saves, mean over the masks' classes: 1 is perfect, 0 knows nothing",
+    ),
+    "masks.purity_16": (
+        "Mask purity",
+        "share of the most common class of the masks among a latent's 16 top patches, one of each "
+        "image, mean over latents",
     ),
     "coactivation.mean_largest_pmi": (
         "Co-activation",

@@ -12,6 +12,7 @@ import numpy as np
 
 from saev.analyze.counts import LIMIT, Counter, merged, open_counts
 from saev.analyze.top import Kept, largest_patches, strongest
+from saev.evaluate import mask_probes
 from saev.evaluate.classes import FEWEST
 from saev.evaluate.firing import Firing
 from saev.evaluate.mask_scores import BINS, Counted, Scores, bin_of, iou_at, scores
@@ -142,6 +143,10 @@ class Chosen(NamedTuple):
     threshold: np.ndarray
     """(n_numbers,) int64, the bin from which it counts as firing."""
     iou: np.ndarray
+    probe_latent: np.ndarray
+    """(n_numbers,) int64, the latent whose probe has the largest R; −1 as above."""
+    probe_r: np.ndarray
+    """(n_numbers,) float64, R of that probe; 0 where there is none."""
     by_latent: np.ndarray
     """(n,) float64: AP of each latent for the class that it finds best on training images."""
 
@@ -150,10 +155,10 @@ def choose(found: MaskCounts) -> Chosen:
     """Choose on training images, and judge by the others."""
     kept, n_numbers = found.kept(), found.n_numbers
     chance = found.shares()
-    latent, iou_latent = np.full((2, n_numbers), -1)
+    latent, iou_latent, probe_latent = np.full((3, n_numbers), -1)
     threshold = np.zeros(n_numbers, np.int64)
     ap, iou, by_latent = chance.copy(), np.zeros(n_numbers), np.full(found.n_latents, np.nan)
-    best_ap, best_iou = np.zeros((2, n_numbers))
+    best_ap, best_iou, best_r, probe_r = np.zeros((4, n_numbers))
     for training, judging in found.pieces():
         fitted = _of(scores(training, found.n_patches[TRAINING]), kept)
         judged = scores(judging, found.n_patches[JUDGING])
@@ -176,7 +181,12 @@ def choose(found: MaskCounts) -> Chosen:
                     int(fitted.pair[at]),
                     int(threshold[number[at]]),
                 )
-    return Chosen(latent, ap, iou_latent, threshold, iou, by_latent)
+        probed = mask_probes.judge(training, judging, found.n_patches, fitted.pair)
+        for at in _largest(probed.training, number):
+            if probed.training[at] > best_r[number[at]]:
+                best_r[number[at]] = probed.training[at]
+                probe_latent[number[at]], probe_r[number[at]] = owner[at], probed.held_out[at]
+    return Chosen(latent, ap, iou_latent, threshold, iou, probe_latent, probe_r, by_latent)
 
 
 def _of(all_of: Scores, kept: np.ndarray) -> Scores:

@@ -9,8 +9,7 @@ from saev.core.errors import UserError
 from saev.core.files import sha256_bytes, sha256_file
 from saev.images.sources.folder import list_folder
 from saev.images.sources.source import names_and_sizes
-
-EXTENSION = ".png"
+from saev.settings.evaluation import MaskSettings
 
 
 class MaskFolder:
@@ -18,21 +17,22 @@ class MaskFolder:
 
     Args:
         where: the setting that names it, for messages; folder: its path.
+        ending: how the names of masks end.
 
     Raises:
         UserError: it doesn't exist, or holds no mask.
     """
 
-    def __init__(self, where: str, folder: str) -> None:
+    def __init__(self, where: str, folder: str, ending: str) -> None:
         if not Path(folder).is_dir():
             raise UserError(f"{where}: there is no folder {folder}")
         found = list_folder(folder, skip=True)
         self.folder = folder
         entries = zip(found.keys, found.sizes, found.times, found.inodes, strict=True)
-        self.files = [entry for entry in entries if entry[0].endswith(EXTENSION)]
+        self.files = [entry for entry in entries if entry[0].endswith(ending)]
         """Path in the folder, bytes, time of the last change and inode of each, sorted."""
         if not self.files:
-            raise UserError(f"{where}: there is no {EXTENSION} file in {folder}")
+            raise UserError(f"{where}: no file in {folder} ends in {ending}")
 
     def seen(self) -> str:
         """Changes whenever a file was changed or moved. Reads no file."""
@@ -45,23 +45,31 @@ class MaskFolder:
         return sha256_bytes("".join(lines).encode())
 
 
-def require_same_masks(folder: str, sha256: str | None) -> None:
-    """Check that masks are those that were there when the workflow started.
+def require_same_masks(settings: MaskSettings, found: str | None) -> None:
+    """Check that masks are those that were meant.
 
     Args:
-        folder: of the masks; sha256: its digest at that time.
+        found: SHA-256 of the masks that were there when the workflow started, unless the settings
+            state it.
 
     Raises:
         UserError: they aren't.
     """
-    if MaskFolder("masks", folder).digest() != sha256:
+    folder, stated = settings.folder, settings.sha256
+    here = MaskFolder("masks", folder, settings.ending).digest()
+    if stated is not None and here != stated:
+        raise UserError(
+            f"the masks in {folder} have SHA-256 {here}, but the settings say {stated}: put back "
+            f"the masks that were meant, or correct sha256 of the masks"
+        )
+    if stated is None and here != found:
         raise UserError(
             f"the masks in {folder} have changed since the workflow started: start it again"
         )
 
 
-def mask_key(key: str) -> str:
-    """Where the mask of the image called ``key`` lies in the folder: its extension is .png."""
+def mask_key(key: str, ending: str) -> str:
+    """Where the mask of the image called ``key`` lies in the folder."""
     folder, slash, name = key.rpartition("/")
     stem = name.rpartition(".")[0] or name
-    return f"{folder}{slash}{stem}{EXTENSION}"
+    return f"{folder}{slash}{stem}{ending}"

@@ -8,30 +8,31 @@ run has
 - ``map``: the mean over classes of the chosen latent's AP;
 - ``best_iou``: the mean over classes of the IoU of the latent with the best one;
 - ``coverage_30``: the share of classes whose latent has an AP of 0.3 or more;
+- ``probe_r``: the mean over classes of R of the best probe of one latent, see `mask_probes`;
 - ``purity_16``: the mean over latents of the share of the most common class among the patches on
   which the latent is largest, of its 16 top images.
 
-Beside each: random directions, principal components, and a constant, whose AP and IoU are the
-share of patches of the class.
+Beside each: what `mask_baselines` makes of the same vectors, and a constant, whose AP and IoU are
+the share of patches of the class, and whose R is 0.
 """
 
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from saev.analyze.baseline import Pca
 from saev.analyze.inputs import Inputs
 from saev.core.errors import UserError
 from saev.core.progress import Progress
+from saev.evaluate import mask_baselines
 from saev.evaluate.classes import FEWEST, say_left_out, sides_of
 from saev.evaluate.firing import look
 from saev.evaluate.mask_counts import TOP, Chosen, MaskCounts, choose
 from saev.evaluate.mask_scores import edge_of
 from saev.evaluate.patch_classes import Masks
 from saev.evaluate.results import Figure, Measured, Results, mean_of, missing
-from saev.evaluate.untrained import UNTRAINED, of_directions, untrained
 from saev.settings.evaluation import MaskSettings
 
 COVERED = 0.3
@@ -62,7 +63,7 @@ def finding(
     """
     activations = inputs.activations
     images = activations.path.parent
-    masks = Masks(settings.folder, settings.classes, activations, images, workers)
+    masks = Masks(settings, activations, images, workers)
     sides, _ = sides_of(inputs, np.arange(activations.n_images), seed)
     return MaskCounts(masks, sides, inputs.sae.n_latents, scratch / "masks-latents")
 
@@ -71,6 +72,7 @@ def measure(
     ours: MaskCounts,
     inputs: Inputs,
     pca: Pca,
+    vectors: Tensor,
     l0: float,
     seed: int,
     scratch: Path,
@@ -80,9 +82,10 @@ def measure(
     Args:
         ours: what the latents find, after the pass.
         inputs: the dictionary, and what it looks at.
-        pca: principal components of the vectors, in the dictionary's space.
+        pca: principal components of the vectors trained on, in the dictionary's space.
+        vectors: (m, d) float32, a sample of the same.
         l0: mean number of latents that fire on a vector.
-        seed: of resamples and random directions.
+        seed: of resamples and baselines.
         scratch: an existing folder, in which others are made.
 
     Raises:
@@ -95,13 +98,9 @@ def measure(
     if not kept.any():
         why = f"no class has {FEWEST} images with a patch of it, and some on both sides"
         return ByMask(Results([missing("masks", "map", "classes", why)]), None, left_out)
-    axes = pca.directions.T.float()
-    saes = {
-        UNTRAINED: untrained(inputs.sae, l0, seed),
-        "pca": of_directions(inputs.sae, torch.cat([axes, -axes]), pca.mean.float(), l0),
-    }
+    beside = mask_baselines.others(inputs.sae, pca, vectors, l0, seed)
     others = {}
-    for name, sae in saes.items():
+    for name, sae in beside.saes.items():
         # The sides are ours: these dictionaries know nothing of the training's split.
         others[name] = MaskCounts(
             ours.masks, ours.judging, sae.n_latents, scratch / f"masks-{name}"
@@ -109,7 +108,8 @@ def measure(
         progress = Progress(inputs.activations.n_images, "images", f"evaluating {name}")
         look(inputs._replace(sae=sae), [others[name]], progress.update)
     chosen = choose(ours)
-    made = results(ours, chosen, others, seed, _note(inputs, ours, seed))
+    note = "; ".join(part for part in (_note(inputs, ours, seed), beside.note) if part)
+    made = results(ours, chosen, others, seed, note)
     return ByMask(made, table(ours, chosen), left_out)
 
 
@@ -136,6 +136,8 @@ def results(
     theirs = {name: choose(one) for name, one in baselines.items()}
     ap = {name: one.ap[kept] for name, one in theirs.items()} | {"constant": constant}
     iou = {name: one.iou[kept] for name, one in theirs.items()} | {"constant": constant}
+    r = {name: one.probe_r[kept] for name, one in theirs.items()}
+    r["constant"] = np.zeros(len(constant))
 
     def over_classes(name: str, values: np.ndarray, others: dict[str, np.ndarray]) -> Figure:
         beside = {other: mean_of(one, seed) for other, one in others.items()}
@@ -153,6 +155,7 @@ def results(
         over_classes("map", chosen.ap[kept], ap),
         over_classes("best_iou", chosen.iou[kept], iou),
         over_classes("coverage_30", _covered(chosen.ap[kept]), covered),
+        over_classes("probe_r", chosen.probe_r[kept], r),
         Figure("masks", f"purity_{TOP}", mean_of(purity, seed), n_full, "latents", pure),
     ]
     return Results(figures, {"mask_ap": chosen.by_latent})
@@ -175,6 +178,8 @@ def table(found: MaskCounts, chosen: Chosen) -> dict[str, np.ndarray]:
         "iou_latent": chosen.iou_latent[kept],
         "threshold": np.where(has, edge_of(chosen.threshold[kept]), np.nan),
         "iou": chosen.iou[kept],
+        "probe_latent": chosen.probe_latent[kept],
+        "probe_r": chosen.probe_r[kept],
     }
 
 
@@ -192,7 +197,5 @@ def _require_some(found: MaskCounts) -> None:
         UserError: no image has a mask.
     """
     if not found.n_images[:, 0].any():
-        masks = found.masks
-        raise UserError(
-            f"no image has a mask in {masks.folder}: the first one would be {masks.example}"
-        )
+        folder, example = found.masks.settings.folder, found.masks.example
+        raise UserError(f"no image has a mask in {folder}: the first one would be {example}")

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+import torch
+from torch import Tensor
 
 from saev.analyze.baseline import Pca, sample
 from saev.analyze.baseline import fit as fit_pca
@@ -19,6 +21,7 @@ from saev.core.files import atomic_path, to_json, write_bytes
 from saev.core.progress import Progress
 from saev.evaluate import (
     ablation,
+    absorption,
     coactivation,
     downstream,
     gamma,
@@ -42,7 +45,7 @@ from saev.settings.evaluation import EvaluationSettings
 from saev.train.artifact import load
 
 PURPOSE = 7
-"""Which sample the principal components are fitted on: see `sample`."""
+"""Which sample baselines are fitted on: see `sample`."""
 
 
 class Evaluator:
@@ -78,6 +81,8 @@ class Evaluator:
     def run(self) -> None:
         """Measure everything that the settings ask for."""
         inputs, settings = self.opened.inputs, self.settings
+        if settings.absorption:
+            absorption.require_hierarchy(inputs, settings.absorption)
         stats = inputs.activations.stats(inputs.stream)
         norm = (t.double().cpu().numpy() for t in (inputs.sae.norm_mean, inputs.sae.norm_scale))
         self.results.figures.append(gamma.measure(stats["mean"], stats["std"], *norm))
@@ -97,24 +102,30 @@ class Evaluator:
         if settings.ablation:
             label = settings.ablation
             self._timed(f"ablation {label}", lambda: self._ablation(label))
+        if settings.absorption:
+            self._timed("absorption", self._absorption)
         self._pass()
 
     def _probing(self, label: str) -> Results:
         inputs, seed = self.opened.inputs, self.settings.seed
-        first = self._first_split()
         classes = self._classes(label)
-        return probing.measure(inputs, label, classes, self._pca, first["l0"], seed)
+        return probing.measure(inputs, label, classes, self._pca, self._l0, seed)
 
     def _downstream(self, label: str) -> Results:
         inputs, seed = self.opened.inputs, self.settings.seed
         classes = self._classes(label)
-        l0 = self._first_split()["l0"]
-        return downstream.measure(inputs, self._rerun, label, classes, self._pca, l0, seed)
+        return downstream.measure(inputs, self._rerun, label, classes, self._pca, self._l0, seed)
 
     def _ablation(self, label: str) -> Results:
         image_count, seed = self.opened.image_count, self.settings.seed
         classes, inputs = self._classes(label), self.opened.inputs
         return ablation.measure(inputs, self._rerun, label, classes, image_count, seed)
+
+    def _absorption(self) -> Results:
+        named = self.settings.absorption
+        assert named is not None
+        classes, inputs = self._classes(named.parent), self.opened.inputs
+        return absorption.measure(inputs, named, classes, self._l0, self.settings.seed)
 
     @cached_property
     def _rerun(self) -> Rerun:
@@ -130,11 +141,17 @@ class Evaluator:
     @cached_property
     def _pca(self) -> Pca:
         """Principal components of the vectors trained on, in the dictionary's space."""
-        inputs = self.opened.inputs
-        first = next(iter(inputs.splits(np.empty(0, np.int64))))
+        centre = self.opened.inputs.centre().cpu().double()
         with one_thread():
-            vectors = sample(inputs, first, self._first_split()["n_vectors"], PURPOSE)
-            return fit_pca(vectors, inputs.centre().cpu().double())
+            return fit_pca((block.double() for block in self._sample), centre)
+
+    @cached_property
+    def _sample(self) -> list[Tensor]:
+        """Some of the vectors trained on, in the dictionary's space: blocks (b, d) float32."""
+        split, figures = self._trained_on
+        with one_thread():
+            blocks = sample(self.opened.inputs, split, figures["n_vectors"], PURPOSE)
+            return [block.float() for block in blocks]
 
     def _stability(self) -> Results:
         sae = self.opened.inputs.sae
@@ -207,26 +224,33 @@ class Evaluator:
 
     def _monosemanticity(self, ours: Embedded) -> Results:
         inputs, seed = self.opened.inputs, self.settings.seed
-        chance = inputs._replace(sae=untrained(inputs.sae, self._first_split()["l0"], seed))
+        chance = inputs._replace(sae=untrained(inputs.sae, self._l0, seed))
         baseline = Embedded(chance, ours.stream, inputs.sae.n_latents, raw=False)
         progress = Progress(inputs.activations.n_images, "images", "evaluating the baseline")
         look(chance, [baseline], progress.update)
         return monosemanticity.results(ours, baseline, seed)
 
     def _by_mask(self, ours: MaskCounts) -> Results:
-        inputs, seed, l0 = self.opened.inputs, self.settings.seed, self._first_split()["l0"]
-        found = masks.measure(ours, inputs, self._pca, l0, seed, self.scratch)
+        inputs, seed, vectors = self.opened.inputs, self.settings.seed, torch.cat(self._sample)
+        found = masks.measure(ours, inputs, self._pca, vectors, self._l0, seed, self.scratch)
         self.left_out["masks"] = found.left_out
         if found.table is not None:
             write_table(self.scratch / BY_CLASS, found.table)
             self.files.append(BY_CLASS)
         return found.results
 
-    def _first_split(self) -> dict[str, Any]:
-        """Figures of the images trained on, or of all if none of them was."""
+    @cached_property
+    def _trained_on(self) -> tuple[str, dict[str, Any]]:
+        """The split of the images trained on, or of all if none of them was; and its figures."""
         splits = self.opened.analysis.summary["splits"]
-        found: dict[str, Any] = next(figures for figures in splits.values() if figures)
-        return found
+        here = {name: figures for name, figures in splits.items() if figures}
+        split = "train" if "train" in here else next(iter(here))
+        return split, here[split]
+
+    @property
+    def _l0(self) -> float:
+        """Mean number of latents that fire on a vector trained on."""
+        return float(self._trained_on[1]["l0"])
 
     def _write_partners(self, pieces: list[dict[str, np.ndarray]]) -> None:
         columns = {"latent": np.int64, "partner": np.int64, "count": np.int64, "pmi": np.float64}

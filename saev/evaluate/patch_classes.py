@@ -6,7 +6,6 @@ class covers half of its pixels or more.
 """
 
 import math
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,19 @@ from saev.core.errors import UserError
 from saev.evaluate.mask_files import mask_key
 from saev.images.artifact import Images
 from saev.images.geometry import Box, Geometry
+from saev.settings.evaluation import MaskSettings
 
-MODES = ("P", "L")
-"""Pillow's names for 8-bit images of palette indices and of gray values."""
-VALUES = 256
+MODES = {"index": ("P", "L"), "red_green": ("RGB", "RGBA")}
+"""Pillow's names for 8-bit images of palette indices and of gray values, and of colours."""
+NEEDED = {
+    "index": "save it as a PNG with a palette or 8-bit gray, whose pixel values are classes",
+    "red_green": "with pixels: red_green it needs colours",
+}
+VALUES = 1 << 16
 
 
 def nearest_pixels(mask: np.ndarray, box: Box, side: int) -> np.ndarray:
-    """Cut ``box`` out of a mask (h, w) uint8, as (side, side) uint8; beyond the mask it is 0."""
+    """Cut ``box`` out of a mask (h, w), as (side, side); beyond the mask it is 0."""
     padded = np.pad(mask, ((0, 1), (0, 1)))
     at = []
     for first, last, n in ((box.top, box.bottom, len(mask)), (box.left, box.right, mask.shape[1])):
@@ -40,7 +44,7 @@ def patch_classes(pixels: np.ndarray, patch_size: int, grid: tuple[int, int]) ->
     """Values that cover half of a patch or more.
 
     Args:
-        pixels: (side, side) uint8, a value for each pixel that the tower sees; 0 is no class.
+        pixels: (side, side) integers, a value for each pixel that the tower sees; 0 is no class.
         patch_size: side of a patch in pixels; grid: rows and columns of patches, P in all.
 
     Returns:
@@ -50,8 +54,9 @@ def patch_classes(pixels: np.ndarray, patch_size: int, grid: tuple[int, int]) ->
     inside = pixels[: rows * patch_size, : columns * patch_size].astype(np.int64)
     apart = inside.reshape(rows, patch_size, columns, patch_size).swapaxes(1, 2)
     patches = apart.reshape(rows * columns, patch_size**2)
-    key = np.arange(len(patches))[:, None] * VALUES + patches
-    counts = np.bincount(key.reshape(-1), minlength=len(patches) * VALUES).reshape(-1, VALUES)
+    n = int(patches.max()) + 1
+    key = np.arange(len(patches))[:, None] * n + patches
+    counts = np.bincount(key.reshape(-1), minlength=len(patches) * n).reshape(-1, n)
     counts[:, 0] = 0
     found = []
     for _ in range(2):
@@ -66,7 +71,7 @@ class Masks:
     """Reads the classes of patches of images that were recorded.
 
     Args:
-        folder: of the masks; classes: the pixel value of each class, by name.
+        settings: where the masks are, and what their pixels mean.
         activations: the recording; images: directory of the images.
         workers: threads that decode.
 
@@ -80,20 +85,19 @@ class Masks:
 
     def __init__(
         self,
-        folder: str,
-        classes: Mapping[str, int],
+        settings: MaskSettings,
         activations: Activations,
         images: Path,
         workers: int = 1,
     ) -> None:
-        self.folder, self.activations, self.images = folder, activations, Images(images)
+        self.settings, self.activations, self.images = settings, activations, Images(images)
         if activations.meta["inputs"].get("images") not in (None, self.images.digest):
             raise UserError(f"{activations.path} wasn't recorded from the images in {images}")
         self.geometry = Geometry.from_summary(activations.meta["summary"]["geometry"])
-        self.names = list(classes)
-        self.numbers = np.full(VALUES, -1)
+        self.names = list(settings.classes)
+        self.numbers = np.full(VALUES, -1 if settings.unnamed == "refuse" else 0)
         self.numbers[0] = 0
-        self.numbers[list(classes.values())] = np.arange(1, len(classes) + 1)
+        self.numbers[list(settings.classes.values())] = np.arange(1, len(self.names) + 1)
         self.workers = max(1, workers)
         self.example = ""
 
@@ -113,26 +117,32 @@ class Masks:
             found = list(pool.map(lambda r: self._read(keys[r["row"]], r), records))
         have = np.array([one is not None for one in found])
         if not have.all() and not self.example:
-            self.example = mask_key(keys[int(rows[np.flatnonzero(~have)[0]])])
+            first = keys[int(rows[np.flatnonzero(~have)[0]])]
+            self.example = mask_key(first, self.settings.ending)
         none = np.zeros((2, math.prod(self.geometry.grid)), np.int64)
         return have, np.stack([none if one is None else one for one in found], axis=1)
 
+    def path_of(self, key: str) -> Path:
+        """Where the mask of an image lies, if it has one."""
+        return Path(self.settings.folder, mask_key(key, self.settings.ending))
+
     def _read(self, key: str, record: dict[str, Any]) -> np.ndarray | None:
-        path = Path(self.folder, mask_key(key))
+        path, kind = self.path_of(key), self.settings.pixels
         if not path.is_file():
             return None
         try:
             with Image.open(path, formats=("PNG",)) as image:
                 mode = image.mode
-                mask = np.asarray(image)
+                pixels = np.asarray(image)
         except Exception as error:  # Pillow raises errors of any kind for a damaged file
             raise UserError(f"the mask {path} can't be read: {error}") from error
-        if mode not in MODES:
-            raise UserError(
-                f"the mask {path} holds colours ({mode}): save it as a PNG with a palette or 8-bit "
-                f"gray, whose pixel values are classes"
-            )
-        height, width = mask.shape
+        if mode not in MODES[kind]:
+            holds = "holds colours" if mode in MODES["red_green"] else "has another format"
+            raise UserError(f"the mask {path} {holds} ({mode}): {NEEDED[kind]}")
+        if kind == "red_green":
+            pixels = pixels[..., 0] + 256 * pixels[..., 1].astype(np.int64)
+        numbers = self.numbers[pixels]
+        height, width = numbers.shape
         across, down = width / record["width"], height / record["height"]
         # A mask of another size may be rounded by half a pixel on each side.
         if abs(across - down) > 0.5 / record["width"] + 0.5 / record["height"]:
@@ -145,13 +155,11 @@ class Masks:
             record[f"crop_{side}"] for side in ("left", "top", "right", "bottom")
         )
         box = Box(left * across, top * down, right * across, bottom * down)
-        unknown = mask[self.numbers[mask] == -1]
+        unknown = pixels[numbers == -1]
         if unknown.size:
             raise UserError(
                 f"the mask {path} has pixels of value {unknown.min()}, which is no class: name it "
-                f"in `classes` of the masks, or repaint it as 0, which means none"
+                f"in `classes` of the masks, or set `unnamed: none` there if it means none"
             )
-        pixels = nearest_pixels(mask, box, self.geometry.image_size)
-        values = patch_classes(pixels, self.geometry.patch_size, self.geometry.grid)
-        found: np.ndarray = self.numbers[values]
-        return found
+        seen = nearest_pixels(numbers, box, self.geometry.image_size)
+        return patch_classes(seen, self.geometry.patch_size, self.geometry.grid)

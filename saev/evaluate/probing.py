@@ -54,20 +54,24 @@ class Judged(NamedTuple):
     """(1 + r,) float64."""
 
 
-def choose(training: Features, codes: np.ndarray, n_classes: int, k: int) -> np.ndarray:
+def choose(
+    training: Features, codes: np.ndarray, n_classes: int, k: int, above: bool = False
+) -> np.ndarray:
     """For each class the k features with the largest difference of means: (C, k) int64.
 
     Largest first; of equal ones the lower number comes first.
 
     Args:
         codes: (t,) int64, the class of each image; −1 for none of the C classes.
+        above: whether the mean over the class has to be the larger one.
     """
     total = training.sums(np.ones((len(codes), 1), bool))
     found = []
     for start in range(0, n_classes, CLASSES_AT_ONCE):
         members = codes[:, None] == np.arange(start, min(start + CLASSES_AT_ONCE, n_classes))
         sums, n = training.sums(members), members.sum(0)
-        apart = np.abs(sums / n - (total - sums) / (len(codes) - n))
+        apart = sums / n - (total - sums) / (len(codes) - n)
+        apart = apart if above else np.abs(apart)
         found.append(np.argsort(-apart, axis=0, kind="stable")[:k].T)
     return np.concatenate(found)
 

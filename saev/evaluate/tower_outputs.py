@@ -39,6 +39,16 @@ class Rerun:
         if activations.meta["inputs"].get("images") not in (None, self.images.digest):
             raise UserError(f"{activations.path} wasn't recorded from the images in {images}")
         self.tower: Tower = recorded_tower(activations.meta, activations.path, str(device))
+        self._kept: tuple[np.ndarray, Tensor] | None = None
+
+    def original(self, rows: np.ndarray, stream: Stream) -> Tensor:
+        """The tower's output for images ``rows`` (b,), ascending: (b, e) float64 on the CPU.
+
+        It is kept, as several metrics ask for that of the same images.
+        """
+        if self._kept is None or not np.array_equal(self._kept[0], rows):
+            self._kept = rows, self.outputs(rows, stream, {"original": None})["original"]
+        return self._kept[1]
 
     def outputs(
         self, rows: np.ndarray, stream: Stream, changes: Mapping[str, RowChange | None]

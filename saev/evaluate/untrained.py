@@ -7,9 +7,10 @@ on average, the largest ones, and it normalises vectors as the dictionary does.
 import torch
 from torch import Tensor
 
-from saev import sae as saes
 from saev.evaluate.neighbours import random_rows
 from saev.sae import Sae
+from saev.sae.base import unit_rows
+from saev.sae.topk import TopK
 from saev.settings.sae import TopKSettings
 
 UNTRAINED = "untrained_dictionary"
@@ -28,13 +29,16 @@ def untrained(sae: Sae, l0: float, seed: int) -> Sae:
     return of_directions(sae, rows, sae.b_dec, l0)
 
 
-def of_directions(sae: Sae, rows: Tensor, centre: Tensor, l0: float) -> Sae:
+def of_directions(
+    sae: Sae, rows: Tensor, centre: Tensor, l0: float, kind: type[TopK] = TopK
+) -> TopK:
     """A dictionary whose latents are given directions, of which the largest fire.
 
     Args:
         sae: the dictionary whose normalisation and sparsity it has.
-        rows: (n, d) unit vectors, in the space of ``sae``; centre: (d,), where they start.
+        rows: (n, d), what latents read, in the space of ``sae``; centre: (d,), where they start.
         l0: mean number of latents of ``sae`` that fire on a vector.
+        kind: how latents come from the directions.
     """
     given = sae.settings
     n = len(rows)
@@ -48,9 +52,9 @@ def of_directions(sae: Sae, rows: Tensor, centre: Tensor, l0: float) -> Sae:
         epochs=given.epochs,
         lr=given.lr,
     )
-    made = saes.build(settings, sae.d).requires_grad_(False).eval()
+    made = kind(settings, sae.d).requires_grad_(False).eval()
     with torch.no_grad():
-        made.W_dec.copy_(rows)
+        made.W_dec.copy_(unit_rows(rows))
         made.W_enc.copy_(rows.T)
         made.b_dec.copy_(centre)
         made.norm_mean.copy_(sae.norm_mean)

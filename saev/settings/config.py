@@ -2,12 +2,13 @@
 
 import json
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, StringConstraints, TypeAdapter, ValidationError
 
 from saev.core.errors import UserError, listed
 from saev.settings.analysis import AnalysisSettings
+from saev.settings.baseline_runs import Entries, with_baselines
 from saev.settings.component import Settings, digest
 from saev.settings.compute import ComputeSettings
 from saev.settings.elsewhere import AnySaeEntry
@@ -36,6 +37,12 @@ class RunSettings(Settings):
     evaluation: Name | None = Field(
         None,
         description="An entry of `evaluation`: what to measure of the dictionary.",
+    )
+    baselines: tuple[Literal["untrained_tower", "untrained_dictionary"], ...] = Field(
+        (),
+        description="Make the same run with an untrained tower, or with a dictionary that has its "
+        "initial weights, named after its entry and `.untrained`. Runs that ask for the same one "
+        "share it.",
     )
     reference: Name | None = Field(
         None,
@@ -127,8 +134,9 @@ def parse(raw: dict[str, Any]) -> Config:
     _check_points(config, sweeps)
     _check_references(config, sweeps)
     runs = tuple(one for run in config.runs for one in _stands_for(run, sweeps))
-    # This copy isn't validated, and needn't be: it only replaces names by names.
-    config = config.model_copy(update={"runs": runs})
+    # This copy isn't validated, and needn't be: names are those of entries, which were.
+    whole = with_baselines(Entries(runs, config.vit, config.sae))
+    config = config.model_copy(update=whole._asdict())
     config._sweeps = sweeps
     return config
 

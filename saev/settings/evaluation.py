@@ -1,6 +1,6 @@
 """Settings of the `evaluate` stage: which metrics say what a dictionary is worth."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,12 +12,33 @@ class MaskSettings(Settings):
     """Masks: images whose pixel values say which class lies where."""
 
     folder: PathText = Field(
-        description="Folder of masks. The mask of the image `a/b.jpg` is `a/b.png` in it: a PNG "
-        "with a palette or 8-bit gray, upright like the image as a person sees it."
+        description="Folder of masks. The mask of the image `a/b.jpg` is `a/b.png` in it, a PNG "
+        "that is upright like the image as a person sees it."
     )
-    classes: dict[str, Annotated[int, Field(ge=1, le=255)]] = Field(
+    ending: str = Field(
+        ".png",
+        pattern=r"\.png$",
+        description="What the name of a mask has in place of the image's extension, such as "
+        "`_object.png`.",
+    )
+    pixels: Literal["index", "red_green"] = Field(
+        "index",
+        description="What a pixel's value is: its `index` in a palette, or gray value; or, for "
+        "masks in colour, red + 256 · green (`red_green`), as in Broden.",
+    )
+    unnamed: Literal["refuse", "none"] = Field(
+        "refuse",
+        description="What pixel values mean that `classes` doesn't name: a mistake, or no class.",
+    )
+    classes: dict[str, Annotated[int, Field(ge=1, le=65535)]] = Field(
         min_length=1,
         description="The pixel value of each class, such as `{skin: 1, hair: 2}`. 0 is no class.",
+    )
+    sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 of the folder, from its sorted paths and the SHA-256 of each file. "
+        "Needed if a rule draws the masks, or if they aren't here yet.",
     )
 
     @model_validator(mode="after")
@@ -26,6 +47,24 @@ class MaskSettings(Settings):
             first = next(one for one, other in self.classes.items() if other == value)
             if first != name:
                 raise ValueError(f"classes: {first} and {name} have the same pixel value {value}")
+            if value > 255 and self.pixels == "index":
+                raise ValueError(
+                    f"classes: {name} has the pixel value {value}, and 255 is the "
+                    f"largest: only pixels: red_green has larger ones"
+                )
+        return self
+
+
+class HierarchySettings(Settings):
+    """Two labels, the classes of one of which lie under those of the other."""
+
+    parent: str = Field(description="The label of the wider classes, such as `genus`.")
+    child: str = Field(description="The label of the narrower classes, such as `species`.")
+
+    @model_validator(mode="after")
+    def _two_labels(self) -> Self:
+        if self.parent == self.child:
+            raise ValueError(f"parent and child are both {self.parent}: name two labels")
         return self
 
 
@@ -61,6 +100,11 @@ class EvaluationSettings(Settings):
         description="A label of the analysis: how much less the tower says a class if the latent "
         "that knows it best is taken out. Runs the tower again over some thousand images.",
     )
+    absorption: HierarchySettings | None = Field(
+        None,
+        description="Two labels of the analysis: how often latents of narrower classes say what "
+        "the latent of the wider class should say, which then is silent.",
+    )
     monosemanticity: str | None = Field(
         None,
         pattern=r"^(pooled|layer-\d{2,}\.cls)$",
@@ -80,13 +124,18 @@ class EvaluationSettings(Settings):
         """Labels of the analysis that it needs, each with the key that names it."""
         used = [("probing", label) for label in self.probing]
         single = (("downstream", self.downstream), ("ablation", self.ablation))
+        two = self.absorption
+        pair = () if two is None else (("parent", two.parent), ("child", two.child))
+        used += [(f"absorption.{key}", label) for key, label in pair]
         return [*used, *((key, label) for key, label in single if label)]
 
 
 class MasksResolved(Resolved):
     """The masks that were there when the workflow started."""
 
-    sha256: str | None = Field(None, description="SHA-256 of their names and contents.")
+    sha256: str | None = Field(
+        None, description="SHA-256 of their names and contents, unless the settings give it."
+    )
 
 
 class EvaluationResolved(Resolved):

@@ -48,6 +48,7 @@ TITLES = {
     "AnalysisSettings": "analysis: ways to look at a dictionary",
     "LabelSettings": "analysis.NAME.labels: where labels come from",
     "EvaluationSettings": "evaluation: what to measure of a dictionary",
+    "HierarchySettings": "evaluation.NAME.absorption: two labels that form a hierarchy",
     "MaskSettings": "evaluation.NAME.masks: what lies where in images",
     "ReferenceSettings": "references: curves that trainings should follow",
     "RunSettings": "runs: what to make",

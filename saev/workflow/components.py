@@ -303,9 +303,9 @@ class Resolver:
         self._require_embeddings(run, settings.monosemanticity)
         seeds = self._seeds(run, images, vit) if settings.stability else []
         masks = None
-        if settings.masks:
-            where, folder = f"evaluation.{run.evaluation}.masks.folder", settings.masks.folder
-            masks = MasksResolved(sha256=masks_digest(where, folder, self.hashes))
+        if settings.masks and settings.masks.sha256 is None:
+            where = f"evaluation.{run.evaluation}.masks.folder"
+            masks = MasksResolved(sha256=masks_digest(where, settings.masks, self.hashes))
         resolved = EvaluationResolved(seeds=tuple(seeds), masks=masks)
         return self._put("evaluation", run.evaluation, settings, resolved, seeds=seeds)
 

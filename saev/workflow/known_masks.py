@@ -2,10 +2,11 @@
 
 from saev.core.files import canonical_json
 from saev.evaluate.mask_files import MaskFolder
+from saev.settings.evaluation import MaskSettings
 from saev.workflow.hashes import Hashes
 
 
-def masks_digest(where: str, folder: str, hashes: Hashes) -> str:
+def masks_digest(where: str, settings: MaskSettings, hashes: Hashes) -> str:
     """SHA-256 of the masks in a folder. They are read again only if one of them has changed.
 
     Args:
@@ -14,7 +15,7 @@ def masks_digest(where: str, folder: str, hashes: Hashes) -> str:
     Raises:
         UserError: the folder doesn't exist, or holds no mask.
     """
-    masks = MaskFolder(where, folder)
+    masks = MaskFolder(where, settings.folder, settings.ending)
     asked = canonical_json(["masks", masks.seen()])
     if asked not in hashes.known:
         hashes.known[asked] = masks.digest()

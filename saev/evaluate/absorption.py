@@ -1,0 +1,294 @@
+"""Absorption: whether a latent of a child class says what the latent of its parent should say.
+
+Labels form a hierarchy: every class of one label, such as a species, lies under one class of
+another, such as a genus. A dictionary is sparser if the latent of a common species also writes what
+tells its genus, and the latent of the genus keeps silent there (Chanin et al. 2024, A is for
+absorption, arXiv 2409.14507, section 4). So a latent that seems to say "genus" has holes.
+
+An image counts with the mean u of its vectors in the dictionary's space, and with the means z of
+its latents. With a linear probe of the parents, whose logits are centred over classes, p is the
+direction that raises the logit of the image's parent, and latent j adds z_j ⟨w_j, p⟩ to it. An
+image is *absorbed* if
+
+- the probe says its parent;
+- none of the parent's own latents fires on it: the K whose mean over the parent is most above that
+  over the rest, where each of them made the F1 of a probe more than 0.03 larger (K is 1 at least);
+- the latent that adds most to the logit has a cosine to p of 0.025 or more (both thresholds are
+  theirs), and fires on training images of the image's child at least twice as often as on others of
+  the parent.
+
+The paper has words instead of images, and asks that this latent adds one unit of the model's logit
+more than any other. That has no counterpart here; instead it has to be a latent of the child.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from saev.analyze.inputs import Inputs
+from saev.analyze.ordered import one_thread
+from saev.core.errors import UserError
+from saev.core.progress import Progress
+from saev.evaluate import logistic, softmax
+from saev.evaluate.classes import Classes, codes_of
+from saev.evaluate.features import Sparse, averages, latents, mean_of_patches
+from saev.evaluate.probing import choose
+from saev.evaluate.results import Figure, Results, mean_of, missing
+from saev.evaluate.untrained import UNTRAINED, untrained
+from saev.sae import Sae
+from saev.settings.evaluation import HierarchySettings
+
+SHUFFLED = "shuffled_children"
+MOST_OWN = 10
+"""Largest number of a parent's own latents."""
+F1_GAIN = 0.03
+LEAST_COSINE = 0.025
+TIMES = 2
+"""How much more often a latent of a child fires on it than on other children."""
+
+
+class Hierarchy(NamedTuple):
+    """The children of the images that probes are fitted on, and of those that judge."""
+
+    training: np.ndarray
+    """(t,) int64, the child of each image; −1 for none."""
+    judging: np.ndarray
+    """(h,) int64."""
+
+
+class Side(NamedTuple):
+    """Images of one side of the split."""
+
+    codes: np.ndarray
+    """(b,) int64, the parent of each; −1 for one that is left out."""
+    children: np.ndarray
+    """(b,) int64, the child of each; −1 for none."""
+    z: Any
+    """(b, n) sparse by row, the means of its latents."""
+
+
+def require_hierarchy(inputs: Inputs, named: HierarchySettings) -> None:
+    """Check that every child lies under one parent.
+
+    Raises:
+        UserError: one doesn't.
+    """
+    (parents, parent_texts), (children, child_texts) = (
+        codes_of(inputs, label) for label in (named.parent, named.child)
+    )
+    both = (parents >= 0) & (children >= 0)
+    pairs = np.unique(np.stack([children[both], parents[both]]), axis=1)
+    twice = np.flatnonzero(np.diff(pairs[0]) == 0)
+    if len(twice):
+        child, (one, two) = pairs[0, twice[0]], pairs[1, twice[0] : twice[0] + 2]
+        raise UserError(
+            f"absorption: {child_texts[child]!r} of {named.child} lies under {parent_texts[one]!r} "
+            f"and {parent_texts[two]!r} of {named.parent}, so these labels are no hierarchy: each "
+            f"class of child needs one parent. Correct the labels, or swap parent and child"
+        )
+
+
+def own_latents(training: Sparse, classes: Classes) -> list[np.ndarray]:
+    """The latents of each class: (K,) int64, one at least."""
+    n = len(classes.names)
+    at_most = min(MOST_OWN, training.values.shape[1])
+    chosen = choose(training, classes.training_codes, n, at_most, above=True)
+    found = []
+    for number in range(n):
+        y = classes.training_codes == number
+        x = training.take(chosen[number])
+        std = x.std(0)
+        x = (x - x.mean(0)) / np.where(std > 0, std, 1)
+        best, k = -1.0, 0
+        while k < at_most:
+            taken = torch.from_numpy(x[None, :, : k + 1])
+            theta = logistic.fit(taken, torch.from_numpy(y)[None])
+            f1 = _f1(logistic.margins(taken, theta)[0].numpy() > 0, y)
+            if k and f1 <= best + F1_GAIN:
+                break
+            best, k = f1, k + 1
+        found.append(chosen[number, :k])
+    return found
+
+
+def _f1(says: np.ndarray, is_so: np.ndarray) -> float:
+    """Harmonic mean of precision and recall; 0 if nothing is found."""
+    return 2 * float((says & is_so).sum()) / float(says.sum() + is_so.sum())
+
+
+def of_children(training: Side, parent: int, children: np.ndarray) -> np.ndarray:
+    """Which latents fire on a child at least twice as often as on the parent's other images.
+
+    Args:
+        parent: number of the parent; children: (c,) its children.
+
+    Returns:
+        (c, n) bool. A latent that fires on no other image of the parent is one of the child.
+    """
+    here = training.codes == parent
+    fires = training.z[here] > 0
+    found = np.zeros((len(children), fires.shape[1]), bool)
+    for place, child in enumerate(children):
+        mine = training.children[here] == child
+        rates = [
+            np.asarray(fires[side].sum(0)).reshape(-1) / max(1, side.sum())
+            for side in (mine, ~mine)
+        ]
+        found[place] = (rates[0] > 0) & (rates[0] >= TIMES * rates[1])
+    return found
+
+
+def absorbers(
+    z: Any,
+    own: np.ndarray,
+    effect: np.ndarray,
+    cosine: np.ndarray,
+    child: np.ndarray,
+    tells: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which images the parent's latents miss, and which latent absorbs each.
+
+    Args:
+        z: (b, n) sparse by row, latents of images of which the probe says the parent.
+        own: (K,) int64, the parent's latents.
+        effect, cosine: (n,) ⟨w_j, p⟩, and the cosine.
+        child: (b,) int64, the child of each image; tells: (c, n) bool, the latents of each child.
+
+    Returns:
+        (b,) bool; and (b,) int64, −1 for an image that isn't absorbed.
+    """
+    silent = np.asarray((z[:, own] > 0).sum(1)).reshape(-1) == 0
+    found = np.full(z.shape[0], -1)
+    for image in np.flatnonzero(silent):
+        row = z[[image]]
+        if not row.nnz:
+            continue
+        latent = int(row.indices[np.argmax(row.data * effect[row.indices])])
+        if cosine[latent] >= LEAST_COSINE and tells[child[image], latent]:
+            found[image] = latent
+    return silent, found
+
+
+class Shares(NamedTuple):
+    """By parent, shares of the judging images that the probe gets right."""
+
+    silent: np.ndarray
+    """(C,) float64, on which none of the parent's latents fires; NaN without such images."""
+    absorbed: np.ndarray
+    """(C,) float64, which are absorbed."""
+
+
+def shares(
+    sae: Sae, classes: Classes, probe: softmax.Probe, said: np.ndarray, sides: tuple[Side, Side]
+) -> Shares:
+    """The shares of each parent.
+
+    Args:
+        probe: of the parents; said: (h,) int64, what it says of the judging images.
+        sides: the training and the judging images.
+    """
+    training, judging = sides
+    decoder = sae.dictionary().detach().double().cpu().numpy()
+    length = np.linalg.norm(decoder, axis=1)
+    weights = (probe.weights[:-1] / probe.std[:, None]).numpy()
+    directions = weights - weights.mean(1, keepdims=True)
+    values = training.z.tocsc()
+    own = own_latents(Sparse.of(values), classes)
+    found = np.full((2, len(classes.names)), np.nan)
+    for parent in range(len(classes.names)):
+        mine = training.codes == parent
+        children = np.unique(training.children[mine & (training.children >= 0)])
+        judged = (judging.codes == parent) & (said == parent) & np.isin(judging.children, children)
+        if len(children) < 2 or not judged.any():
+            continue
+        p = directions[:, parent]
+        effect = decoder @ p
+        tells = of_children(training, parent, children)
+        child = np.searchsorted(children, judging.children[judged])
+        cosine = effect / np.maximum(length * np.linalg.norm(p), np.finfo(float).tiny)
+        silent, latent = absorbers(judging.z[judged], own[parent], effect, cosine, child, tells)
+        found[:, parent] = silent.mean(), (latent >= 0).mean()
+    return Shares(*found)
+
+
+def measure(
+    inputs: Inputs, named: HierarchySettings, classes: Classes, l0: float, seed: int
+) -> Results:
+    """The figures.
+
+    Args:
+        named: the labels; classes: those of the parent.
+        l0: mean number of latents that fire on a vector.
+        seed: of the probe, the untrained dictionary and the intervals.
+    """
+    if len(classes.names) < 2:
+        note = f"{named.parent} has fewer than two classes with enough images"
+        return Results([missing("absorption", "rate", "classes", note)])
+    codes, _ = codes_of(inputs, named.child)
+    children = Hierarchy(codes[classes.training], codes[classes.judging])
+    with one_thread():
+        progress = Progress(2, "dictionaries", f"absorption {named.child}")
+        means = [torch.from_numpy(averages(inputs, rows)) for rows in _rows(classes)]
+        kept = classes.training_codes >= 0
+        targets = torch.from_numpy(classes.training_codes[kept])
+        probe = softmax.fit(means[0][kept].double(), targets, len(classes.names), seed)
+        said = probe.logits(means[1]).argmax(1).numpy()
+        found = {}
+        for name, sae in (("ours", inputs.sae), (UNTRAINED, untrained(inputs.sae, l0, seed))):
+            z = [latents(inputs, sae, rows, mean_of_patches).values for rows in _rows(classes)]
+            sides = _sides(classes, children, z)
+            found[name] = shares(sae, classes, probe, said, sides)
+            if name == "ours":
+                mixed = _shuffled(children, classes, seed)
+                found[SHUFFLED] = shares(sae, classes, probe, said, _sides(classes, mixed, z))
+            progress.update(1)
+    return results(found, named, classes.note, seed)
+
+
+def results(found: dict[str, Shares], named: HierarchySettings, note: str, seed: int) -> Results:
+    """The figures of our dictionary, beside the others."""
+    ours = found.pop("ours")
+    known = int((~np.isnan(ours.absorbed)).sum())
+    if not known:
+        note = f"no class of {named.parent} has two classes of {named.child} with enough images"
+        return Results([missing("absorption", "rate", "classes", note)])
+    figures = []
+    for name, of in (("rate", "absorbed"), ("silent", "silent")):
+        beside = {other: mean_of(getattr(one, of), seed) for other, one in found.items()}
+        if name == "silent":
+            del beside[SHUFFLED]  # children play no part in it
+        mean, of_label = mean_of(getattr(ours, of), seed), f"{named.child} under {named.parent}"
+        figures.append(
+            Figure(
+                *("absorption", name, mean, known, "classes", beside),
+                split="held_out",
+                note=note,
+                of=of_label,
+            )
+        )
+    return Results(figures)
+
+
+def _rows(classes: Classes) -> tuple[np.ndarray, np.ndarray]:
+    return classes.training, classes.judging
+
+
+def _sides(classes: Classes, children: Hierarchy, z: list[Any]) -> tuple[Side, Side]:
+    codes = (classes.training_codes, classes.judging_codes)
+    training, judging = (Side(*one) for one in zip(codes, children, _by_row(z), strict=True))
+    return training, judging
+
+
+def _by_row(z: list[Any]) -> list[Any]:
+    return [one.tocsr() for one in z]
+
+
+def _shuffled(children: Hierarchy, classes: Classes, seed: int) -> Hierarchy:
+    """Children shuffled among the training images of their parent."""
+    mixed = children.training.copy()
+    for parent in range(len(classes.names)):
+        here = np.flatnonzero(classes.training_codes == parent)
+        rng = np.random.default_rng([seed, parent])
+        mixed[here] = children.training[rng.permutation(here)]
+    return Hierarchy(mixed, children.judging)

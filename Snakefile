@@ -45,8 +45,9 @@ include: "rules/beside.smk"
 include: "demo/demo.smk"
 
 
-before_jobs(lock_results, watch_pending)
+before_jobs(lock_results, note_unseen, watch_pending)
 
 
 onsuccess:
+    say_unseen()
     print_where()

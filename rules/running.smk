@@ -134,6 +134,34 @@ def before_jobs(*actions):
     workflow.onstart = lambda function: register(after_them(function))
 
 
+UNSEEN = []
+"""Jobs whose code or settings changed, but which Snakemake leaves out of this run."""
+
+
+def note_unseen():
+    """Find what Snakemake doesn't look at: what follows, as `ancient`, from a job that has to run."""
+    if not workflow.is_main_process:
+        return
+    needed = set(workflow.dag.needrun_jobs())
+    if any(job.rule.name not in RULES for job in needed):
+        UNSEEN.extend(
+            job
+            for job in workflow.dag.jobs
+            if job.rule.name in RULES
+            and job not in needed
+            and workflow.persistence.params_changed(job)
+        )
+
+
+def say_unseen():
+    """Say what a second run will make."""
+    if UNSEEN:
+        logs.say(
+            f"{len(UNSEEN):,} results were made by other code or settings. Snakemake looks at them "
+            f"only when what makes their images or weights has run: start the same command again"
+        )
+
+
 def watch_pending():
     """Say which jobs Slurm will never start."""
     if workflow.is_main_process and on_cluster() and shutil.which("squeue"):

@@ -39,6 +39,7 @@ from saev.settings.vit import WEIGHT_FILES, VitResolved
 from saev.workflow.amounts import require_amounts, require_batch
 from saev.workflow.hashes import Hashes
 from saev.workflow.known_elsewhere import FromElsewhere, looked_at, require_width
+from saev.workflow.known_evaluations import other_seeds, require_embeddings
 from saev.workflow.known_labels import Labels, Listings, labels_component
 from saev.workflow.known_masks import masks_digest
 from saev.workflow.known_towers import Facts, Towers, require_layer, without_file
@@ -300,56 +301,16 @@ class Resolver:
     def _evaluation(self, run: RunSettings, images: str, vit: str) -> str:
         assert run.evaluation is not None
         settings = self.config.evaluation[run.evaluation]
-        self._require_embeddings(run, settings.monosemanticity)
-        seeds = self._seeds(run, images, vit) if settings.stability else []
+        n_blocks = self.towers[run.vit].n_blocks
+        require_embeddings(self.config, run, settings.monosemanticity, n_blocks)
+        others = other_seeds(self.config, run) if settings.stability else []
+        seeds = sorted({self._sae(one, images, vit) for one in others})
         masks = None
         if settings.masks and settings.masks.sha256 is None:
             where = f"evaluation.{run.evaluation}.masks.folder"
             masks = MasksResolved(sha256=masks_digest(where, settings.masks, self.hashes))
         resolved = EvaluationResolved(seeds=tuple(seeds), masks=masks)
         return self._put("evaluation", run.evaluation, settings, resolved, seeds=seeds)
-
-    def _require_embeddings(self, run: RunSettings, stream: str | None) -> None:
-        """Refuse a stream that won't be recorded, or that the dictionary sees."""
-        if stream is None:
-            return
-        vit, sae, n_blocks = (
-            self.config.vit[run.vit],
-            self.config.sae[run.sae],
-            self.towers[run.vit].n_blocks,
-        )
-        layers = sorted({layer % n_blocks for layer in vit.layers} if n_blocks else vit.layers)
-        recorded = ["pooled"] * ("pooled" in vit.tokens)
-        recorded += [f"layer-{layer:02}.cls" for layer in layers if "cls" in vit.tokens]
-        known = n_blocks is not None or all(layer >= 0 for layer in layers)
-        trained = sae.layer if sae.layer is None or not n_blocks else sae.layer % n_blocks
-        own = "pooled" if trained is None else f"layer-{trained:02}.{sae.tokens}"
-        allowed = [name for name in recorded if name != own]
-        if stream == own or (known and stream not in recorded):
-            raise UserError(
-                f"evaluation.{run.evaluation}.monosemanticity: {stream} "
-                + ("is what the dictionary sees" if stream == own else "isn't recorded")
-                + f" in the run with vit {run.vit!r} and sae {run.sae!r}; allowed: "
-                + (", ".join(allowed) or "none: record pooled too (vit.tokens)")
-            )
-
-    def _seeds(self, run: RunSettings, images: str, vit: str) -> list[str]:
-        """Directories of the dictionaries of other runs that differ in `init_seed` alone."""
-
-        own = self.config.sae[run.sae]
-        if isinstance(own, ElsewhereSettings):  # nobody knows its seeds
-            return []
-        alike = []
-        for one in self.config.runs:
-            other = self.config.sae[one.sae]
-            if (one.images, one.vit) != (run.images, run.vit) or isinstance(
-                other, ElsewhereSettings
-            ):
-                continue
-            same = other.model_copy(update={"init_seed": own.init_seed}) == own
-            if same and other.weights_seed != own.weights_seed:
-                alike.append(one)
-        return sorted({self._sae(one, images, vit) for one in alike})
 
     def _reference(self, name: str) -> str:
         settings = self.config.references[name]

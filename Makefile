@@ -4,6 +4,7 @@
 # make check  say what in results/ is stale or altered
 # make lint   format, lint and type checks; those of the pages' scripts need Node 20.19 and npm
 # make format format everything, and write the types that the scripts are checked against
+# make shots  take the docs' pictures of the demo's page, with Chromium
 # make clean  remove .venv, node_modules and caches; never results/
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ endif
 NODE := node_modules/.bin
 PAGES := $(addprefix saev/dashboard/assets/,*.js *.css *.d.ts)
 
-.PHONY: all install test slurm test-slurm lint format check clean
+.PHONY: all install test slurm test-slurm lint format shots check clean
 
 all: $(BIN)/.installed
 	@snakemake --cores all
@@ -87,6 +88,9 @@ format: $(BIN)/.installed-test node_modules/.installed
 
 check: $(BIN)/.installed
 	@saev check
+
+shots: $(BIN)/.installed-test
+	$(BIN)/python tests/shots.py
 
 clean:
 	rm -rf .venv .cache node_modules .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info

@@ -37,6 +37,10 @@ rule finish_page:
     localrule: True
     conda:
         "../envs/saev.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
     params:
         spec=lambda wildcards: PLAN.data["specs"]["beside"][wildcards.analysis],
     shell:
@@ -59,6 +63,10 @@ rule show_sweeps:
     localrule: True
     conda:
         "../envs/saev.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
     params:
         spec=PLAN.data["specs"]["sweeps"],
     shell:

@@ -33,7 +33,7 @@ ANY_PROCESSOR = {
 training's last bits still differ between those of two makers."""
 MAKER = "maker.txt"
 """Who made the processor on which the golden bytes were made."""
-PAGES = ("index.html", "run.html", "sweeps.html", "summary.json")
+PAGES = ("index.html", "summary.json")
 """The digest counts templates and scripts byte by byte, and they change often."""
 PLOTS = (".png",)
 """How they look is no result."""

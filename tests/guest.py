@@ -35,6 +35,7 @@ import open_clip  # noqa: F401
 import pandas as pd
 import pyarrow.parquet  # noqa: F401
 import safetensors.torch  # noqa: F401
+import scipy.special  # noqa: F401
 import snakemake  # noqa: F401
 import timm  # noqa: F401
 import torch

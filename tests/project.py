@@ -157,7 +157,7 @@ class Project:
         return done
 
     def planned(self, *arguments: str) -> dict[str, int]:
-        """Number of jobs of each rule that a dry run plans."""
+        """Number of jobs of each rule that a dry run plans, but for `finish_page` after a page."""
         done = self.snakemake("--dry-run", *arguments)
         text = done.stdout + done.stderr
         if "Nothing to be done" in text:
@@ -165,7 +165,11 @@ class Project:
         table = re.search(r"^job +count\n-[- ]+\n(.*?)^total", text, re.M | re.S)
         assert table, text
         rows = (line.split() for line in table[1].strip().splitlines())
-        return {name: int(count) for name, count in rows}
+        found = {name: int(count) for name, count in rows}
+        # After each page comes what lies beside it: only the rest of that is news.
+        if found.get("finish_page") == found.get("build_dashboard", 0):
+            del found["finish_page"]
+        return found
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess:
         """Run Python in the project, as jobs do."""

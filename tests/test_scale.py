@@ -137,7 +137,7 @@ def test_a_gallery_of_many_runs_makes_the_details_of_a_run_when_it_comes_near(tm
         browser.wait(f"document.querySelectorAll('article.run').length === {N_RUNS}")
         filled = "document.querySelectorAll('article .strip').length"
         assert 16 <= browser.run(filled) <= 32
-        last = "document.querySelector('article:last-child')"
+        last = "[...document.querySelectorAll('article.run')].at(-1)"
         assert "2,048 latents" in browser.run(f"{last}.textContent")
         browser.run(f"{last}.scrollIntoView()")
         browser.wait(f"{last}.querySelectorAll('.strip a').length === 16")

@@ -13,6 +13,7 @@ from saev.core.errors import UserError
 from saev.core.files import read_json
 from saev.core.meta import RUN
 from saev.core.progress import duration, quantity
+from saev.dashboard.artifact import REPORT_RUN
 from saev.settings.elsewhere import CHECKPOINT, AnySaeEntry
 from saev.settings.vit import VitSettings
 from saev.tools import texts, tree
@@ -20,6 +21,8 @@ from saev.tools.rerun import starts
 from saev.workflow import jobs
 from saev.workflow.known_towers import vision_config
 from saev.workflow.plan import Plan
+
+BUILD = "build_dashboard"
 
 
 class Shape(NamedTuple):
@@ -44,11 +47,11 @@ def lines(plan: Plan, settings: str, cores: int | None) -> list[str]:
     """The whole report."""
     planned = jobs.jobs(plan)
     missing = jobs.missing(planned)
-    others = len(_other_rules(missing))
+    left, pages = _finishing(planned, missing)
+    makers = len(_other_rules(missing))
+    todo, total = len(missing) + makers + left, len(planned) + makers + pages
     runs = texts.count(len(plan.runs), "run")
-    text = [
-        f"{settings}: {runs}, {len(missing) + others:,} of {len(planned) + others:,} jobs to do"
-    ]
+    text = [f"{settings}: {runs}, {todo:,} of {total:,} jobs to do"]
     if missing:
         text += ["", *_jobs(planned, missing), "", *_bytes(plan, missing)]
         text += ["", *_times(plan, missing, cores or os.cpu_count() or 1)]
@@ -65,6 +68,14 @@ def _other_rules(missing: list[jobs.Job]) -> list[str]:
     return sorted(found)
 
 
+def _finishing(planned: list[jobs.Job], missing: list[jobs.Job]) -> tuple[int, int]:
+    """How many jobs put files beside pages: those to do, and all."""
+    pages = [job.folder for job in planned if job.rule == BUILD]
+    again = {job.folder for job in missing if job.rule == BUILD}
+    left = [one for one in pages if one in again or not (one / REPORT_RUN).exists()]
+    return len(left), len(pages)
+
+
 def counts(missing: list[jobs.Job]) -> dict[str, int]:
     """Jobs by rule."""
     return dict(Counter(job.rule for job in missing))
@@ -75,6 +86,8 @@ def _jobs(planned: list[jobs.Job], missing: list[jobs.Job]) -> list[str]:
     rows = [["job", "to do", "of"]]
     rows += [[f"rule that makes {source}", "1", "1"] for source in _other_rules(missing)]
     rows += [[rule, f"{left[rule]:,}", f"{total[rule]:,}"] for rule in total if rule in left]
+    unfinished, pages = _finishing(planned, missing)
+    rows += [["finish_page", f"{unfinished:,}", f"{pages:,}"]] * bool(unfinished)
     return texts.table(rows, right={1, 2})
 
 

@@ -165,7 +165,8 @@ def test_a_point_added_to_a_sweep_plans_that_point_alone(project, configure):
         "build_dashboard": 1,
         **GALLERY,
     }
-    assert project.planned() == {name: 2 * n for name, n in point.items()} | GALLERY
+    of_all = {"show_sweeps": 1}
+    assert project.planned() == {name: 2 * n for name, n in point.items()} | GALLERY | of_all
     project.snakemake("--cores", "1")
     made = sorted(project.folder.glob("results/*/*/cls.k-*/run.json"))
     by = {json.loads(path.read_text())["trained_by"] for path in made}
@@ -175,7 +176,7 @@ def test_a_point_added_to_a_sweep_plans_that_point_alone(project, configure):
     assert '"frontiers":[{' in text.replace(" ", "")
     assert "Recommended: the knee" in text
     configure("sae/cls", {**swept, "sweep": {"k": [4, 6, 8], "lr": [0.003]}})
-    assert project.planned() == point
+    assert project.planned() == point | of_all
     # The page of all runs shows those of the other tests again.
     configure("sae/cls", one)
     project.snakemake("--cores", "1")

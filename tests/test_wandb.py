@@ -132,6 +132,9 @@ def test_a_run_that_cannot_be_sent_is_kept_offline(tmp_path, monkeypatch, said):
     text = said()
     assert "can't start online" in text
     assert "keeping it offline" in text
+    end = time.monotonic() + 20
+    while not history(tmp_path) and time.monotonic() < end:
+        time.sleep(0.1)  # another process of wandb writes it
     assert [row["loss"] for row in history(tmp_path)] == [0.5]
 
 

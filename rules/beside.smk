@@ -38,9 +38,7 @@ rule finish_page:
     conda:
         "../envs/saev.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
-        gpu=0,
+        **resources_of("build_gallery"),
     params:
         spec=lambda wildcards: PLAN.data["specs"]["beside"][wildcards.analysis],
     shell:
@@ -64,9 +62,7 @@ rule show_sweeps:
     conda:
         "../envs/saev.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
-        gpu=0,
+        **resources_of("build_gallery"),
     params:
         spec=PLAN.data["specs"]["sweeps"],
     shell:

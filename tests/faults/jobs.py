@@ -72,6 +72,7 @@ def all_jobs(project: Project) -> list[Job]:
     return [
         Job(rule, stamp, tuple(line.rstrip("\0").split("\0")))
         for (rule, stamp, _), line in zip(found, lines, strict=True)
+        if rule in RULES
     ]
 
 

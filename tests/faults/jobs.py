@@ -61,7 +61,9 @@ def all_jobs(project: Project) -> list[Job]:
     done = project.snakemake("--dry-run", "--printshellcmds", "--quiet", "host")
     text = done.stdout + done.stderr
     found = re.findall(
-        r"^rule (\w+):\n(?:.*\n)*?    output: (\S+)\n(?:.*\n)*?Shell command: python -m (.*)$",
+        # Those of the table have one output, their stamp.
+        r"^rule (\w+):\n(?:(?!rule ).*\n)*?    output: (\S+)\n(?:(?!rule ).*\n)*?"
+        r"Shell command: python -m (.*)$",
         text,
         re.M,
     )
@@ -72,7 +74,6 @@ def all_jobs(project: Project) -> list[Job]:
     return [
         Job(rule, stamp, tuple(line.rstrip("\0").split("\0")))
         for (rule, stamp, _), line in zip(found, lines, strict=True)
-        if rule in RULES
     ]
 
 

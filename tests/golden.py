@@ -3,10 +3,7 @@
 Do that when a change is meant to change results, and say so in the commit.
 """
 
-import io
-import json
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -14,11 +11,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-import numpy as np  # noqa: E402
 from project import SAE, Project, config  # noqa: E402
-from safetensors.numpy import load  # noqa: E402
-
-from saev.parity.measures.distances import relative  # noqa: E402
 
 GOLDEN = Path(__file__).parent / "golden"
 N_IMAGES = 60
@@ -29,10 +22,7 @@ ANY_PROCESSOR = {
     "NUMBA_CPU_NAME": "generic",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
 }
-"""Lets libraries compute as on any x86-64 processor: the last bits depend on its instructions. A
-training's last bits still differ between those of two makers."""
-MAKER = "maker.txt"
-"""Who made the processor on which the golden bytes were made."""
+"""Lets libraries compute as on any x86-64 processor: the last bits depend on its instructions."""
 PAGES = ("index.html", "summary.json")
 """The digest counts templates and scripts byte by byte, and they change often."""
 PLOTS = (".png",)
@@ -70,52 +60,13 @@ def make(folder: Path) -> dict[str, bytes]:
 
 def kept() -> dict[str, bytes]:
     """The golden bytes, by path."""
-    files = (path for path in sorted(GOLDEN.rglob("*")) if path.is_file() and path.name != MAKER)
+    files = (path for path in sorted(GOLDEN.rglob("*")) if path.is_file())
     return {path.relative_to(GOLDEN).as_posix(): path.read_bytes() for path in files}
 
 
 def _is_golden(path: Path) -> bool:
-    large = path.name.endswith("-large.jpg")  # the images are small, so these are the thumbnails
+    large = "large" in path.parts  # the images are small, so these are the thumbnails
     return path.name not in PAGES and path.suffix not in PLOTS and not large
-
-
-def maker() -> str:
-    """Who made this processor: GenuineIntel, AuthenticAMD, …"""
-    found = re.search(r"^vendor_id\s*: (\w+)", Path("/proc/cpuinfo").read_text(), re.M)
-    return found[1] if found else "unknown"
-
-
-def kept_maker() -> str:
-    """Who made the processor of the golden bytes."""
-    return (GOLDEN / MAKER).read_text().strip()
-
-
-def apart(name: str, old: bytes, new: bytes) -> float:
-    """How far two files are apart, relative to the norm of what they hold: the worst array.
-
-    Of whole numbers, the share that differs. Files of other kinds hold copies, or digests, of what
-    is looked at: 0.
-    """
-    if name.endswith(".safetensors"):
-        arrays = [load(data) for data in (old, new)]
-    elif name.endswith(".npy"):
-        arrays = [{"": np.load(io.BytesIO(data))} for data in (old, new)]
-    elif name.endswith(".jsonl"):
-        lines = [[json.loads(line) for line in data.splitlines()] for data in (old, new)]
-        arrays = [
-            {key: np.array([line.get(key) or 0.0 for line in told]) for key in told[0]}
-            for told in lines
-        ]
-    else:
-        return 0.0
-    assert arrays[0].keys() == arrays[1].keys(), name
-    pairs = [(a, arrays[1][key]) for key, a in arrays[0].items()]
-    assert all(a.shape == b.shape and a.dtype == b.dtype for a, b in pairs), name
-    return max(
-        relative(a, b) if a.dtype.kind == "f" else float(np.mean(a != b))
-        for a, b in pairs
-        if a.size
-    )
 
 
 if __name__ == "__main__":
@@ -127,5 +78,4 @@ if __name__ == "__main__":
         path = GOLDEN / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    (GOLDEN / MAKER).write_text(f"{maker()}\n")
     print(f"{len(made)} files, {sum(map(len, made.values())):,} bytes")

@@ -164,7 +164,7 @@ def test_a_moved_folder_of_images_reruns_nothing_and_check_finds_the_images_ther
 @pytest.mark.slow
 def test_check_finds_swapped_thumbnails_and_an_edited_metric_without_being_asked_for_more(copy):
     page = next((copy.folder / "results").glob("pets-*/tiny-*/cls-*/named-*/dashboard"))
-    first, second = sorted((page / "pictures").rglob("*-large.jpg"))[:2]
+    first, second = sorted((page / "pictures").glob("large/*/*/*.jpg"))[:2]
     one, other = first.read_bytes(), second.read_bytes()
     first.write_bytes(other)
     second.write_bytes(one)

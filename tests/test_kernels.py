@@ -197,3 +197,11 @@ def test_where_they_can_not_run_plain_pytorch_does_and_says_why_once(gpu, said, 
     for _ in range(2):
         assert kernels.of(gpu(**lacking)) is plain
     assert said() == f"warning: dictionaries run on plain PyTorch, which is slower: {why}"
+
+
+def test_the_square_root_of_adam_is_correctly_rounded_on_every_processor():
+    x = torch.rand(100_000, generator=torch.Generator().manual_seed(0)) ** 4
+    found = plain.square_root(x)
+    # That of float64 has more than twice the digits, so its rounding changes nothing.
+    exact = np.sqrt(x.numpy().astype(np.float64)).astype(np.float32)
+    assert (found.numpy() == exact).all()

@@ -22,7 +22,7 @@ HEAT_BYTES = 1 << 20
 CONTRAST_PAIRS = 1 << 16
 """Pairs of a latent and a label in one script of firing counts. To contrast two loads two."""
 FOLDER = 256
-"""Largest number of folders, of scripts, or of images (two files each) in one folder."""
+"""Largest number of files, or of folders, in one folder."""
 LARGE_IMAGES = 50_000
 """A page of more images has no large ones: these would take gigabytes."""
 
@@ -73,5 +73,5 @@ def heat(number: int) -> str:
 
 def thumbnail(row: int, large: bool = False) -> str:
     """Name of the thumbnail of a row, or of the large image."""
-    size = "-large" if large else ""
-    return f"pictures/{row // FOLDER**2:03}/{row // FOLDER:05}/{row}{size}.jpg"
+    size = "large/" if large else ""
+    return f"pictures/{size}{row // FOLDER**2:03}/{row // FOLDER:05}/{row}.jpg"

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from saev.sae.kernels.plain import square_root
 from saev.sae.sums import ordered_sum
 
 
@@ -21,5 +22,5 @@ def clipping(parameters: Iterable[Tensor], limit: float) -> tuple[Tensor, Tensor
     gradients = [p.grad for p in parameters if p.grad is not None]
     # One thread sums a row; several would split a flat sum.
     lengths = [torch.linalg.vector_norm(g, dim=1) if g.ndim > 1 else g for g in gradients]
-    norm = ordered_sum(torch.cat([length.square() for length in lengths])).sqrt()
+    norm = square_root(ordered_sum(torch.cat([length.square() for length in lengths])))
     return norm, limit / norm.clamp_min(limit)

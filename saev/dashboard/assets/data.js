@@ -47,15 +47,14 @@ async function loadFigures() {
 }
 
 /** @param {number} row */
-const imageFolder = (row) =>
-  `pictures/${padded(row / about.folder ** 2, 3)}/${padded(row / about.folder, 5)}`;
+const imageFile = (row) =>
+  `${padded(row / about.folder ** 2, 3)}/${padded(row / about.folder, 5)}/${row}.jpg`;
 
 /** @param {number} row */
-const thumbnailName = (row) => `${imageFolder(row)}/${row}.jpg`;
+const thumbnailName = (row) => `pictures/${imageFile(row)}`;
 
 /** @param {number} row */
-const largeName = (row) =>
-  about.large ? `${imageFolder(row)}/${row}-large.jpg` : thumbnailName(row);
+const largeName = (row) => `pictures/${about.large ? "large/" : ""}${imageFile(row)}`;
 
 /**
  * The data of one latent: its images, their values, its labels, its histogram, its neighbours.

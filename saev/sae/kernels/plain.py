@@ -1,5 +1,6 @@
 """The reference: each function in plain PyTorch, for any device and type of float."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -202,9 +203,20 @@ def adam(
     mean.lerp_(grad, 1 - BETAS[0])
     square.mul_(BETAS[1]).addcmul_(grad, grad, value=1 - BETAS[1])
     first, second = 1 - BETAS[0] ** step, 1 - BETAS[1] ** step
-    weight.addcdiv_(mean, (square.sqrt() * second**-0.5).add_(EPSILON), value=-rate / first)
+    weight.addcdiv_(mean, (square_root(square) * second**-0.5).add_(EPSILON), value=-rate / first)
     if unit_rows:
         weight.div_(weight.norm(dim=1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny))
+
+
+def square_root(x: Tensor) -> Tensor:
+    """√x, correctly rounded.
+
+    PyTorch's own on a CPU is MKL's, which is off in the last bit, at other places on processors of
+    another maker.
+    """
+    if not x.is_cpu or x.dtype not in (torch.float32, torch.float64):
+        return x.sqrt()
+    return torch.from_numpy(np.asarray(np.sqrt(x.detach().numpy())))
 
 
 def _rows(starts: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ the machine affects both.
 """
 
 import argparse
-import resource
 import shutil
 import statistics
 import subprocess
@@ -27,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from analysed import TOPK, Case
 
 from saev.analyze.accumulate import BATCH_VECTORS
-from saev.labels.artifact import labels_folder
+from saev.core.provenance import peak_memory
 from saev.settings.analysis import AnalysisSettings
 from saev.settings.labels import LabelSettings
 
@@ -100,14 +99,10 @@ def one_step(step: str, folder: Path, n_images: int, n_latents: int, k: int) -> 
     if step == "make":
         make(folder, n_images, n_latents, k)
         return
-    case = Case.__new__(Case)
-    case.activations, case.sae = folder / "vit", folder / "vit/sae"
-    case.out = case.sae / "analysis"
+    case = Case.made(folder)
     case.settings = AnalysisSettings(labels={"kind": LabelSettings(folder=True)}, top_images=16)
-    case.table = labels_folder(folder, case.settings.essential()["labels"])
     case.part(0, 1 << 16)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak {peak:,.0f} MiB")
+    print(f"peak {peak_memory() / 2**20:,.0f} MiB")
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ matches exactly.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from analysed import TOPK, Case, write_images
 from evaluated import OFF, folders
 
+from saev.core.provenance import peak_memory
 from saev.evaluate import masks, probing, stability
 from saev.evaluate.classes import classes_of
 from saev.evaluate.firing import look
@@ -140,12 +140,9 @@ def one_step(step: str, folder: Path, n_images: int, workers: int) -> None:
     if step == "make":
         make(folder, n_images).analyse()
         return
-    case = Case.__new__(Case)
-    case.activations, case.sae = folder / "vit", folder / "vit/sae"
-    case.out, (case.table,) = case.sae / "analysis", (folder / "labels").iterdir()
+    case = Case.made(folder)
     find(evaluator_of(case, folder / "scratch"), case, workers)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak {peak:,.0f} MiB")
+    print(f"peak {peak_memory() / 2**20:,.0f} MiB")
 
 
 def main() -> None:

@@ -109,6 +109,14 @@ def write_labels(folder: Path, n: int, labels: dict[str, list[str | None]]) -> P
 class Case:
     """A directory with everything an analysis needs. The test has its inputs in memory."""
 
+    @classmethod
+    def made(cls, folder: Path) -> "Case":
+        """One that another process has made in ``folder``, without its inputs in memory."""
+        case = cls.__new__(cls)
+        case.activations, case.sae = folder / "vit", folder / "vit/sae"
+        case.out, (case.table,) = case.sae / "analysis", (folder / "labels").iterdir()
+        return case
+
     def __init__(
         self,
         folder: Path,

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 
 # Tests run side by side. Threads of one would wait for those of another, and they wait by turning:
 # a training took four times the processor time. Whoever asks for threads still gets them.
@@ -98,6 +99,19 @@ def built(shared):
             Project.create(shared / "project").snakemake()
             complete.touch()
     return Project(shared / "project")
+
+
+@pytest.fixture(scope="session")
+def vit(built):
+    """The directory of the recording of `built`. Its dictionaries lie inside."""
+    return next((built.folder / "results").glob("pets-*/tiny-*"))
+
+
+@pytest.fixture
+def changed(built, tmp_path):
+    """The same in a copy of all results, which may be changed."""
+    subprocess.run(["cp", "-a", built.folder / "results", tmp_path / "results"], check=True)
+    return next((tmp_path / "results").glob("pets-*/tiny-*"))
 
 
 @pytest.fixture(scope="session")

@@ -64,11 +64,6 @@ def test_labels_of_few_images_and_those_beyond_the_most_common_are_counted(monke
     assert MOST_LABELS * 65_536 * 5 < 400e6  # bytes, at five for each pair
 
 
-@pytest.fixture(scope="module")
-def vit(built):
-    return only((built.folder / "results").glob("pets-*/tiny-*"))
-
-
 @pytest.fixture
 def changed(built, tmp_path):
     """A copy of the project, whose results may be changed."""

@@ -1,14 +1,13 @@
 """What a reader of the page of a run does and sees, in a browser."""
 
 import json
-import subprocess
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from browser import CHROMIUM, Browser
 from project import ROOT
-from test_dashboard import assigned, enter, only, page_of
+from test_dashboard import assigned, enter, page_of
 
 from saev.analyze.artifact import LATENTS, TABLE
 from saev.dashboard import artifact as names
@@ -20,18 +19,6 @@ pytestmark = [
 ]
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
 SIZES = [(1440, 900, False), (1280, 720, True), (390, 844, False), (390, 844, True)]
-
-
-@pytest.fixture(scope="module")
-def vit(built):
-    return only((built.folder / "results").glob("pets-*/tiny-*"))
-
-
-@pytest.fixture
-def changed(built, tmp_path):
-    """A copy, whose pages may be changed."""
-    subprocess.run(["cp", "-a", built.folder / "results", tmp_path / "results"], check=True)
-    return only((tmp_path / "results").glob("pets-*/tiny-*"))
 
 
 def table_of(path):

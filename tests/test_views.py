@@ -1,13 +1,12 @@
 """The wall and the map of a run, in a browser."""
 
 import json
-import subprocess
 
 import pyarrow.parquet as pq
 import pytest
 from browser import CHROMIUM, Browser
 from safetensors.numpy import load_file
-from test_dashboard import enter, only, page_of
+from test_dashboard import enter, page_of
 from test_reader import SIZES, listed, ready, require_accessible, table_of, text_of
 
 from saev.analyze.artifact import LATENTS, TABLE
@@ -36,18 +35,6 @@ SEEN = "Boolean(document.elementFromPoint(640, 150)?.closest('#wall'))"
 TILE = "[...document.querySelectorAll('#wall a')].find((a) => a.getBoundingClientRect().top > 200)"
 OPENED = "!document.getElementById('latent').hidden"
 BACK = "!document.getElementById('list').hidden"
-
-
-@pytest.fixture(scope="module")
-def vit(built):
-    return only((built.folder / "results").glob("pets-*/tiny-*"))
-
-
-@pytest.fixture
-def changed(built, tmp_path):
-    """A copy, whose pages may be changed."""
-    subprocess.run(["cp", "-a", built.folder / "results", tmp_path / "results"], check=True)
-    return only((tmp_path / "results").glob("pets-*/tiny-*"))
 
 
 def value(browser, expression):

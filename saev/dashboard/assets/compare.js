@@ -210,11 +210,7 @@ function compareImages([a, b]) {
   const halves = [a, b].map((side, i) => {
     const { latent, key } = side;
     const called = nameOf(latent, state.label);
-    const link = make(
-      "a",
-      { id: `compare-${latent}`, href: address({ latent, row: null }), onclick: opens({ latent }) },
-      `Latent ${latent}`,
-    );
+    const link = latentLink("compare", latent);
     const own = [...(i ? right : left)].slice(0, COMPARED_IMAGES);
     return make(
       "section",

@@ -192,11 +192,7 @@ function contrastWords({ shares, lead }, sides) {
 function contrastItem(one, sides) {
   const { latent, shares } = one;
   const called = nameOf(latent, state.label);
-  const link = make(
-    "a",
-    { id: `contrast-${latent}`, href: address({ latent, row: null }), onclick: opens({ latent }) },
-    `Latent ${latent}`,
-  );
+  const link = latentLink("contrast", latent);
   const head = make(
     "div",
     { class: "versus-head" },

@@ -12,6 +12,18 @@ const opens = (what) => (/** @type {MouseEvent} */ click) => {
 };
 
 /**
+ * A link to a latent, under its number.
+ * @param {string} view that shows it: the link can be found by VIEW-LATENT
+ * @param {number} latent
+ */
+const latentLink = (view, latent) =>
+  make(
+    "a",
+    { id: `${view}-${latent}`, href: address({ latent, row: null }), onclick: opens({ latent }) },
+    `Latent ${latent}`,
+  );
+
+/**
  * The images on which a latent fires, of those on its page, the strongest first: for each row its
  * activation as a part of the latent's largest, and its strongest patch.
  * @param {number} latent

@@ -1,6 +1,7 @@
 """What a tower can do with reconstructions, and editing what it sees."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from evaluated import OFF
 from recording import list_images, record, settings, write_pictures
 from sklearn.linear_model import LogisticRegression
 
+from saev.activations.artifact import Activations
 from saev.activations.towers.splice import spliced
 from saev.activations.towers.tower import load_tower, normalise
 from saev.analyze.artifact import n_parts
@@ -25,6 +27,8 @@ from saev.evaluate.edit import edited
 from saev.evaluate.made_from import Folders
 from saev.evaluate.measure import Evaluator
 from saev.evaluate.opened import open_all
+from saev.evaluate.tower_outputs import Rerun
+from saev.images.artifact import Images
 from saev.labels.artifact import labels_folder
 from saev.settings.analysis import AnalysisResolved, AnalysisSettings
 from saev.settings.evaluation import EvaluationSettings
@@ -221,3 +225,26 @@ def test_an_image_that_was_replaced_is_named(recorded, tmp_path):
             found.run()
     finally:
         path.write_bytes(kept)
+
+
+def test_one_thread_alone_reads_the_listing_and_the_records(recorded, monkeypatch):
+    seen = set()
+
+    def watched(kind, name):
+        real = getattr(kind, name)
+
+        def read(*given):
+            seen.add((name, threading.current_thread()))
+            return real(*given)
+
+        monkeypatch.setattr(kind, name, read)
+
+    watched(Images, "read")
+    watched(Activations, "records")
+    rerun = Rerun(recorded, recorded.path.parent, torch.device("cpu"), workers=4)
+    stream = recorded.streams["layer-01.cls"]
+    rows = np.arange(0, N, 3)
+    outputs = rerun.outputs(rows, stream, {"original": None})["original"]
+    assert len(outputs) == len(rows)
+    assert {thread for _, thread in seen} == {threading.main_thread()}
+    assert {name for name, _ in seen} == {"read", "records"}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from saev.activations.towers.tower import Tower, normalise
 from saev.core.errors import UserError
 from saev.core.progress import Progress
 from saev.images.artifact import Images
+from saev.images.sources.source import Entry
 
 RowChange = Callable[[Tensor, slice], Tensor]
 """Other vectors (b, n_patches, d) for those of a stream, of the images at these places."""
@@ -84,18 +86,19 @@ class Rerun:
         with ThreadPoolExecutor(max(1, self.workers)) as pool:
             for start in range(0, len(rows), BATCH):
                 here = rows[start : start + BATCH]
+                # Several threads can't read one parquet file.
+                entries = self.images.entries(here.tolist())
+                records = self.activations.take_records(here)
                 pixels = np.zeros((BATCH, side, side, 3), np.uint8)
-                for slot, image in enumerate(pool.map(self._pixels, here.tolist())):
+                for slot, image in enumerate(pool.map(self._pixels, entries, records)):
                     pixels[slot] = image
                 yield len(here), pixels
 
-    def _pixels(self, row: int) -> np.ndarray:
-        (entry,) = self.images.read(row, row + 1)
+    def _pixels(self, entry: Entry, record: dict[str, Any]) -> np.ndarray:
         image = read_image(self.images, entry, self.tower.geometry)
-        (record,) = self.activations.take_records(np.array([row]))
         if image.pixels is None or image.record["sha256"] != record["sha256"]:
             raise UserError(
-                f"{entry.key} (row {row}) of {self.images.source.where} has changed or vanished "
-                f"since it was recorded: restore it, or record again"
+                f"{entry.key} (row {entry.row}) of {self.images.source.where} has changed or "
+                f"vanished since it was recorded: restore it, or record again"
             )
         return image.pixels

@@ -11,7 +11,7 @@ from test_reader import SIZES, listed, ready, require_accessible, table_of, text
 
 from saev.analyze.artifact import LATENTS, TABLE
 from saev.dashboard import artifact as names
-from saev.dashboard.scripts import embedded, rounded
+from saev.dashboard.scripts import embedded
 
 pytestmark = [
     pytest.mark.slow,
@@ -81,17 +81,16 @@ def point(browser, latent):
 def test_the_wall_has_the_order_of_the_table_for_a_sort_and_filters(vit):
     path = page_of(vit, "patches")
     figures = pq.read_table(path.parent.parent / TABLE).to_pandas()
-    by = figures["mean_activation"].map(rounded)  # as the page has it
     n, lift = int(figures.image_count.median()) - 9, round(figures["label_lift.animal"].median(), 2)
     enough = (figures.image_count >= n) & (figures["label_lift.animal"] >= lift)
-    kept = figures.assign(by=by)[enough]
-    kept = kept.sort_values(["by", "image_count", "latent"], ascending=[False, False, True])
+    by, kept = ["mean_activation", "image_count", "latent"], figures[enough]
+    kept = kept.sort_values(by, ascending=[False, False, True])
     with Browser() as browser:
         browser.open(f"{path.as_uri()}#view=wall&sort=mean_activation&min={n}&lift={lift}")
         assert 4 < len(kept) < len(figures)
         assert on_wall(browser) == kept.latent.tolist()
         browser.run("document.getElementById('c-down').click()")
-        rising = kept.sort_values(["by", "image_count", "latent"], ascending=[True, False, True])
+        rising = kept.sort_values(by, ascending=[True, False, True])
         assert on_wall(browser) == rising.latent.tolist()
         # The search, the chips and the stars are those of the list.
         browser.run(f"annotate({rising.latent.iloc[2]}, {{ star: true }})")
@@ -410,8 +409,7 @@ def test_a_brush_selects_exactly_the_latents_in_it_for_all_views_until_it_is_dro
         by_value = {
             j
             for j in places
-            if x1 <= rounded(figures["fire_rate"][j]) <= x2
-            and y1 <= rounded(figures["label_lift.animal"][j]) <= y2
+            if x1 <= figures["fire_rate"][j] <= x2 and y1 <= figures["label_lift.animal"][j] <= y2
         }
         assert 2 < len(inside) < len(places)
         assert set(listed(browser)) == inside == by_value

@@ -6,7 +6,7 @@ and data by latent.
 
 STAGE = FOLDER_NAME = "dashboard"
 """Name of the stage, and of the folder in an analysis' directory that it writes."""
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 PAGE, SUMMARY, RUN = "index.html", "summary.json", "run.json"
 FIGURES, NAMES = "data/latents.js", "data/names.js"
 STRONGEST = "data/strongest.js"

@@ -146,10 +146,21 @@ class TextColumn(TypedDict):
     """For each latent, its text; −1 where there is none."""
 
 
+class Floats(TypedDict):
+    """A column of floating-point numbers, exactly as in `latents.parquet`."""
+
+    bits: int
+    """32 if all fit, or else 64: sorting and filtering then equal those of the table."""
+    values: str
+    """In base64, the lowest byte first; NaN where there is none."""
+
+
 class Columns(TypedDict):
     """`data/latents.js`: the columns of `latents.parquet`, each with an entry for each latent."""
 
-    numbers: dict[str, list[Figure]]
+    integers: dict[str, list[int | None]]
+    """Those of truth values have 0 and 1."""
+    floats: dict[str, Floats]
     texts: dict[str, TextColumn]
 
 

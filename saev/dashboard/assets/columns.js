@@ -36,8 +36,7 @@ const keyOf = (column, label) => (column.of_label ? `${column.name}.${label}` : 
  * @param {string} column its name
  * @param {string} label
  */
-const numbers = (column, label) =>
-  /** @type {(number | null)[]} */ (figures[keyOf(columnOf(column), label)]);
+const numbers = (column, label) => /** @type {Numbers} */ (figures[keyOf(columnOf(column), label)]);
 
 /**
  * A column of texts, by latent.

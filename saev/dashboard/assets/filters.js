@@ -112,7 +112,7 @@ function ranges(brush) {
  * @returns {(latent: number) => boolean}
  */
 function within([figure, least, most]) {
-  const values = /** @type {(number | null)[]} */ (figures[figure]);
+  const values = /** @type {Numbers} */ (figures[figure]);
   return (latent) => {
     const value = values[latent];
     return !absent(value) && value >= least && value <= most;
@@ -160,18 +160,21 @@ function select() {
         tops.some((labels) => labels[latent]?.toLowerCase().includes(text)),
     );
   }
-  const images = numbers("image_count", state.label).map(Number);
+  const images = Array.from(numbers("image_count", state.label), Number);
   const aside = [numbers("positional", state.label), numbers("dense", state.label)];
   const last = (/** @type {number} */ latent) => Number(aside.some((of) => of[latent]));
   const asideLast = !about.labels.length && state.sort === orders()[0].key;
-  const by = /** @type {(number | null)[]} */ (figures[state.sort]);
+  const by = /** @type {Numbers} */ (figures[state.sort]);
   const sign = state.down ? -1 : 1;
   return Array.from({ length: about.n_latents }, (_, latent) => latent)
     .filter((latent) => String(latent) === text || tests.every((test) => test(latent)))
     .sort((a, b) => {
       if (asideLast && last(a) !== last(b)) return last(a) - last(b);
       const [x, y] = [by[a], by[b]];
-      if (absent(x) || absent(y)) return Number(absent(x)) - Number(absent(y)) || a - b;
-      return sign * (Number(x) - Number(y)) || images[b] - images[a] || a - b;
+      const isOneAbsent = absent(x) || absent(y);
+      const order = isOneAbsent
+        ? Number(absent(x)) - Number(absent(y))
+        : sign * (Number(x) - Number(y));
+      return order || images[b] - images[a] || a - b;
     });
 }

@@ -12,7 +12,7 @@ const LOG_FROM = 10;
  * @param {number} to
  */
 function scaleOf(figure, from, to) {
-  const values = /** @type {(number | null)[]} */ (figures[figure]);
+  const values = /** @type {Numbers} */ (figures[figure]);
   let [low, high, above] = [Infinity, -Infinity, Infinity];
   for (const value of values) {
     if (absent(value)) continue;

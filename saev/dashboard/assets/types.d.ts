@@ -236,9 +236,19 @@ interface TextColumn {
   codes: number[];
 }
 
+/** A column of floating-point numbers, exactly as in `latents.parquet`. */
+interface Floats {
+  /** 32 if all fit, or else 64: sorting and filtering then equal those of the table. */
+  bits: number;
+  /** In base64, the lowest byte first; NaN where there is none. */
+  values: string;
+}
+
 /** `data/latents.js`: the columns of `latents.parquet`, each with an entry for each latent. */
 interface Columns {
-  numbers: Record<string, (number | null)[]>;
+  /** Those of truth values have 0 and 1. */
+  integers: Record<string, (number | null)[]>;
+  floats: Record<string, Floats>;
   texts: Record<string, TextColumn>;
 }
 

@@ -164,6 +164,17 @@ class Columns(TypedDict):
     texts: dict[str, TextColumn]
 
 
+class Projection(TypedDict):
+    """`projection.js`, if the settings ask for it: places of latents by their decoder directions.
+    Distances mean little, but latents that are near have similar directions."""
+
+    analysis: str
+    """Digest of the analysis that says which latents fire."""
+    x: str
+    """For each latent, as little-endian float32 in base64; NaN for a dead one."""
+    y: str
+
+
 class Strongest(TypedDict):
     """`data/strongest.js`: the strongest image of each latent, for a view of many latents."""
 

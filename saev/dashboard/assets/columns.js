@@ -121,3 +121,15 @@ function orders() {
 
 /** What the axes of the map can show: all of these but the mere numbers of places and latents. */
 const axes = () => orders().filter(({ key }) => key !== "latent" && !key.startsWith("order."));
+
+/**
+ * The axes of the projection of directions, which have no unit; none without a projection.
+ * @returns {Axis[]}
+ */
+const planeAxes = () =>
+  PLANE.filter((key) => key in figures).map((key) => ({
+    key,
+    title: "direction",
+    rising: false,
+    format: "number",
+  }));

@@ -60,6 +60,19 @@ async function loadFigures() {
   }
 }
 
+/** The figures that say where latents are in the projection of directions, if there is one. */
+const PLANE = ["direction.x", "direction.y"];
+
+/** Loads the projection of directions; for most runs there is none. */
+async function loadProjection() {
+  await load("projection.js");
+  const found = /** @type {Projection | null} */ (saevData.projection);
+  if (!found) return;
+  [found.x, found.y].forEach((values, i) => {
+    figures[PLANE[i]] = unpacked({ bits: 32, values });
+  });
+}
+
 /** @param {number} row */
 const imageFile = (row) =>
   `${padded(row / about.folder ** 2, 3)}/${padded(row / about.folder, 5)}/${row}.jpg`;

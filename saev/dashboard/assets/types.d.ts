@@ -252,6 +252,18 @@ interface Columns {
   texts: Record<string, TextColumn>;
 }
 
+/**
+ * `projection.js`, if the settings ask for it: places of latents by their decoder directions.
+ * Distances mean little, but latents that are near have similar directions.
+ */
+interface Projection {
+  /** Digest of the analysis that says which latents fire. */
+  analysis: string;
+  /** For each latent, as little-endian float32 in base64; NaN for a dead one. */
+  x: string;
+  y: string;
+}
+
 /** `data/strongest.js`: the strongest image of each latent, for a view of many latents. */
 interface Strongest {
   /** −1 for a latent that fires on no image. */

@@ -153,7 +153,7 @@ def test_figures_that_differ_in_their_last_digits_are_sorted_and_filtered_as_by_
     with Browser() as browser:
         browser.open(f"{path.as_uri()}#min=0")
         orders = {order["key"] for order in json.loads(browser.run("JSON.stringify(orders())"))}
-        assert len(orders & set(alike)) > 8
+        assert set(alike) < orders
         for key in orders:
             for down in (True, False):
                 browser.run(f"go({{ sort: {json.dumps(key)}, down: {json.dumps(down)} }})")
@@ -171,7 +171,7 @@ def test_figures_that_differ_in_their_last_digits_are_sorted_and_filtered_as_by_
             assert 0 < len(kept) < len(figures)
         browser.run("reset()")
         enter(browser, "min", "0")
-        for name in alike.keys() & orders:
+        for name in alike:
             brush = json.dumps([[name, middle[name], 1]])
             browser.run(f"restart({{ brush: {json.dumps(brush)} }})")
             assert listed(browser) == figures[figures[name] >= middle[name]].latent.tolist()

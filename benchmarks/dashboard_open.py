@@ -27,6 +27,7 @@ from saev.dashboard.structures import (
     Columns,
     ImageNames,
     PageBlock,
+    Projection,
     Strongest,
     TextColumn,
     WholeFigures,
@@ -93,6 +94,7 @@ def generate(out: Path, n: int) -> None:
         "mean_top_activation": exact(rng.random(n)),
         "label_purity_top.kind": exact(rng.random(n)),
         "label_purity.kind": exact(rng.random(n)),
+        "label_entropy_top.kind": exact(rng.random(n)),
         "label_entropy.kind": exact(rng.random(n)),
         "label_lift.kind": exact(9 * rng.random(n)),
         "label_lift_low.kind": exact(9 * rng.random(n)),
@@ -111,6 +113,9 @@ def generate(out: Path, n: int) -> None:
     }
     (out / names.FIGURES).write_bytes(script("latents", figures))
     (out / names.GIVEN).write_bytes(script("given", []))
+    x, y = (exact(places)["values"] for places in rng.random((2, n), dtype=np.float32))
+    projection: Projection = {"analysis": "", "x": x, "y": y}
+    (out / names.PROJECTION).write_bytes(script("projection", projection))
     strongest: Strongest = {
         "rows": rng.integers(0, N_IMAGES, n).tolist(),
         "patches": rng.integers(0, GRID[0] * GRID[1], n).tolist(),

@@ -11,6 +11,7 @@ from saev.analyze.accumulate import accumulate
 from saev.analyze.artifact import PART, n_parts, part_folder, part_json
 from saev.analyze.counts import Counter
 from saev.analyze.inputs import Inputs
+from saev.analyze.kept_codes import CodesWriter, remove_codes
 from saev.analyze.label_codes import label_codes
 from saev.analyze.label_counts import label_prefix
 from saev.analyze.totals import Totals
@@ -37,11 +38,16 @@ FORMAT = 3
 def identity(inputs: Inputs, settings: AnalysisSettings) -> dict[str, Any]:
     """What a part depends on besides its number. Parts with another identity aren't merged."""
     return {
-        "inputs": {stage: inputs.digests[stage] for stage in (TRAIN, ACTIVATIONS)},
+        "inputs": made_from(inputs),
         "labels_sha256": inputs.labels_sha256,
         "top_images": settings.top_images,
         "format": FORMAT,
     }
+
+
+def made_from(inputs: Inputs) -> dict[str, str]:
+    """SHA-256 of the `meta.json` of what is encoded."""
+    return {stage: inputs.digests[stage] for stage in (TRAIN, ACTIVATIONS)}
 
 
 def write_part(
@@ -71,6 +77,7 @@ def write_part(
             f"counted from 0"
         )
     start, stop = part * part_images, min((part + 1) * part_images, n_images)
+    remove_codes(out, part)
     labels = label_codes(inputs, start, stop)
     counters = {}
     for index, (name, coded) in enumerate(labels.items()):
@@ -78,7 +85,12 @@ def write_part(
         folder.mkdir()
         counters[name] = Counter(folder, len(coded.texts), sums=True)
     progress = Progress(stop - start, "images", f"analysing part {part}")
-    totals = accumulate(inputs, settings.top_images, start, stop, labels, counters, progress.update)
+    limit = settings.codes_gib * (1 << 30) * (stop - start) / n_images
+    codes = CodesWriter(scratch, inputs.sae.n_latents, inputs.stream.n_patches, limit)
+    totals = accumulate(
+        inputs, settings.top_images, start, stop, labels, counters, codes, progress.update
+    )
+    codes.finish(out, part, made_from(inputs))
     folder = out / part_folder(part)
     write_bytes(folder / TOTALS, save(totals.arrays()))
     names = [TOTALS]

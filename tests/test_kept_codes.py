@@ -178,6 +178,7 @@ def told(case, **changes):
         (lambda case: told(case, files=[]), "something else"),
         (lambda case: told(case, files=None), "something else"),
         (lambda case: told(case, format=99), "something else"),
+        (lambda case: told(case, stop=511), "something else"),
         (lambda case: told(case, inputs={"train": "0", "activations": "0"}), "something else"),
         (
             lambda case: shutil.copy(case.out / codes_json(0), case.out / codes_json(1)),

@@ -29,6 +29,17 @@ ENTRIES_AT_ONCE = 1 << 20
 """Roughly how many entries are read at once."""
 
 
+def identity(inputs: dict[str, str], start: int, stop: int) -> dict[str, Any]:
+    """What codes are of.
+
+    Args:
+        inputs: SHA-256 of the `meta.json` of earlier stages, by stage.
+        start, stop: range of the listing.
+    """
+    kept = {stage: inputs[stage] for stage in (TRAIN, ACTIVATIONS)}
+    return {"format": FORMAT, "inputs": kept, "start": start, "stop": stop}
+
+
 def entry_type(n_latents: int) -> np.dtype:
     """Type of an entry: 6 bytes, or 8 for more than 65,536 latents."""
     return np.dtype([("latent", "<u2" if n_latents <= 1 << 16 else "<u4"), ("value", "<f4")])
@@ -99,12 +110,12 @@ class CodesWriter:
             self.entries.add(entries)
             self.counts.add(n_active)
 
-    def finish(self, out: Path, part: int, made_from: dict[str, str]) -> None:
+    def finish(self, out: Path, part: int, about: dict[str, Any]) -> None:
         """Put the files into the directory of the analysis, or say that they are too large.
 
         Args:
             out: the directory; part: number of the part.
-            made_from: see `KeptCodes`.
+            about: of `identity`.
         """
         if not self.kept:
             if self.limit:
@@ -120,8 +131,7 @@ class CodesWriter:
             with atomic_path(out / name) as temporary:
                 path.replace(temporary)
         files = [file_entry(out / name, name) for name in names]
-        content = {"format": FORMAT, "part": part, "inputs": made_from, "files": files}
-        write_json(out / codes_json(part), content)
+        write_json(out / codes_json(part), {**about, "files": files})
 
 
 def _gib(n: float) -> str:
@@ -187,27 +197,28 @@ class KeptCodes:
 
     def _part(self, number: int) -> PartCodes | None:
         folder = self.analysis.path
+        start = number * self.part_images
+        stop = min(start + self.part_images, self.activations.n_images)
         try:
             if not (folder / codes_json(number)).exists():
                 raise UserError("none are kept")
-            self._require(number, read_json(folder / codes_json(number)))
+            self._require(number, start, stop)
         except UserError as error:
             logs.say(f"the codes of part {number} can't be read, so it is encoded again: {error}")
             return None
-        start = number * self.part_images
-        rows = self.activations.rows(start, start + self.part_images)
+        rows = self.activations.rows(start, stop)
         counts = mapped(folder / codes_counts(number))
         starts = np.concatenate([[0], np.cumsum(counts.sum(1, dtype=np.int64))])
         return PartCodes(rows, starts, counts, mapped(folder / codes_entries(number)))
 
-    def _require(self, number: int, content: Any) -> None:
+    def _require(self, number: int, start: int, stop: int) -> None:
         """Refuse codes that were made from something else, or altered since."""
-        inputs = {stage: self.analysis.meta["inputs"][stage] for stage in (TRAIN, ACTIVATIONS)}
-        wanted = {"format": FORMAT, "part": number, "inputs": inputs}
-        known = isinstance(content, dict) and {key: content.get(key) for key in wanted} == wanted
-        names = [codes_entries(number), codes_counts(number)]
+        content = read_json(self.analysis.path / codes_json(number))
+        wanted = identity(self.analysis.meta["inputs"], start, stop)
         try:
-            known = known and [entry["name"] for entry in content["files"]] == names
+            known = {key: content[key] for key in wanted} == wanted
+            listed = [entry["name"] for entry in content["files"]]
+            known = known and listed == [codes_entries(number), codes_counts(number)]
             problems = altered_files(self.analysis.path, content["files"], deep=True)
         except (KeyError, TypeError):
             known, problems = False, []

@@ -12,6 +12,7 @@ from saev.analyze.artifact import PART, n_parts, part_folder, part_json
 from saev.analyze.counts import Counter
 from saev.analyze.inputs import Inputs
 from saev.analyze.kept_codes import CodesWriter, remove_codes
+from saev.analyze.kept_codes import identity as codes_identity
 from saev.analyze.label_codes import label_codes
 from saev.analyze.label_counts import label_prefix
 from saev.analyze.totals import Totals
@@ -38,16 +39,11 @@ FORMAT = 3
 def identity(inputs: Inputs, settings: AnalysisSettings) -> dict[str, Any]:
     """What a part depends on besides its number. Parts with another identity aren't merged."""
     return {
-        "inputs": made_from(inputs),
+        "inputs": {stage: inputs.digests[stage] for stage in (TRAIN, ACTIVATIONS)},
         "labels_sha256": inputs.labels_sha256,
         "top_images": settings.top_images,
         "format": FORMAT,
     }
-
-
-def made_from(inputs: Inputs) -> dict[str, str]:
-    """SHA-256 of the `meta.json` of what is encoded."""
-    return {stage: inputs.digests[stage] for stage in (TRAIN, ACTIVATIONS)}
 
 
 def write_part(
@@ -90,7 +86,7 @@ def write_part(
     totals = accumulate(
         inputs, settings.top_images, start, stop, labels, counters, codes, progress.update
     )
-    codes.finish(out, part, made_from(inputs))
+    codes.finish(out, part, codes_identity(inputs.digests, start, stop))
     folder = out / part_folder(part)
     write_bytes(folder / TOTALS, save(totals.arrays()))
     names = [TOTALS]

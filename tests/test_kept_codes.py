@@ -1,13 +1,13 @@
 """The codes that an analysis keeps: as encoded, bounded, and never believed if damaged."""
 
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+import torch
 from analysed import RELU, TOPK, Case, cycling, vectors
 
+from saev.activations.artifact import Activations
 from saev.analyze import parts
 from saev.analyze.accumulate import active
 from saev.analyze.artifact import CODES, Analysis, codes_counts, codes_entries, codes_json
@@ -15,7 +15,9 @@ from saev.analyze.kept_codes import GrowingArray, KeptCodes, entry_type
 from saev.core.blocks import BLOCK
 from saev.core.files import read_json, write_json
 from saev.dashboard import fired
+from saev.dashboard.build import build
 from saev.evaluate import firing
+from saev.images.artifact import Images
 
 ABSENT = (0, 7, 300, 511)
 ARCHITECTURES = {
@@ -218,19 +220,32 @@ def test_an_array_that_grew_is_that_which_numpy_would_have_written(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_page_has_the_same_bytes_with_and_without_them_and_nothing_reruns(changed, tmp_path):
-    (analysis,) = changed.glob("patches-*/named-*")
+def test_a_page_has_the_same_bytes_with_and_without_them(
+    built, changed, tmp_path, monkeypatch, said
+):
+    monkeypatch.chdir(built.folder)  # where its images lie
+    (path,) = changed.glob("patches-*/named-*")
     pages = []
     for name in ("kept", "encoded"):
-        command = [sys.executable, "-m", "saev.dashboard", "run", "--spec", '{"settings": {}}']
-        command += ["--analysis", analysis, "--sae", analysis.parent, "--activations", changed]
-        command += ["--images", changed.parent, "--out", tmp_path / name]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        assert ("can't be read, so it is encoded again" in done.stderr) == (name == "encoded")
-        files = sorted(p for p in (tmp_path / name).rglob("*") if p.is_file())
-        pages.append(
-            {p.relative_to(tmp_path / name): p.read_bytes() for p in files if p.name != "run.json"}
+        out, state = tmp_path / name, tmp_path / f"{name}-state"
+        out.mkdir()
+        state.mkdir()
+        build(
+            out,
+            state,
+            analysis=Analysis(path),
+            sae_folder=path.parent,
+            activations=Activations(changed),
+            images=Images(changed.parent),
+            evaluation=None,
+            others=[],
+            credit=None,
+            threads=1,
+            device=torch.device("cpu"),
         )
-        shutil.rmtree(analysis / CODES, ignore_errors=True)
-    assert len(pages[0]) > 9
+        assert ("it is encoded again: none are kept" in said()) == (name == "encoded")
+        files = sorted(file for file in out.rglob("*") if file.is_file())
+        pages.append({str(file.relative_to(out)): file.read_bytes() for file in files})
+        shutil.rmtree(path / CODES, ignore_errors=True)
+    assert any(name.startswith("data/heat/") for name in pages[0])
     assert pages[0] == pages[1]

@@ -186,15 +186,25 @@ def told(case, **changes):
             lambda case: shutil.copy(case.out / codes_json(0), case.out / codes_json(1)),
             "something else",
         ),
-        (lambda case: shutil.rmtree(case.out / CODES), "none are kept"),
     ],
 )
 def test_damaged_codes_are_not_read_but_encoded_again(case, said, harm, reason):
     harm(case)
     _, kept = opened(case)
     assert kept.part(1) is None is kept.part(1)
-    assert said().count("the codes of part 1 can't be read, so it is encoded again: ") == 1
+    assert said().count("the codes of part 1 aren't used, so it is encoded again: ") == 1
     assert reason in said()
+
+
+def test_parts_that_keep_no_codes_are_counted_in_one_line(case, said):
+    opened(case)
+    assert "codes" not in said()
+    for number in (0, 2):
+        (case.out / codes_json(number)).unlink()
+    _, kept = opened(case)
+    assert [kept.part(number) is None for number in range(3)] == [True, False, True]
+    assert said().count("codes") == 1
+    assert "2 of 3 parts keep no codes: their images are encoded again" in said()
 
 
 def test_a_latent_takes_two_bytes_up_to_65536_of_them_and_four_beyond(tmp_path):
@@ -243,7 +253,7 @@ def test_a_page_has_the_same_bytes_with_and_without_them(
             threads=1,
             device=torch.device("cpu"),
         )
-        assert ("it is encoded again: none are kept" in said()) == (name == "encoded")
+        assert ("1 of 1 parts keep no codes" in said()) == (name == "encoded")
         files = sorted(file for file in out.rglob("*") if file.is_file())
         pages.append({str(file.relative_to(out)): file.read_bytes() for file in files})
         shutil.rmtree(path / CODES, ignore_errors=True)

@@ -14,7 +14,14 @@ import numpy as np
 
 from saev.activations.artifact import STAGE as ACTIVATIONS
 from saev.activations.artifact import Activations, Stream
-from saev.analyze.artifact import PART, Analysis, codes_counts, codes_entries, codes_json
+from saev.analyze.artifact import (
+    PART,
+    Analysis,
+    codes_counts,
+    codes_entries,
+    codes_json,
+    n_parts,
+)
 from saev.analyze.mapped import mapped, release
 from saev.core import logs
 from saev.core.errors import UserError
@@ -194,17 +201,21 @@ class KeptCodes:
         self.part_images = part_images
         self.part = cache(self._part)
         """The codes of a part, by its number; None if there are none. Each is checked once."""
+        n = n_parts(activations.n_images, part_images)
+        lacking = sum(not (analysis.path / codes_json(number)).exists() for number in range(n))
+        if lacking:
+            logs.say(f"{lacking:,} of {n:,} parts keep no codes: their images are encoded again")
 
     def _part(self, number: int) -> PartCodes | None:
         folder = self.analysis.path
         start = number * self.part_images
         stop = min(start + self.part_images, self.activations.n_images)
+        if not (folder / codes_json(number)).exists():
+            return None
         try:
-            if not (folder / codes_json(number)).exists():
-                raise UserError("none are kept")
             self._require(number, start, stop)
         except UserError as error:
-            logs.say(f"the codes of part {number} can't be read, so it is encoded again: {error}")
+            logs.say(f"the codes of part {number} aren't used, so it is encoded again: {error}")
             return None
         rows = self.activations.rows(start, stop)
         counts = mapped(folder / codes_counts(number))

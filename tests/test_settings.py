@@ -346,6 +346,7 @@ def test_neutral_values_never_change():
         "AnalysisSettings.projection": False,
         "AnalysisSettings.on": None,
         "AnalysisSettings.top_images": 16,
+        "AnalysisSettings.codes_gib": 4.0,
         "EvaluationSettings.redundancy": True,
         "EvaluationSettings.spatial": True,
         "EvaluationSettings.stability": True,

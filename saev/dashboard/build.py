@@ -12,6 +12,7 @@ from saev.analyze import columns
 from saev.analyze.artifact import STAGE as ANALYZE
 from saev.analyze.artifact import Analysis
 from saev.analyze.cells import cells
+from saev.analyze.kept_codes import KeptCodes
 from saev.core.errors import UserError
 from saev.core.files import file_entry, folder_entry, write_bytes
 from saev.core.meta import read_meta, require_unaltered
@@ -92,7 +93,7 @@ def build(
     latents, table = analysis.latents(), analysis.table()
     sae = trained.load(sae_folder, device)
     stream = activations.streams[str(sae.stream)]
-    source = Reading(sae, activations, stream)
+    source = Reading(sae, activations, stream, KeptCodes(analysis, activations, stream))
     made = state / "page"
     contrast, silent = Contrast(analysis), None
     drawn_rows = np.empty(0, np.int64)

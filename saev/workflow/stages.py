@@ -167,8 +167,8 @@ STAGES = (
         ),
         reads="the checkpoint, the activations, the labels",
         component="analysis",
-        undeclared=FORMER_LABELS,
-        described={analyze.PARTS: True},
+        undeclared=(*FORMER_LABELS, analyze.CODES),
+        described={analyze.PARTS: True, analyze.CODES: True},
         resumable=True,
     ),
     Stage(

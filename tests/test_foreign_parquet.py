@@ -294,7 +294,7 @@ def test_equal_labels_stay_equal_where_files_keep_other_digits(tmp_path, value, 
 def test_times_of_other_zones_become_texts(tmp_path):
     for i, zone in enumerate(("UTC", None)):
         write(tmp_path / f"{i}.parquet", kind=pa.array([0, 1], pa.timestamp("s", zone)))
-    assert rows(tmp_path)[0]["source.kind"] == "1970-01-01 00:00:00Z"
+    assert rows(tmp_path)[0]["source.kind"] == "1970-01-01 00:00:00.000Z"
 
 
 def test_the_splits_of_a_data_set_from_the_hub_are_said(tmp_path, said, monkeypatch):

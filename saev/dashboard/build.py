@@ -15,7 +15,7 @@ from saev.analyze.cells import cells
 from saev.analyze.kept_codes import KeptCodes
 from saev.core.errors import UserError
 from saev.core.files import file_entry, folder_entry, write_bytes
-from saev.core.meta import read_meta, require_unaltered
+from saev.core.meta import read_meta
 from saev.dashboard import artifact as names
 from saev.dashboard import evaluated
 from saev.dashboard.contrast import Contrast
@@ -84,11 +84,9 @@ def build(
         UserError: an input was altered after it was made.
     """
     analysis.require_format()
-    require_unaltered(analysis.path, analysis.meta["files"])
     train, train_digest = read_meta(sae_folder, trained.STAGE)
     _require_inputs(analysis, {"train": train_digest, "activations": activations.digest})
     if evaluation:
-        require_unaltered(evaluation.path, evaluation.meta["files"])
         _require_of(evaluation, analysis)
     latents, table = analysis.latents(), analysis.table()
     sae = trained.load(sae_folder, device)

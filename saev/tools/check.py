@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from saev.activations.artifact import ALL_SHARDS, shard_json
+from saev.activations.artifact import ALL_SHARDS, shard_json, shard_rows
 from saev.activations.artifact import STAGE as ACTIVATIONS
 from saev.analyze.artifact import CODES, labels_of
 from saev.analyze.artifact import STAGE as ANALYZE
@@ -106,8 +106,10 @@ def _shards(folder: Path, meta: dict[str, Any], deep: bool) -> list[Finding]:
         if not sidecar.exists():
             findings.append(Finding(folder, "altered", f"{sidecar} is missing"))
             continue
-        problems = altered_files(folder, read_json(sidecar)["files"], deep)
-        findings += [Finding(folder, "altered", text) for text in problems]
+        files, rows = read_json(sidecar)["files"], shard_rows(number)
+        for entry in files:
+            problems = altered_files(folder, [entry], deep or entry["name"] == rows)
+            findings += [Finding(folder, "altered", text) for text in problems]
     if not findings:
         found = b"".join(
             (folder / shard_json(n)).read_bytes() for n in range(meta["summary"]["n_shards"])

@@ -38,6 +38,7 @@ from saev.evaluate.artifact import STAGE as EVALUATE
 from saev.evaluate.artifact import Evaluation
 from saev.images.artifact import Images
 from saev.sae import Sae
+from saev.settings.pages import BesideSettings
 from saev.train import artifact as trained
 
 N_NEIGHBOURS = 6
@@ -141,7 +142,7 @@ def build(
     write_bytes(made / names.PAGE, page("run", about))
     (made / "pictures").mkdir(exist_ok=True)
     if not (out / names.GIVEN).exists():
-        write_given(out, "", None, None)
+        write_given(out, "", BesideSettings())
     for part in ("data", "pictures", names.PAGE):
         if (out / part).is_dir():
             (out / part).replace(state / f"former-{part}")

@@ -35,7 +35,7 @@ function card(latent) {
       cardFigures(latent, view.label),
       badges(latent, view.label),
       noteLine(latent),
-      ...givenTo(latent).map(givenLine),
+      ...givenTo(latent).flatMap(givenLines),
     ),
   );
 }

@@ -125,10 +125,10 @@ def test_the_score_of_a_name_is_shown_with_chance_and_only_for_the_names_scored(
         browser.run("openLatent(3)")
         browser.wait("document.querySelector('.note .scored') !== null")
         told = browser.run("document.querySelector('.note .scored').textContent")
-        assert "nearest to 12 of 16 held-out images" in told
-        assert "75 % (51 to 90), chance is 20 %" in told
+        assert "to 12 of 16 held-out images" in told
+        assert "75 % (51 to 90). Chance is 20 %" in told
         browser.run("openLatent(4)")
-        browser.wait("document.querySelector('.note .scored')?.textContent.startsWith('no score')")
+        browser.wait("document.querySelector('.note .scored')?.textContent.startsWith('No score')")
     # Scores of other names than these aren't shown, nor those that the settings don't ask for.
     write_given(page.parent, sae, given.model_copy(update={"score_names": False}))
     assert "hits" not in (page.parent / "given.js").read_text()

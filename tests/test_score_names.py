@@ -1,18 +1,21 @@
-"""Scores of names: on held-out images, the text tower ranks the true name among five."""
+"""What the text tower says of latents: how well names fit them, and which words it suggests."""
 
 import csv
 import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from analysed import TOPK, write_sae
+from evaluated import OFF
 from PIL import Image
 from project import TOWER
 from recording import TINY, list_images, record, settings, write_pictures
 
 from saev.activations.towers.again import recorded_settings
+from saev.activations.towers.preview import preview
 from saev.activations.towers.text_tower import encode_texts
 from saev.activations.towers.tower import load_tower
 from saev.analyze.artifact import n_parts
@@ -21,10 +24,16 @@ from saev.analyze.merge import write_merged
 from saev.analyze.names_file import digest_of, distinct, read_names
 from saev.analyze.parts import write_part
 from saev.core.errors import UserError
-from saev.evaluate import named, score_names
+from saev.evaluate import named, score_names, vocabulary
 from saev.evaluate.crops import centred, cropped, embed
+from saev.evaluate.made_from import Folders
+from saev.evaluate.measure import Evaluator
+from saev.evaluate.opened import open_all
 from saev.evaluate.tower_outputs import Rerun
+from saev.evaluate.words import read_words
 from saev.settings.analysis import AnalysisResolved, AnalysisSettings
+from saev.settings.evaluation import EvaluationSettings
+from saev.workflow import known_towers
 from saev.workflow.plan import resolve
 
 N = 120
@@ -58,9 +67,8 @@ def test_a_score_has_its_wilson_interval_and_too_few_images_give_none():
 
 def test_centring_takes_away_what_all_vectors_share():
     apart = torch.tensor([[1.0, 0, 0], [-1.0, 0, 0], [0, 2.0, 0], [0, -2.0, 0]])
-    assert torch.allclose(
-        centred(apart + 100), torch.nn.functional.normalize(apart.double(), dim=1)
-    )
+    expected = torch.nn.functional.normalize(apart, dim=1)
+    assert torch.allclose(centred(apart + 100), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("patch", "left", "top"), [(27, 14, 10), (0, 0, 0), (63, 36, 36)])
@@ -172,7 +180,7 @@ def test_names_are_scored_on_held_out_images_that_nobody_was_shown(recorded, tmp
     owner = np.repeat(wanted, [len(judged[latent]) for latent in wanted])
     scores = {one["latent"]: one for one in found["scores"]}
     for latent, name in zip(latents, NAMES, strict=True):
-        cosines = (of_images[owner == latent] @ of_texts.T).numpy()
+        cosines = (of_images[owner == latent].double() @ of_texts.T).numpy()
         hits = 0
         for one, r in zip(cosines, judged[latent].tolist(), strict=True):
             true, *others = named.candidates(texts, texts.index(name), latent, r, 0)
@@ -191,6 +199,8 @@ def test_names_are_scored_on_held_out_images_that_nobody_was_shown(recorded, tmp
 def planned(tmp_path, monkeypatch):
     """Plans a run whose names are to be scored, with a tower that knows so many tokens."""
     monkeypatch.chdir(tmp_path)
+    # In this process, which has imported PyTorch already.
+    monkeypatch.setattr(known_towers, "_run", lambda given: [preview(one) for one in given])
     (tmp_path / "pictures").mkdir()
     for name in ("a", "b"):
         Image.new("RGB", (8, 8)).save(tmp_path / f"pictures/{name}.png")
@@ -205,6 +215,8 @@ def planned(tmp_path, monkeypatch):
         "analysis": {"n": analysis},
         "runs": [{"images": "a", "vit": "v", "sae": "s", "analysis": "n"}],
     }
+
+    Path("raw.json").write_text(json.dumps(raw))
 
     def plan(n_names, n_tokens=49408):
         text = {**TOWER["text_cfg"], "vocab_size": n_tokens}
@@ -237,3 +249,120 @@ def test_names_are_scored_where_there_are_five_and_a_text_tower(planned, caplog)
 def test_scores_need_names(planned):
     with pytest.raises(UserError, match="score_names needs names"):
         resolve({"analysis": {"n": {"score_names": True}}})
+
+
+# suggestions of a vocabulary ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no file"),
+        (b"", "has 0 words: write 2 or more"),
+        (b"\n \ndog\n", "has 1 words"),
+        (b"sea\nDog\n\ndog \n", "has words twice:\n  - line 4: dog is on line 2 already"),
+        (b"caf\xe9\nsea\n", "isn't text in UTF-8"),
+    ],
+)
+def test_a_vocabulary_that_cannot_be_used_is_refused(tmp_path, content, said):
+    path = tmp_path / "words.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_words("evaluation.e.vocabulary", path)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("evaluation.e.vocabulary: ")
+
+
+def test_a_vocabulary_is_read_with_its_phrases(tmp_path):
+    (tmp_path / "words.txt").write_bytes(b"\xef\xbb\xbfa  dog's\tnose\r\n\r\nsea\r\n")
+    assert read_words("v", tmp_path / "words.txt") == ["a dog's nose", "sea"]
+
+
+def test_words_are_suggested_for_latents_whose_images_agree_and_for_no_others():
+    rng = np.random.default_rng(0)
+    words = [f"word {i}" for i in range(40)]
+    vectors = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(40, 64))), dim=1)
+    latents = np.arange(5, 305)
+    crops = 3 + 0.5 * rng.normal(size=(300, 4, 64))  # what all images share, and noise
+    crops[:100] += 2 * vectors[np.arange(100) % 40].numpy()[:, None]
+    crops = torch.nn.functional.normalize(torch.from_numpy(crops).float().flatten(0, 1), dim=1)
+    found = vocabulary.measure(latents, 310, crops, words, vectors, seed=0)
+    suggested, margin = found.columns["suggested"], found.columns["suggested_margin"]
+    right = [suggested[5 + i] == words[i % 40] for i in range(100)]
+    assert np.mean(right) > 0.95
+    others = suggested[105:305]
+    assert sum(one is not None for one in others) <= 6  # about 1 % of 200
+    assert [one is not None for one in suggested] == (margin > 0).tolist()
+    assert np.isnan(margin[[*range(5), *range(305, 310)]]).all()
+    (figure,) = found.figures
+    assert figure.measured.value == sum(one is not None for one in suggested) / 300
+    assert figure.baselines["shuffled_latents"].value == pytest.approx(0.01, abs=0.012)
+    assert figure.note.startswith("10 latents with fewer than 4 images")
+
+
+def test_a_margin_is_to_what_one_in_a_hundred_shuffled_latents_exceeds():
+    rng = np.random.default_rng(1)
+    crops, words = (torch.from_numpy(rng.normal(size=(n, 8))) for n in (4 * 30, 5))
+    found = vocabulary.measure(np.arange(30), 30, crops, list("abcde"), words, seed=3)
+    apart, texts = centred(crops), centred(words)
+    drawn = np.random.default_rng([3, 30])
+    null = []
+    for _ in range(10):
+        order = drawn.permutation(120)
+        for i in range(30):
+            cosines = apart[order[4 * i : 4 * i + 4]] @ texts.T
+            null.append(cosines.mean(0).max().item())
+    least = np.quantile(null, 0.99)
+    own = [(apart[4 * i : 4 * i + 4] @ texts.T).mean(0).max().item() - least for i in range(30)]
+    assert found.columns["suggested_margin"] == pytest.approx(own, abs=1e-9)
+
+
+@pytest.mark.parametrize("stream", ["layer-00.cls", "layer-00.patches"])
+def test_an_evaluation_has_the_suggestions_of_its_vocabulary(recorded, tmp_path, stream):
+    _, sae, out = analysed(recorded, stream)
+    path = tmp_path / "words.txt"
+    path.write_text("\n".join(NAMES))
+    opened = open_all(Folders(out, sae, recorded.path, None), torch.device("cpu"))
+    asked = EvaluationSettings(**OFF, vocabulary=str(path))
+    found = Evaluator(opened, asked, tmp_path)
+    found.run()
+    latents = opened.analysis.latents()
+    judged = np.flatnonzero(latents["image_count"] >= 4)
+    rows, patches = (latents[f"top_{name}"][judged, :4].ravel() for name in ("rows", "patches"))
+    assert (patches >= 0).all() == stream.endswith("patches")
+    rerun = Rerun(recorded, recorded.path.parent, torch.device("cpu"), 1)
+    crops = embed(rerun, rows, patches)
+    words = encode_texts(recorded_settings(recorded.meta, recorded.path), NAMES)
+    by_hand = vocabulary.measure(judged, 24, crops, NAMES, words, asked.seed)
+    for name, column in by_hand.columns.items():
+        np.testing.assert_array_equal(found.results.columns[name], column)
+    names = found.write()
+    table = pq.read_table(tmp_path / "latents.parquet")
+    assert "latents.parquet" in names
+    assert table.schema.field("suggested").type == "string"
+    assert table["suggested_margin"].null_count == 24 - len(judged)
+
+
+def test_what_a_vocabulary_holds_belongs_to_an_evaluation_and_where_it_lies_does_not(planned):
+    planned(0)
+    given = {"e": {"vocabulary": "words.txt"}}
+
+    def name(**more):
+        return resolve_with(given | more).runs[0]["evaluation"]
+
+    def resolve_with(evaluation):
+        raw = json.loads(Path("raw.json").read_text())
+        raw["runs"][0]["evaluation"] = "e"
+        return resolve({**raw, "evaluation": evaluation})
+
+    Path("words.txt").write_text("sea\nsun\n")
+    Path("moved.txt").write_text("sea\nsun\n")
+    first = name()
+    assert name(e={"vocabulary": "moved.txt"}) == first
+    Path("words.txt").write_text("sea\nmoon\n")
+    assert name() != first
+    text = {**TOWER["text_cfg"], "vocab_size": 64}
+    Path("tower.json").write_text(json.dumps({**TOWER, "text_cfg": text}))
+    with pytest.raises(UserError, match=r"evaluation\.e\.vocabulary: needs a text tower: vit\.v: "):
+        name()

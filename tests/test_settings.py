@@ -356,6 +356,7 @@ def test_neutral_values_never_change():
         "EvaluationSettings.absorption": None,
         "EvaluationSettings.monosemanticity": None,
         "EvaluationSettings.masks": None,
+        "EvaluationSettings.vocabulary": None,
         "EvaluationSettings.seed": 0,
         "RunSettings.evaluation": None,
         "RunSettings.baselines": [],

@@ -137,7 +137,7 @@ def build(
         about["evaluation"] = said["evaluation"]
         more = evaluated.columns(evaluation)
         about["columns"] += more
-        about["orders"] += [column.name for column in more]
+        about["orders"] += [column.name for column in more if column.format != "text"]
         about["filters"] += evaluated.filters(evaluation)
     write_bytes(made / names.PAGE, page("run", about))
     (made / "pictures").mkdir(exist_ok=True)

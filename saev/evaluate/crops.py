@@ -78,6 +78,6 @@ def _crops(rerun: Rerun, asked: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def centred(vectors: Tensor) -> Tensor:
-    """Unit vectors of ``vectors`` (m, e) less their mean, float64."""
-    apart = vectors.double() - vectors.double().mean(0)
-    return torch.nn.functional.normalize(apart, dim=1)
+    """Unit vectors of ``vectors`` (m, e) less their mean."""
+    mean = vectors.mean(0, dtype=torch.float64).to(vectors.dtype)
+    return torch.nn.functional.normalize(vectors - mean, dim=1)

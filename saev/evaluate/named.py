@@ -113,9 +113,10 @@ def is_first(images: Tensor, texts: Tensor, asked: np.ndarray) -> np.ndarray:
     Args:
         images: (m, e), texts: (t, e), both centred unit vectors; asked: (m, 5) numbers of texts.
     """
-    cosines = torch.einsum("me,mce->mc", images, texts[torch.from_numpy(asked)])
-    found: np.ndarray = (cosines[:, :1] > cosines[:, 1:]).all(1).numpy()
-    return found
+    found = texts[torch.from_numpy(asked)].double()
+    cosines = torch.einsum("me,mce->mc", images.double(), found)
+    first: np.ndarray = (cosines[:, :1] > cosines[:, 1:]).all(1).numpy()
+    return first
 
 
 def score(right: np.ndarray) -> dict[str, Any]:

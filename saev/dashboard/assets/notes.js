@@ -53,12 +53,12 @@ function scoreTold(score) {
   const { hits, n, interval, fewest } = score;
   const images = `${n} held-out image${n === 1 ? "" : "s"}`;
   if (hits === null || !interval) {
-    return `no score: it fires on ${images} that nobody was shown, and ${fewest} are needed`;
+    return `No score: it fires on ${images} that nobody was shown, and ${fewest} are needed.`;
   }
   const [low, high, all] = [...interval, hits / n].map((end) => Math.round(100 * end));
   return (
-    `among five names of this dictionary, this one is nearest to ${hits} of ${images} by the ` +
-    `model's text tower: ${all} % (${low} to ${high}), chance is 20 %`
+    `By the model's text tower, the nearest of five names of this dictionary to ${hits} of ` +
+    `${images}: ${all} % (${low} to ${high}). Chance is 20 %.`
   );
 }
 

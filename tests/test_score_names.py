@@ -96,16 +96,16 @@ def recorded(tmp_path_factory):
     return record(listed, listed / "vit", given, range(1))
 
 
-def analysed(reader, stream, n=N):
+def analysed(reader, stream, name="sae"):
     """A dictionary of ``stream``, half of whose images are held out, and its analysis."""
     shape = {**TOPK, "k": 8, "held_out": 0.5}
-    sae = write_sae(reader.path / stream, reader.path, stream, shape)
+    sae = write_sae(reader.path / f"{name}-{stream}", reader.path, stream, shape)
     analysis = AnalysisSettings(top_images=4)
     inputs = open_inputs(analysis, sae, reader.path, None, torch.device("cpu"))
     out = sae / "analysis"
     (out / "scratch").mkdir(parents=True)
     write_part(inputs, analysis, 0, out, out / "scratch")
-    write_merged(inputs, analysis, AnalysisResolved(), n_parts(n), out, out)
+    write_merged(inputs, analysis, AnalysisResolved(), n_parts(N), out, out)
     return inputs, sae, out
 
 
@@ -193,6 +193,22 @@ def test_names_are_scored_on_held_out_images_that_nobody_was_shown(recorded, tmp
     (tmp_path / "names.csv").write_text("dictionary,latent,name\n")
     with pytest.raises(UserError, match="was changed since the workflow started"):
         run(tmp_path / "names.csv", sha256, sae, out)
+
+
+def test_a_copy_of_an_image_that_was_shown_judges_no_name(recorded):
+    inputs, _, _ = analysed(recorded, "layer-00.patches", "copies")
+    rows, none = recorded.rows(0, N), np.full((24, 1), -1)
+    seen = named.sightings(inputs, np.arange(24), rows, none, 0)
+    latent = np.bincount(seen.latent).argmax()
+    row, other = seen.row[seen.latent == latent][:2]
+    inputs.activations.__dict__["twins"] = np.array(
+        [[other, row]] if other > row else [[row, other]]
+    )
+    shown = np.where(np.arange(24)[:, None] == latent, other, -1)
+    now = named.sightings(inputs, np.arange(24), np.array([row, other]), shown, 0)
+    assert latent not in now.latent
+    apart = named.sightings(inputs, np.arange(24), np.array([row, other]), none, 0)
+    assert (apart.latent == latent).sum() == 2
 
 
 @pytest.fixture
@@ -298,7 +314,7 @@ def test_words_are_suggested_for_latents_whose_images_agree_and_for_no_others():
     (figure,) = found.figures
     assert figure.measured.value == sum(one is not None for one in suggested) / 300
     assert figure.baselines["shuffled_latents"].value == pytest.approx(0.01, abs=0.012)
-    assert figure.note.startswith("10 latents with fewer than 4 images")
+    assert figure.note == "latents with fewer than 4 images: 10, not counted"
 
 
 def test_a_margin_is_to_what_one_in_a_hundred_shuffled_latents_exceeds():

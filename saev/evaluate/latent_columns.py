@@ -51,7 +51,7 @@ LATENT_COLUMNS = (
     ),
     Column(
         "suggested_margin",
-        "suggestion",
+        "suggestion's margin",
         "number",
         "by how much the similarity of its nearest word of the vocabulary exceeds what 1 % of "
         "shuffled latents reach: a word is suggested above 0",

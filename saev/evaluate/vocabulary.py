@@ -100,8 +100,6 @@ def measure(
         len(latents),
         "latents",
         {"shuffled_latents": mean_of((again > least).astype(np.float64), seed)},
-        note=f"{left_out:,} latents with fewer than {TOP} images aren't counted"
-        if left_out
-        else "",
+        note=f"latents with fewer than {TOP} images: {left_out:,}, not counted" if left_out else "",
     )
     return Results([figure], {"suggested": suggested, "suggested_margin": margin})

@@ -8,13 +8,6 @@ PAGES = BY_NAME["dashboard"].folder
 SCORED = f"{PAGES}/{stamp_name('score_names')}"
 
 
-def scores(wildcards):
-    """The stamp of the scores of a page's names, if they are to be scored."""
-    folder = "/".join(wildcards[level] for level in LEVELS)
-    wanted = folder in PLAN.data["specs"]["names"]
-    return [SCORED.format(**wildcards)] if wanted else []
-
-
 rule score_names:
     input:
         unpack(inputs("build_dashboard")),
@@ -31,9 +24,7 @@ rule score_names:
     resources:
         **resources_of("build_dashboard"),
     params:
-        spec=lambda wildcards: PLAN.data["specs"]["names"][
-            "/".join(wildcards[level] for level in LEVELS)
-        ],
+        spec=names_spec,
     shell:
         "python -m saev.evaluate.score_names --spec {params.spec:q} --threads {threads} --log {log:q} "
         "--done {output.done:q} --analysis $(dirname {input.analysis:q}) "
@@ -44,7 +35,7 @@ rule score_names:
 rule finish_page:
     input:
         stamp("build_dashboard"),
-        scores,
+        lambda wildcards: [SCORED.format(**wildcards)] if names_spec(wildcards) else [],
     output:
         page=report(
             f"{PAGES}/{REPORT_RUN}",

@@ -16,6 +16,7 @@ from saev.activations.towers.again import recorded_settings
 from saev.activations.towers.text_tower import load_text_tower
 from saev.analyze.baseline import Pca, sample
 from saev.analyze.baseline import fit as fit_pca
+from saev.analyze.kept_codes import KeptCodes
 from saev.analyze.merge import write_table
 from saev.analyze.ordered import one_thread
 from saev.core import logs
@@ -235,7 +236,8 @@ class Evaluator:
             return
         started = time.monotonic()
         progress = Progress(inputs.activations.n_images, "images", "evaluating")
-        look(inputs, observers, progress.update)
+        kept = KeptCodes(self.opened.analysis, inputs.activations, inputs.stream)
+        look(inputs, observers, progress.update, kept)
         if embedded:
             self._keep(self._monosemanticity(embedded))
         if found:

@@ -21,6 +21,7 @@ from saev.workflow.components import Resolver
 from saev.workflow.groups import groups
 from saev.workflow.known_elsewhere import CONVERSION
 from saev.workflow.known_names import named, scored
+from saev.workflow.known_projections import projected
 from saev.workflow.stage import Stage
 from saev.workflow.stages import STAGES
 
@@ -191,6 +192,7 @@ def _specs(
         folder: canonical_json({"code": hashes.module(SCORING), "settings": settings})
         for folder, settings in scored(config, runs, components, resolver.no_text_tower).items()
     }
+    specs["projections"] = projected(config, components, hashes)
     specs["makers"] = {
         module: canonical_json({"code": hashes.module(module), "settings": {}}) for module in MAKERS
     }

@@ -167,8 +167,8 @@ STAGES = (
         ),
         reads="the checkpoint, the activations, the labels",
         component="analysis",
-        undeclared=FORMER_LABELS,
-        described={analyze.PARTS: True},
+        undeclared=(*FORMER_LABELS, analyze.CODES),
+        described={analyze.PARTS: True, analyze.CODES: True},
         resumable=True,
     ),
     Stage(
@@ -217,7 +217,7 @@ STAGES = (
         inside=dashboard.FOLDER_NAME,
         completion=dashboard.SUMMARY,
         undeclared=(
-            *("data", "pictures", dashboard.REPORT, dashboard.GIVEN, RUN),
+            *("data", "pictures", dashboard.REPORT, dashboard.GIVEN, dashboard.PROJECTION, RUN),
             *(evaluate.SCORES, ".score_names*"),
         ),
         resumable=True,

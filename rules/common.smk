@@ -257,6 +257,12 @@ def dashboard_spec(wildcards):
     return PLAN.data["specs"]["dashboard"][run_of(wildcards)["on"]]
 
 
+def names_spec(wildcards):
+    """Which names of a dictionary to score, and the code for it; None if they aren't scored."""
+    folder = "/".join(wildcards[level] for level in LEVELS)
+    return PLAN.data["specs"]["names"].get(folder)
+
+
 def print_where():
     gallery, rule = RULES["build_gallery"]
     page = Path(gallery.folder, rule.outputs["page"]).resolve()

@@ -41,6 +41,7 @@ from saev.evaluate.artifact import Evaluation
 from saev.evaluate.neighbours import nearest
 from saev.images.artifact import Images
 from saev.sae import Sae
+from saev.settings.pages import BesideSettings
 from saev.train import artifact as trained
 
 N_NEIGHBOURS = 6
@@ -136,12 +137,12 @@ def build(
         about["evaluation"] = said["evaluation"]
         more = evaluated.columns(evaluation)
         about["columns"] += more
-        about["orders"] += [column.name for column in more]
+        about["orders"] += [column.name for column in more if column.format != "text"]
         about["filters"] += evaluated.filters(evaluation)
     write_bytes(made / names.PAGE, page("run", about))
     (made / "pictures").mkdir(exist_ok=True)
     if not (out / names.GIVEN).exists():
-        write_given(out, "", None, None)
+        write_given(out, "", BesideSettings())
     keep_projection(out, analysis)
     for part in ("data", "pictures", names.PAGE):
         if (out / part).is_dir():

@@ -21,8 +21,10 @@ PARTNERS = "coactivation.parquet"
 """The partners of each latent. Only an evaluation with `coactivation` has it."""
 BY_CLASS = "masks.parquet"
 """The latents that find each class. Only an evaluation with `masks` has it."""
+SCORES = "names.json"
+"""Scores of the names that people gave. It lies beside the page, as names change without it."""
 
-__all__ = ["BY_CLASS", "FIGURES", "FOLDER", "PARTNERS", "STAGE", "TABLE", "Evaluation"]
+__all__ = ["BY_CLASS", "FIGURES", "FOLDER", "PARTNERS", "SCORES", "STAGE", "TABLE", "Evaluation"]
 
 
 class Evaluation:

@@ -145,7 +145,7 @@ def latents(inputs: Inputs, sae: Sae, rows: np.ndarray, pool: Pool = largest) ->
             values.append(value)
         return pool(np.concatenate(keys), np.concatenate(values), n_patches)
 
-    found = _over(inputs, rows, look, "encoding")
+    found = over(inputs, rows, look, "encoding")
     keys, values = (np.concatenate(part) for part in zip(*found, strict=True))
     image, latent = np.divmod(keys, n)
     return Sparse(image, latent, values, (len(rows), n))
@@ -158,7 +158,7 @@ def dimensions(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
         found: np.ndarray = chunk.vectors.reshape(chunk.n, -1, inputs.stream.d).max(1)
         return found
 
-    return np.concatenate(_over(inputs, rows, look, "reading"))
+    return np.concatenate(over(inputs, rows, look, "reading"))
 
 
 def averages(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
@@ -168,7 +168,7 @@ def averages(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
         u = inputs.sae.normalise(torch.from_numpy(chunk.vectors).to(inputs.sae.W_dec.device))
         return u.reshape(chunk.n, -1, inputs.stream.d).mean(1).cpu().numpy()
 
-    return np.concatenate(_over(inputs, rows, look, "averaging"))
+    return np.concatenate(over(inputs, rows, look, "averaging"))
 
 
 def components(inputs: Inputs, pca: Pca, rows: np.ndarray) -> np.ndarray:
@@ -181,10 +181,10 @@ def components(inputs: Inputs, pca: Pca, rows: np.ndarray) -> np.ndarray:
         found = ((u - mean) @ directions).reshape(chunk.n, -1, inputs.stream.d).amax(1)
         return found.cpu().numpy()
 
-    return np.concatenate(_over(inputs, rows, look, "projecting"))
+    return np.concatenate(over(inputs, rows, look, "projecting"))
 
 
-def _over(inputs: Inputs, rows: np.ndarray, look: Callable[[Chunk], Any], what: str) -> list[Any]:
+def over(inputs: Inputs, rows: np.ndarray, look: Callable[[Chunk], Any], what: str) -> list[Any]:
     """What ``look`` makes of each chunk, in order. One thread computes a chunk."""
     with one_thread() as threads:
         on_cpu = inputs.sae.W_dec.device.type == "cpu"

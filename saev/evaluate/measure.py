@@ -12,6 +12,8 @@ import pyarrow.parquet
 import torch
 from torch import Tensor
 
+from saev.activations.towers.again import recorded_settings
+from saev.activations.towers.text_tower import load_text_tower
 from saev.analyze.baseline import Pca, sample
 from saev.analyze.baseline import fit as fit_pca
 from saev.analyze.kept_codes import KeptCodes
@@ -32,9 +34,11 @@ from saev.evaluate import (
     probing,
     redundancy,
     stability,
+    vocabulary,
 )
 from saev.evaluate.artifact import BY_CLASS, FIGURES, PARTNERS, TABLE
 from saev.evaluate.classes import Classes, classes_of
+from saev.evaluate.crops import embed
 from saev.evaluate.firing import Observer, look
 from saev.evaluate.mask_counts import MaskCounts
 from saev.evaluate.monosemanticity import Embedded, embeddings_of
@@ -42,6 +46,7 @@ from saev.evaluate.opened import Opened
 from saev.evaluate.results import Results, missing
 from saev.evaluate.tower_outputs import Rerun
 from saev.evaluate.untrained import untrained
+from saev.evaluate.words import read_words
 from saev.settings.evaluation import EvaluationSettings
 from saev.train.artifact import load
 
@@ -105,6 +110,9 @@ class Evaluator:
             self._timed(f"ablation {label}", lambda: self._ablation(label))
         if settings.absorption:
             self._timed("absorption", self._absorption)
+        if settings.vocabulary:
+            path = Path(settings.vocabulary)
+            self._timed("vocabulary", lambda: self._vocabulary(path))
         self._pass()
 
     def _probing(self, label: str) -> Results:
@@ -127,6 +135,24 @@ class Evaluator:
         assert named is not None
         classes, inputs = self._classes(named.parent), self.opened.inputs
         return absorption.measure(inputs, named, classes, self._l0, self.settings.seed)
+
+    def _vocabulary(self, path: Path) -> Results:
+        words, inputs = read_words("vocabulary", path), self.opened.inputs
+        recording, device = inputs.activations, inputs.sae.W_dec.device
+        found = self.opened.analysis.latents()
+        latents = vocabulary.asked(found["top_rows"])
+        rows, patches = (
+            found[name][latents, : vocabulary.TOP].reshape(-1).astype(np.int64)
+            for name in ("top_rows", "top_patches")
+        )
+        if inputs.stream.kind != "patches":
+            patches = np.full_like(rows, -1)
+        texts = load_text_tower(recorded_settings(recording.meta, recording.path), device)
+        vectors = texts(words)
+        del texts
+        crops = embed(self._rerun, rows, patches) if len(rows) else torch.empty(0, 1)
+        n, seed = inputs.sae.n_latents, self.settings.seed
+        return vocabulary.measure(latents, n, crops, words, vectors, seed)
 
     @cached_property
     def _rerun(self) -> Rerun:

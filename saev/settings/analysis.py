@@ -1,6 +1,8 @@
 """Settings of the `analyze` stage: labels, and how much to keep for each latent."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from saev.settings.labels import LabelsResolved, LabelsSettings
 from saev.settings.paths import AtHome
@@ -39,6 +41,19 @@ class AnalysisSettings(LabelsSettings):
         "directions, so that similar ones lie together. Needs the package openTSNE. You can change "
         "this at any time.",
     )
+    score_names: bool = Field(
+        False,
+        exclude=True,
+        description="Whether to score these names: on held-out images, the text tower of the model "
+        "ranks the true name among five. Runs the tower again over 16 images for each name. You "
+        "can change this at any time.",
+    )
+
+    @model_validator(mode="after")
+    def _names_to_score(self) -> Self:
+        if self.score_names and self.names is None:
+            raise ValueError("score_names needs names: a .csv file")
+        return self
 
 
 class AnalysisResolved(LabelsResolved):

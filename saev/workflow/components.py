@@ -11,6 +11,7 @@ from saev.core.errors import UserError
 from saev.core.files import read_json, to_json, write_bytes, write_json
 from saev.core.meta import META, RUN, read_meta, require_unaltered
 from saev.core.plan_file import PLANS
+from saev.evaluate.words import read_words
 from saev.images.artifact import (
     MANIFEST,
     PLACE,
@@ -35,7 +36,7 @@ from saev.settings.near import nearest
 from saev.settings.paths import from_here
 from saev.settings.references import ReferenceResolved
 from saev.settings.sae_base import SaeResolved
-from saev.settings.vit import WEIGHT_FILES, VitResolved
+from saev.settings.vit import WEIGHT_FILES, VitResolved, VitSettings
 from saev.workflow.amounts import require_amounts, require_batch
 from saev.workflow.hashes import Hashes
 from saev.workflow.known_elsewhere import FromElsewhere, looked_at, require_width
@@ -119,15 +120,20 @@ class Resolver:
     @cached_property
     def towers(self) -> dict[str, Facts]:
         """What is known about the towers of all runs, by their entry."""
-        towers = {}
-        for name in dict.fromkeys(run.vit for run in self.config.runs):
-            settings = self.config.vit[name]
-            if settings.weights_sha256:
-                towers[name] = without_file(settings)
-            else:
-                found = self._weights_sha256(name)
-                towers[name] = settings.model_copy(update={"weights_sha256": found})
-        return self._towers.check(towers)
+        names = dict.fromkeys(run.vit for run in self.config.runs)
+        return self._towers.check({name: self._checkable(name) for name in names})
+
+    def no_text_tower(self, name: str) -> str:
+        """Why no text tower belongs to the tower of an entry; empty if one does, or if only
+        loading it tells."""
+        return self._towers.no_text_tower(self._checkable(name))
+
+    def _checkable(self, name: str) -> VitSettings:
+        """The settings of a tower as they are checked: without a file that isn't to be read yet."""
+        settings = self.config.vit[name]
+        if settings.weights_sha256:
+            return without_file(settings)
+        return settings.model_copy(update={"weights_sha256": self._weights_sha256(name)})
 
     def _weights_sha256(self, name: str) -> str | None:
         return self._hash(f"vit.{name}.weights", self.config.vit[name].weights, WEIGHT_FILES)
@@ -309,8 +315,17 @@ class Resolver:
         if settings.masks and settings.masks.sha256 is None:
             where = f"evaluation.{run.evaluation}.masks.folder"
             masks = MasksResolved(sha256=masks_digest(where, settings.masks, self.hashes))
-        resolved = EvaluationResolved(seeds=tuple(seeds), masks=masks)
+        words = self._vocabulary(run, settings.vocabulary) if settings.vocabulary else None
+        resolved = EvaluationResolved(seeds=tuple(seeds), masks=masks, vocabulary=words)
         return self._put("evaluation", run.evaluation, settings, resolved, seeds=seeds)
+
+    def _vocabulary(self, run: RunSettings, path: str) -> str:
+        """SHA-256 of a vocabulary that can be read, for a tower with a text tower."""
+        where = f"evaluation.{run.evaluation}.vocabulary"
+        read_words(where, Path(path))
+        if reason := self.no_text_tower(run.vit):
+            raise UserError(f"{where}: needs a text tower: vit.{run.vit}: {reason}")
+        return self.hashes.of(path)
 
     def _reference(self, name: str) -> str:
         settings = self.config.references[name]

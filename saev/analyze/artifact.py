@@ -150,4 +150,12 @@ class Analysis:
         """A row of figures for each latent. Null where a figure isn't defined."""
         import pyarrow.parquet
 
-        return pyarrow.parquet.read_table(self.path / TABLE)
+        table = pyarrow.parquet.read_table(self.path / TABLE)
+        # The first versions called the most common label of all images on which a latent fires
+        # what is now that of its top images.
+        renamed = {
+            f"top_label.{name}": f"common_label.{name}"
+            for name in self.label_names
+            if f"common_label.{name}" not in table.column_names
+        }
+        return table.rename_columns([renamed.get(name, name) for name in table.column_names])

@@ -8,6 +8,12 @@ import pytest
 import warm
 from project import Project
 from test_parity import FAULTS, edit
+from trained import TOPK
+
+from saev.core.spec import parsed
+from saev.parity.stale import branches_of
+from saev.settings.analysis import AnalysisSettings
+from saev.settings.sae import AnySaeSettings
 
 HARMLESS = (
     (
@@ -105,11 +111,24 @@ def test_what_is_trusted_is_said_so_in_its_record(project):
     assert "there is no stage pictures" in accept(project, "pictures").stderr
 
 
+def test_results_are_of_one_kind_only_if_the_same_lines_of_code_make_them():
+    def branches(**changes):
+        return branches_of(parsed(AnySaeSettings, TOPK | changes))
+
+    assert branches(lr=0.1, k=7, seed=3) == branches(lr=0.2, seed=4)
+    different = [{}, {"tokens": "patches"}, {"schedule": "linear"}, {"clip_norm": 1.0}]
+    different += [{"aux_k": 0, "aux_coefficient": 0}, {"init": "data"}]
+    assert len({branches(**changes) for changes in different}) == len(different)
+    labels = [{"a": {"folder": True}}, {"a": {"folder": True}, "b": {"folder": True}}, {}]
+    found = [branches_of(AnalysisSettings.model_validate({"labels": one})) for one in labels]
+    assert found[0] == found[1] != found[2]
+
+
 @pytest.mark.slow
 def test_a_fault_in_the_last_steps_of_a_long_training_is_not_accepted(project):
     settings = project.settings()
     late = {"schedule": "linear", "decay_from": 0.9, "lr_end": 0.1, "log_every": 20}
-    late |= {"epochs": 300, "aux_k": 0, "aux_coefficient": 0}
+    late |= {"epochs": 1500, "aux_k": 0, "aux_coefficient": 0}
     settings["sae"] = {"cls": settings["sae"]["cls"] | late}
     settings["runs"] = settings["runs"][:1]
     settings["compute"] |= {"keep_state_after": 0}

@@ -255,6 +255,12 @@ def test_what_can_not_be_compared_is_said_before_anything_runs(edited):
     done, _ = parity(edited, new="pictures")
     assert done.returncode == 2
     assert "pictures is no revision of" in done.stderr
+    (edited.folder / "rules/labels.smk").unlink()
+    done, _ = parity(edited)
+    assert done.returncode == 2
+    assert "worktree has no stage labels" in done.stderr
+    assert "with the code of" not in done.stderr  # nothing ran
+    git(edited.folder, "checkout", "-q", ".")
     edit(edited.folder, "Snakefile", "min_version(", "min_versions(")
     done, _ = parity(edited)
     assert done.returncode == 2

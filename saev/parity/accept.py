@@ -121,9 +121,10 @@ class Acceptance:
     def _groups(self, stale: list[Result]) -> Iterator[StaleGroup]:
         held: dict[tuple[Any, ...], list[Result]] = {}
         for result in stale:
-            held.setdefault((result.stage, result.code, result.kind), []).append(result)
+            kind = (result.stage, result.code, result.kind, result.branches)
+            held.setdefault(kind, []).append(result)
         rng = random.Random(self.options.seed)
-        for (stage, code, _), found in held.items():
+        for (stage, code, *_), found in held.items():
             yield StaleGroup(
                 stage, code, found, rng.sample(found, min(self.options.sample, len(found)))
             )

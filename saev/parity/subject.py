@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from saev.core.errors import UserError
+from saev.core.errors import UserError, listed, printable
 from saev.core.files import canonical_json, read_json, sha256_bytes, write_json
 from saev.core.plan_file import PLANS
 from saev.dashboard.artifact import STAGE as DASHBOARD
-from saev.images.artifact import MANIFEST, Entry
+from saev.images.artifact import MANIFEST, Entry, Images
 from saev.images.sources import open_source
-from saev.images.sources.source import SOURCE, Source
+from saev.images.sources.source import GROUP_ROWS, SOURCE, Source
 from saev.settings.images import SOURCE_SETTINGS, source_of
 from saev.workflow.known_towers import Towers, without_file
 from saev.workflow.plan import Plan
@@ -64,7 +64,8 @@ def small(plan: Plan, n_images: int, steps: int, cache: Path) -> Subject:
     if vit.pop("made", False) and not Path(vit["weights"]).is_file():
         raise UserError(f"{vit['weights']} isn't there yet: make it with snakemake activations")
     vit["shard_images"] = SHARD
-    vit["layers"] = _with_neighbours(vit["layers"])
+    if vit.get("layers"):  # the output of the tower is of no layer
+        vit["layers"] = _with_neighbours(vit["layers"])
     each = _vectors(plan, run, given["sae"]["tokens"])
     given["sae"] = _short(given["sae"], len(entries) * each, steps)
     given["analysis"].pop("on", None)
@@ -111,6 +112,29 @@ def frozen(results: Path) -> tuple[Subject, dict[str, str]]:
         f"{results} holds no run that was made to the end, with its plan in {PLANS}: give the "
         f"folder results/ of a project"
     )
+
+
+def require_images(results: Path, names: Mapping[str, str]) -> None:
+    """Check that a folder of images still has those that frozen results were made from.
+
+    Raises:
+        UserError: some are missing, or have another size.
+    """
+    images = Images(BY_NAME["images"].place(results, names))
+    if source_of(images.settings) != "folder":
+        return
+    folder = results.resolve().parent / images.source.where
+    wrong = [
+        printable(entry.key)
+        for start in range(0, images.n_images, GROUP_ROWS)
+        for entry in images.read(start, start + GROUP_ROWS)
+        if not (path := folder / entry.key).is_file() or path.stat().st_size != entry.bytes
+    ]
+    if wrong:
+        raise UserError(
+            listed(wrong, f"{folder} hasn't got the images that {results} was made from:")
+            + "\nPut these images back: new code must see what the old code saw."
+        )
 
 
 def _kinds(run: Mapping[str, str]) -> tuple[str, ...]:

@@ -122,32 +122,3 @@ def test_results_are_of_one_kind_only_if_the_same_lines_of_code_make_them():
     labels = [{"a": {"folder": True}}, {"a": {"folder": True}, "b": {"folder": True}}, {}]
     found = [branches_of(AnalysisSettings.model_validate({"labels": one})) for one in labels]
     assert found[0] == found[1] != found[2]
-
-
-@pytest.mark.slow
-def test_a_fault_in_the_last_steps_of_a_long_training_is_not_accepted(project):
-    settings = project.settings()
-    late = {"schedule": "linear", "decay_from": 0.9, "lr_end": 0.1, "log_every": 20}
-    late |= {"epochs": 1500, "aux_k": 0, "aux_coefficient": 0}
-    settings["sae"] = {"cls": settings["sae"]["cls"] | late}
-    settings["runs"] = settings["runs"][:1]
-    settings["compute"] |= {"keep_state_after": 0}
-    project.configure(settings)
-    project.snakemake("train")
-    (kept,) = project.folder.glob("results/*/*/*/.last/state.safetensors")
-    # Nothing but the end of the learning rate's decay is wrong.
-    path, right = project.folder / "saev/train/schedule.py", "settings.lr_end + (1 - settings.lr"
-    edit(project.folder, "saev/train/schedule.py", right, f"0.9 * {right}")
-    found = accept(project, "train", "--seconds", "0.1")
-    assert found.returncode == 1, found.stdout
-    assert "its first" not in found.stdout, found.stdout  # these agree
-    assert "train: nothing of 1 is accepted" in found.stdout
-    text = path.read_text().replace(f"0.9 * {right}", right)
-    path.write_text(text.replace("done = min(1.0,", "done = 1.0 * min(1.0,"))
-    state = kept.rename(kept.with_name("elsewhere"))
-    found = accept(project, "train", "--seconds", "0.1")
-    assert "its last ones can't be made again" in found.stdout, found.stdout
-    state.rename(kept)
-    found = accept(project, "train", "--seconds", "0.1")
-    assert found.returncode == 0, found.stdout
-    assert " steps, and those after step " in found.stdout

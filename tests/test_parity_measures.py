@@ -123,7 +123,7 @@ def curve(**changed):
         ({"loss": 0.51}, False, Level.DIFFERENT),
         ({"dead": 4}, True, Level.DIFFERENT),
         ({"dead": 4}, False, Level.ROUNDING),
-        ({"lr": 0.0}, False, Level.DIFFERENT),
+        ({"lr": 0.00999}, False, Level.DIFFERENT),
         ({"eval_nmse": 0.1}, False, Level.DIFFERENT),
         ({"new": 1}, False, Level.DIFFERENT),
     ],

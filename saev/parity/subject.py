@@ -14,6 +14,7 @@ from saev.dashboard.artifact import STAGE as DASHBOARD
 from saev.images.artifact import MANIFEST, Entry, Images
 from saev.images.sources import open_source
 from saev.images.sources.source import GROUP_ROWS, SOURCE, Source
+from saev.settings.elsewhere import CHECKPOINT
 from saev.settings.images import SOURCE_SETTINGS, source_of
 from saev.workflow.known_towers import Towers, without_file
 from saev.workflow.plan import Plan
@@ -74,9 +75,10 @@ def small(plan: Plan, n_images: int, steps: int, cache: Path) -> Subject:
         "runs": [names],
         "compute": _compute(plan.data["config"]),
     }
+    trained = "converted" if CHECKPOINT in given["sae"] else f"trained for {steps} steps"
     told = (
         f"{len(entries):,} of the {n_listed:,} images of {names['images']}, {names['vit']}, "
-        f"{names['sae']} trained for {steps} steps, {names['analysis']}"
+        f"{names['sae']} {trained}, {names['analysis']}"
     )
     return Subject(config, told)
 
@@ -145,7 +147,7 @@ def _kinds(run: Mapping[str, str]) -> tuple[str, ...]:
 def absolute(given: dict[str, Any], home: Path | None = None) -> dict[str, Any]:
     """Settings of one component with absolute paths, where a setting is a path."""
     found = dict(given)
-    for key in (*SOURCE_SETTINGS, "weights", "model", "table", "curve", "checkpoint"):
+    for key in (*SOURCE_SETTINGS, "weights", "model", "table", "curve", CHECKPOINT):
         value = found.get(key)
         if isinstance(value, str) and key != "hub":
             path = (home or Path.cwd()) / value
@@ -191,14 +193,15 @@ def _short(given: Mapping[str, Any], n_vectors: int, steps: int) -> dict[str, An
 
     A dictionary that was trained elsewhere stays as it is.
     """
-    if "checkpoint" in given:
+    if CHECKPOINT in given:
         return dict(given)
     dropped = ("held_out_by", "patience", "min_improvement", "processes")
     sae = {k: v for k, v in given.items() if k not in dropped}
     left = n_vectors * (1 - sae.get("held_out", 0))
     batch = sae["batch_size"] = max(8, min(sae["batch_size"], int(left // 4)))
     sae["epochs"] = round(steps * batch / left, 2)
-    sae["dead_after"] = min(sae.get("dead_after", 100_000), steps * batch // 4)
+    soon = max(batch, steps * batch // 16)
+    sae["dead_after"] = min(sae.get("dead_after", 100_000), soon)
     if sae.get("resample_every"):
         sae["resample_every"] = min(sae["resample_every"], steps * batch // 4)
     sae["log_every"], sae["eval_every"] = max(1, steps // 20), max(1, steps // 4)

@@ -199,8 +199,8 @@ class Acceptance:
             scratch.link(result.folder, again)
             what = f"{len(chosen):,} of {len(pieces):,} {first.each}s, and what joins them"
         scratch.make(last.stamp, f"making {result.folder} again")
-        again = Made.at(result.stage, scratch.results, result.names)
-        return compare(made, again, self.settings), what
+        new = Made.at(result.stage, scratch.results, result.names)
+        return compare(made, new, self.settings), what
 
     def _chosen(self, pieces: list[Job]) -> list[Job]:
         """A sample of shards or parts. The last, which need not be full, is always in it."""

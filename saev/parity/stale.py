@@ -148,7 +148,7 @@ class PlannedResults:
         """Those of the components that it has settings of, or is made from; and which images, as
         kinds of files decide too."""
         found: list[Any] = [names.get("images")]
-        for kind in sorted({*LEVELS, BY_NAME[stage].component} & names.keys()):
+        for kind in sorted({*LEVELS, BY_NAME[stage].component or LEVELS[0]} & names.keys()):
             key = (kind, names[kind])
             if key not in self._known_branches:
                 self._known_branches[key] = branches_of(self._settings(*key))

@@ -41,7 +41,7 @@ def compare_train(a: Made, b: Made, settings: ParitySettings) -> Verdict:
     # Steps amplify rounding, and only what is trained is rounded by them.
     same = found.level == Level.BIT_EQUAL
     tolerance = settings.rounding if same else AMPLIFIED * settings.trained
-    curve = compare_curves(*(read_curve(made.folder) for made in (a, b)), settings, same)
+    curve = compare_curves(read_curve(a.folder), read_curve(b.folder), settings, same)
     texts, level = [*found.texts, *curve.texts], max(found.level, curve.level)
     told = [_metrics(made) for made in (a, b)]
     far = {k: _apart(told[0].get(k), told[1].get(k)) for k in sorted({*told[0], *told[1]})}

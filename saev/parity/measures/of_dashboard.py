@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from saev.dashboard.artifact import RUN, SUMMARY
+from saev.dashboard.artifact import GIVEN, REPORT, RUN, SUMMARY
 from saev.parity.lab import Made
 from saev.parity.measures.distances import texts
 from saev.parity.verdict import Level, Verdict, worst
@@ -16,6 +16,8 @@ DATA = "<script>start("
 PICTURES = (".jpg", ".png", ".webp")
 UNCOMPARED = (RUN, SUMMARY, ".build_dashboard")
 """Names, or their beginnings, of files that describe others or the making."""
+BESIDE = (GIVEN, REPORT, ".finish_page")
+"""The same of what other jobs put beside a page, at any time."""
 
 
 def compare_dashboard(a: Made, b: Made, settings: ParitySettings) -> Verdict:
@@ -46,7 +48,11 @@ def compare_dashboard(a: Made, b: Made, settings: ParitySettings) -> Verdict:
 
 def _names(folder: Path) -> set[str]:
     paths = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
-    return {p.as_posix() for p in paths if not p.name.startswith(UNCOMPARED)}
+    return {
+        path.as_posix()
+        for path in paths
+        if not path.name.startswith(UNCOMPARED) and not path.parts[0].startswith(BESIDE)
+    }
 
 
 def _kind(name: str) -> str:

@@ -95,7 +95,8 @@ def frozen(results: Path) -> tuple[Subject, dict[str, str]]:
     """
     for path in sorted((results / PLANS).glob("*.json"), key=lambda p: -p.stat().st_mtime):
         data = read_json(path)
-        for run in data.get("runs", ()) if isinstance(data, dict) else ():
+        # Plans of the first versions don't hold all settings.
+        for run in data.get("runs", ()) if isinstance(data, dict) and "config" in data else ():
             page = BY_NAME[DASHBOARD]
             if not (page.place(results, run) / page.completion).is_file():
                 continue
@@ -111,8 +112,9 @@ def frozen(results: Path) -> tuple[Subject, dict[str, str]]:
             told = f"the frozen results in {results} ({', '.join(names.values())})"
             return Subject(config, told), {k: v for k, v in run.items() if v}
     raise UserError(
-        f"{results} holds no run that was made to the end, with its plan in {PLANS}: give the "
-        f"folder results/ of a project"
+        f"{results} holds no run that was made to the end, with a plan in {PLANS} that says what "
+        f"its settings were (the first versions of saev didn't): give the folder results/ of a "
+        f"project, or compare revisions"
     )
 
 

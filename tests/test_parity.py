@@ -251,7 +251,7 @@ def test_the_commands_of_the_docs_tell_the_story_that_the_docs_tell(edited):
         assert "Traceback" not in said, command
         status[command] = done.returncode
         if "worktree" in command:
-            assert "analyze changed the result" in said, (command, said)
+            assert "\nanalyze changed the result" in said, (command, said)  # and nothing before it
     assert len(status) == 5
     assert sorted(status.values()) == [0, 0, 1, 1, 1]
 

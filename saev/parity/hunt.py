@@ -84,7 +84,7 @@ def run(
     lock = Lock(cache / "lock", "the mixes of this project")
     lock.acquire(on_wait=logs.say)
     try:
-        lab = Lab(cache / "made", subject.config, cores or os.cpu_count() or 1)
+        lab = Lab(cache / "made", subject.config, cores or os.cpu_count() or 1, subject.links)
         _require_able(lab, codes)
         mixes = Mixes(lab, base, changed, stages, settings)
         mixes.run(full, alone)

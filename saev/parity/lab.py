@@ -100,10 +100,13 @@ class Lab:
         cache: folder that keeps what was made.
         config: the settings, with absolute paths and one run.
         cores: how many to use.
+        links: what relative paths in the settings begin with, and where that lies.
     """
 
-    def __init__(self, cache: Path, config: dict[str, Any], cores: int) -> None:
-        self.cache, self.config, self.cores = cache, config, cores
+    def __init__(
+        self, cache: Path, config: dict[str, Any], cores: int, links: Mapping[str, str] = {}
+    ) -> None:
+        self.cache, self.config, self.cores, self.links = cache, config, cores, links
         self._names: dict[str, dict[str, str]] = {}
         self._keys: dict[tuple[str, str, str | None], str] = {}
         self._failed: dict[Path, Failed] = {}
@@ -124,6 +127,7 @@ class Lab:
                     "stage": stage,
                     "code": self._key(stage, code),
                     "config": self.config,
+                    **({"links": dict(self.links)} if self.links else {}),
                     "inputs": {name: made.digest for name, made in needed.items()},
                     "versions": package_versions(),
                 }
@@ -160,6 +164,9 @@ class Lab:
         results = folder / "results"
         results.mkdir(parents=True, exist_ok=True)
         write_json(folder / "config.yaml", self.config)  # YAML includes JSON
+        for name, place in self.links.items():
+            if not (folder / name).exists():
+                (folder / name).symlink_to(place)
         if needed:
             names = self.names(code)
             for made in needed.values():

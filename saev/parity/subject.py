@@ -1,8 +1,9 @@
 """What mixes run on: a small part of the images, and settings for a short training."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,8 @@ class Subject(NamedTuple):
     config: dict[str, Any]
     told: str
     """What it is, for people."""
+    links: Mapping[str, str] = MappingProxyType({})
+    """What relative paths in the settings begin with, and where that lies."""
 
 
 def small(plan: Plan, n_images: int, steps: int, cache: Path) -> Subject:
@@ -104,13 +107,14 @@ def frozen(results: Path) -> tuple[Subject, dict[str, str]]:
             kinds = _kinds(run)
             names = {kind: plan.component(kind, run[kind])["entry"] for kind in kinds}
             home = results.resolve().parent
-            config: dict[str, Any] = {
-                kind: {name: absolute(_given(plan.component(kind, run[kind])), home)}
-                for kind, name in names.items()
-            }
+            given = {kind: _from(home, _given(plan.component(kind, run[kind]))) for kind in names}
+            # Directories are named after settings, so paths stay as they were written.
+            begins = {name for one in given.values() for name in _begins(one, home)}
+            links = {name: str(home / name) for name in sorted(begins)}
+            config: dict[str, Any] = {kind: {names[kind]: one} for kind, one in given.items()}
             config |= {"runs": [names], "compute": _compute(data["config"])}
             told = f"the frozen results in {results} ({', '.join(names.values())})"
-            return Subject(config, told), {k: v for k, v in run.items() if v}
+            return Subject(config, told, links), {k: v for k, v in run.items() if v}
     raise UserError(
         f"{results} holds no run that was made to the end, with a plan in {PLANS} that says what "
         f"its settings were (the first versions of saev didn't): give the folder results/ of a "
@@ -146,17 +150,43 @@ def _kinds(run: Mapping[str, str]) -> tuple[str, ...]:
     return (*LEVELS, *(kind for kind in ("evaluation",) if kind in run))
 
 
-def absolute(given: dict[str, Any], home: Path | None = None) -> dict[str, Any]:
+PATHS = (*SOURCE_SETTINGS, "weights", "model", "table", "curve", CHECKPOINT)
+"""Settings that may be paths."""
+
+
+def _from(home: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which paths that lead out of ``home`` are absolute."""
+    found = dict(given)
+    for key, value in given.items():
+        if isinstance(value, dict):
+            found[key] = _from(home, value)
+        elif key in PATHS and isinstance(value, str) and value.startswith("../"):
+            found[key] = str(home / value)
+    return found
+
+
+def _begins(given: Mapping[str, Any], home: Path) -> Iterator[str]:
+    """The first parts of relative paths in settings, of which something lies in ``home``."""
+    for key, value in given.items():
+        if isinstance(value, dict):
+            yield from _begins(value, home)
+        elif key in PATHS and isinstance(value, str) and not Path(value).is_absolute():
+            first = Path(value).parts[0]
+            if first != ".." and (home / first).exists():
+                yield first
+
+
+def absolute(given: dict[str, Any]) -> dict[str, Any]:
     """Settings of one component with absolute paths, where a setting is a path."""
     found = dict(given)
-    for key in (*SOURCE_SETTINGS, "weights", "model", "table", "curve", CHECKPOINT):
+    for key in PATHS:
         value = found.get(key)
         if isinstance(value, str) and key != "hub":
-            path = (home or Path.cwd()) / value
+            path = Path.cwd() / value
             if path.exists() or any(c in value for c in "*?["):
                 found[key] = str(path)
     if isinstance(found.get("labels"), dict):
-        found["labels"] = {k: absolute(v, home) for k, v in found["labels"].items()}
+        found["labels"] = {k: absolute(v) for k, v in found["labels"].items()}
     return found
 
 

@@ -343,8 +343,10 @@ def test_neutral_values_never_change():
     assert found == {
         "AnalysisSettings.labels": {},
         "AnalysisSettings.names": None,
+        "AnalysisSettings.projection": False,
         "AnalysisSettings.on": None,
         "AnalysisSettings.top_images": 16,
+        "AnalysisSettings.codes_gib": 4.0,
         "EvaluationSettings.redundancy": True,
         "EvaluationSettings.spatial": True,
         "EvaluationSettings.stability": True,

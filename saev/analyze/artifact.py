@@ -29,6 +29,8 @@ PURITY_IMAGES = 16
 """How many top images the figures of their labels look at."""
 PARTS = "parts"
 PART_JSON = f"{PARTS}/{{number}}.json"
+CODES = "codes"
+"""Folder of the codes that an analysis keeps. They may be deleted at any time."""
 BASELINES = "baselines"
 """Folder in the activations' directory. It holds the PCAs that analyses share."""
 
@@ -50,6 +52,21 @@ def part_json(part: int) -> str:
 def part_folder(part: int) -> str:
     """Folder with the files of one part."""
     return f"{PARTS}/{part:05}"
+
+
+def codes_json(part: int) -> str:
+    """Name of the file that lists a part's codes with size and SHA-256. It is written last."""
+    return f"{CODES}/{part:05}.json"
+
+
+def codes_entries(part: int) -> str:
+    """Name of the file with what fires in a part."""
+    return f"{CODES}/{part:05}.entries.npy"
+
+
+def codes_counts(part: int) -> str:
+    """Name of the file that says how many latents fire on each vector of a part."""
+    return f"{CODES}/{part:05}.counts.npy"
 
 
 def baseline_json(key: str) -> str:

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from saev.analyze.accumulate import STEP_VECTORS, batch_vectors
+from saev.analyze.accumulate import STEP_VECTORS, active, batch_vectors
 from saev.analyze.baseline import Pca
 from saev.analyze.inputs import Inputs
 from saev.analyze.ordered import in_order, one_thread
 from saev.core.progress import Progress
-from saev.evaluate.firing import active
 from saev.sae import Sae
 
 CLASSES_AT_ONCE = 32

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from saev.analyze.baseline import Pca, sample
 from saev.analyze.baseline import fit as fit_pca
+from saev.analyze.kept_codes import KeptCodes
 from saev.analyze.merge import write_table
 from saev.analyze.ordered import one_thread
 from saev.core import logs
@@ -209,7 +210,8 @@ class Evaluator:
             return
         started = time.monotonic()
         progress = Progress(inputs.activations.n_images, "images", "evaluating")
-        look(inputs, observers, progress.update)
+        kept = KeptCodes(self.opened.analysis, inputs.activations, inputs.stream)
+        look(inputs, observers, progress.update, kept)
         if embedded:
             self._keep(self._monosemanticity(embedded))
         if found:

@@ -17,11 +17,27 @@ class AnalysisSettings(LabelsSettings):
         description="Another entry of `images` to analyse, instead of the one that the dictionary "
         "was trained on.",
     )
+    codes_gib: float = Field(
+        4.0,
+        ge=0,
+        exclude=True,
+        description="Largest size in GiB of the codes that the analysis keeps: which latents fire "
+        "on each vector, and how strongly. Pages and evaluations read them instead of encoding "
+        "images again. Each part may use its share of images; if it needs more, it keeps none. 0 "
+        "keeps none. This changes no result.",
+    )
     names: AtHome | None = Field(
         None,
         exclude=True,
         description="A .csv file with names of latents, which the page shows. The page can save "
         "one: what you wrote there yourself. You can change this at any time.",
+    )
+    projection: bool = Field(
+        False,
+        exclude=True,
+        description="Whether the map of the page can also place latents by their decoder "
+        "directions, so that similar ones lie together. Needs the package openTSNE. You can change "
+        "this at any time.",
     )
 
 

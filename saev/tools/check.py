@@ -10,8 +10,8 @@ from typing import Any
 
 from saev.activations.artifact import ALL_SHARDS, described_files, shard_json
 from saev.activations.artifact import STAGE as ACTIVATIONS
+from saev.analyze.artifact import CODES, labels_of
 from saev.analyze.artifact import STAGE as ANALYZE
-from saev.analyze.artifact import labels_of
 from saev.core.errors import UserError
 from saev.core.files import read_json, sha256_bytes
 from saev.core.locks import Lock
@@ -94,7 +94,8 @@ def _result(results: Path, path: Path, codes: dict[str, str], deep: bool) -> lis
     for name, large in stage.described.items():
         for path in sorted((folder / name).glob("*.json")):
             problems = altered_files(folder, read_json(path)["files"], deep or not large)
-            findings += [Finding(folder, "altered", text) for text in problems]
+            what = folder / CODES if name == CODES else folder  # they can be removed alone
+            findings += [Finding(what, "altered", text) for text in problems]
     return findings + _stale(results, folder, meta, codes)
 
 

@@ -168,8 +168,8 @@ STAGES = (
         ),
         reads="the checkpoint, the activations, the labels",
         component="analysis",
-        undeclared=FORMER_LABELS,
-        described={analyze.PARTS: True},
+        undeclared=(*FORMER_LABELS, analyze.CODES),
+        described={analyze.PARTS: True, analyze.CODES: True},
         resumable=True,
     ),
     Stage(
@@ -217,7 +217,14 @@ STAGES = (
         reads="the analysis, the images, evaluations",
         inside=dashboard.FOLDER_NAME,
         completion=dashboard.SUMMARY,
-        undeclared=("data", "pictures", dashboard.REPORT, dashboard.GIVEN, RUN),
+        undeclared=(
+            "data",
+            "pictures",
+            dashboard.REPORT,
+            dashboard.GIVEN,
+            dashboard.PROJECTION,
+            RUN,
+        ),
         resumable=True,
     ),
     Stage(

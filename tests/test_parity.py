@@ -67,10 +67,15 @@ FAULTS = (
             "found.sort()",
             "found.sort(key=lambda path: path[::-1])",
         ),
+        "activations": (
+            "saev/activations/moments.py",
+            "np.sqrt(self.m2 / max(1, self.count))",
+            "np.sqrt(self.m2 / (self.count - 1))",
+        ),
         "analyze": (
             "saev/analyze/accumulate.py",
-            "np.add.at(totals.image_count, latent, 1)",
-            "np.add.at(totals.image_count, latent[1:], 1)",
+            "sums.vector += centred[name]",
+            "sums.vector[:] = centred[name]",
         ),
     },
 )
@@ -101,6 +106,8 @@ HARMLESS = (
         "u = self.normalise(x)\n        u = u - self.b_dec",
     ),
     ("saev/core/logs.py", '"""', '"""\n'),
+    ("saev/activations/loading.py", "BATCH = 32\n", "BATCH = 16\n"),
+    ("saev/dashboard/assets/state.js", "// What", "// This is what"),
 )
 
 
@@ -178,7 +185,7 @@ def test_each_planted_fault_is_found_in_its_stage(edited, number):
 
 
 @pytest.mark.slow
-def test_harmless_edits_are_the_same_bit_by_bit(edited):
+def test_harmless_edits_are_the_same(edited):
     for file, old, new in HARMLESS:
         edit(edited.folder, file, old, new)
     path = edited.folder / "saev/dashboard/thumbnails.py"
@@ -192,7 +199,9 @@ def test_harmless_edits_are_the_same_bit_by_bit(edited):
     )
     path.write_text(path.read_text().replace(old, new))
     done, report = parity(edited, "--alone")
-    assert report["answer"] == "the same, bit by bit, in every stage", report["stages"]
+    # Another batch of the forward pass moves last bits, and a page holds its scripts' comments.
+    answer = "the same: activations and dashboard are equal within rounding, all else bit by bit"
+    assert report["answer"] == answer, report["stages"]
     assert done.returncode == 0
 
 
@@ -242,7 +251,7 @@ def test_the_commands_of_the_docs_tell_the_story_that_the_docs_tell(edited):
         assert "Traceback" not in said, command
         status[command] = done.returncode
         if "worktree" in command:
-            assert "analyze changed the result" in said, (command, said)
+            assert "\nanalyze changed the result" in said, (command, said)  # and nothing before it
     assert len(status) == 5
     assert sorted(status.values()) == [0, 0, 1, 1, 1]
 
@@ -255,6 +264,12 @@ def test_what_can_not_be_compared_is_said_before_anything_runs(edited):
     done, _ = parity(edited, new="pictures")
     assert done.returncode == 2
     assert "pictures is no revision of" in done.stderr
+    (edited.folder / "rules/labels.smk").unlink()
+    done, _ = parity(edited)
+    assert done.returncode == 2
+    assert "worktree has no stage labels" in done.stderr
+    assert "with the code of" not in done.stderr  # nothing ran
+    git(edited.folder, "checkout", "-q", ".")
     edit(edited.folder, "Snakefile", "min_version(", "min_versions(")
     done, _ = parity(edited)
     assert done.returncode == 2

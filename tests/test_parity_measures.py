@@ -1,12 +1,24 @@
 """What parity measures, on values worked out by hand."""
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
+from analysed import write_images
+from synthetic import write_activations
+from test_older_formats import OLDER
 
-from saev.parity.measures import distances
+from saev.core.errors import UserError
+from saev.parity.lab import Made
+from saev.parity.long_training import unseen
+from saev.parity.measures import distances, of_dashboard
+from saev.parity.measures.of_activations import compare_activations
 from saev.parity.measures.of_analyze import rank_correlation, top_lists
-from saev.parity.measures.of_train import matched_cosine, within_noise
+from saev.parity.measures.of_train import compare_curves, matched_cosine, within_noise
+from saev.parity.subject import require_images
 from saev.parity.verdict import Level, Verdict, worst
 from saev.settings.parity import ParitySettings
 
@@ -30,6 +42,20 @@ def test_floats_may_be_rounded_and_whole_numbers_may_not():
     off = {**a, "n": a["n"] + 1}
     assert distances.arrays(a, off, tolerance=1e-4).level == Level.DIFFERENT
     assert distances.arrays(a, {"x": a["x"]}, tolerance=1e-4).texts == ("n is only in OLD",)
+
+
+def test_a_small_number_that_changed_beside_large_ones_is_no_rounding():
+    a = np.array([1e6, 1.0, 1e-9])
+    assert distances.near(a, a * (1 + 1e-6), 1e-4)
+    assert not distances.near(a, a + np.array([0, 0.5, 0]), 1e-6)
+    assert distances.near(
+        a, a + np.array([0, 0, 1e-9]), 1e-6
+    )  # what is left where large ones cancel
+    assert not distances.near(np.array([np.nan]), np.array([1.0]), 1e-4)
+    sums = {"x": np.array([1e9, 3.0])}
+    assert distances.arrays(sums, {"x": np.array([1e9, 2.0])}, tolerance=1e-8).level == 4
+    whole = distances.arrays(sums, {"x": np.array([1e9, 2.0])}, tolerance=1e-4, as_wholes=True)
+    assert whole.level == Level.ROUNDING
 
 
 def test_rows_in_another_order_are_recognised():
@@ -63,6 +89,73 @@ def test_texts_may_differ_by_rounded_numbers_only():
     assert distances.texts("x = 1.0", "x = 1.0000001", tolerance=1e-4).level == Level.ROUNDING
     assert distances.texts("x = 1.0", "x = 2.0", tolerance=1e-4).level == Level.DIFFERENT
     assert distances.texts("x = 1.0", "y = 1.0", tolerance=1e-4).level == Level.DIFFERENT
+    # Beside a large number too, and of whole numbers no digit.
+    assert distances.texts("9e6, 0.3", "9e6, 0.4", tolerance=1e-4).level == Level.DIFFERENT
+    assert distances.texts("[90000, 7]", "[90001, 7]", tolerance=1e-4).level == Level.DIFFERENT
+    # The page has four digits, and the last one may turn.
+    assert distances.texts("0.01234", "0.01235", tolerance=1e-4).level == Level.ROUNDING
+    assert distances.texts("0.4999", "0.5", tolerance=1e-4).level == Level.ROUNDING
+    assert distances.texts("0.2", "0.3", tolerance=1e-4).level == Level.DIFFERENT
+
+
+def test_scripts_of_a_page_are_the_same_if_only_comments_changed():
+    old = "<script>\n// one\nlet a = `\n  // text`;\n/* two\n   lines */\nb();\n</script>"
+    assert of_dashboard._acting(old) == of_dashboard._acting(
+        "<script>\n  let a = `\n  // text`;\n// other\n\nb();\n</script>"
+    )
+    for changed in (old.replace("// text", "// other"), old.replace("b()", "c()")):
+        assert of_dashboard._acting(changed) != of_dashboard._acting(old)
+    assert of_dashboard._parted("a<script>start({1})") == ("a", "{1})")
+
+
+def curve(**changed):
+    line = {"step": 10, "loss": 0.5, "dead": 3, "lr": 0.01, "eval_nmse": None}
+    return [{**line, "step": 5}, {**line, **changed}]
+
+
+@pytest.mark.parametrize(
+    ("changed", "same_weights", "level"),
+    [
+        ({}, True, Level.BIT_EQUAL),
+        ({"loss": 0.500001}, True, Level.ROUNDING),
+        ({"loss": 0.501}, True, Level.DIFFERENT),
+        ({"loss": 0.501}, False, Level.ROUNDING),
+        ({"loss": 0.51}, False, Level.DIFFERENT),
+        ({"dead": 4}, True, Level.DIFFERENT),
+        ({"dead": 4}, False, Level.ROUNDING),
+        ({"lr": 0.00999}, False, Level.DIFFERENT),
+        ({"eval_nmse": 0.1}, False, Level.DIFFERENT),
+        ({"new": 1}, False, Level.DIFFERENT),
+    ],
+)
+def test_each_figure_of_a_curve_counts(changed, same_weights, level):
+    found = compare_curves(curve(), curve(**changed), ParitySettings(), same_weights)
+    assert found.level == level, found
+
+
+def test_what_happened_only_between_the_steps_that_are_made_again_is_known():
+    lines = [{"step": s, "dead": 2 * (s == 50), "resampled": int(s >= 70)} for s in range(10, 101)]
+    assert unseen(lines, 20, 90) == "latents were restarted"
+    assert unseen(lines, 20, 60) == "latents were dead"
+    assert unseen(lines, 20, 40) is None
+    assert unseen(lines, 80, 90) is None
+
+
+def test_activations_in_half_the_digits_are_no_rounding(tmp_path):
+    values = np.random.default_rng(0).standard_normal((40, 3, 8)).astype(np.float32)
+    coarse = torch.from_numpy(values).bfloat16().float().numpy()
+    stored = values.astype(np.float16)
+    way = np.random.default_rng(1).choice([-9, 9], stored.shape).astype(np.float16)
+    turned = np.nextafter(stored, way)
+    made = []
+    for name, held in (("a", values), ("b", coarse), ("c", turned)):
+        images, vit = f"images-{name * 8}", "vit-00000000"
+        write_images(tmp_path / images, [f"{i}.png" for i in range(40)])
+        write_activations(tmp_path / images / vit, {"layer-01.patches": held}, dtype="float16")
+        made.append(Made.at("activations", tmp_path, {"images": images, "vit": vit}))
+    a, b, c = made
+    assert compare_activations(a, b, ParitySettings()).level == Level.DIFFERENT
+    assert compare_activations(a, c, ParitySettings()).level == Level.ROUNDING
 
 
 def test_lists_of_top_images_overlap_as_sets():
@@ -97,6 +190,20 @@ def test_a_training_is_noise_only_if_it_is_no_farther_than_another_seed():
     assert within_noise(change(0.015, 0.7), seeds, settings).level == Level.NOISE
     assert within_noise(change(0.03, 0.7), seeds, settings).level == Level.DIFFERENT
     assert within_noise(change(0.001, 0.4), seeds, settings).level == Level.DIFFERENT
+
+
+def test_frozen_results_need_the_images_that_they_were_made_from(tmp_path):
+    shutil.copytree(OLDER / "analysis-2", tmp_path / "results")
+    (images,) = (tmp_path / "results").glob("pets-*")
+    for entry in pq.read_table(images / "manifest.parquet").to_pylist():
+        path = tmp_path / "pictures" / entry["key"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(entry["bytes"]))
+    require_images(tmp_path / "results", {"images": images.name})
+    path.write_bytes(b"another")
+    with pytest.raises(UserError, match="hasn't got the images that") as e:
+        require_images(tmp_path / "results", {"images": images.name})
+    assert entry["key"] in str(e.value)
 
 
 def test_the_worst_part_decides_about_the_whole():

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SHARD = "shards/{number}.json"
 ALL_SHARDS = "shards/*.json"
 """Name of the entry for all sidecars, joined, in `meta.json`."""
+FORMER_ALL_SHARDS = "shards"
+"""What the first versions called it."""
 STAGE = "activations"
 RECORDS, STATS, TWINS = "images.parquet", "stats.safetensors", "twins.npy"
 MEANS = "means"
@@ -102,6 +104,14 @@ def to_float32(values: np.ndarray, dtype: str) -> np.ndarray:
     return values.astype(np.float32)
 
 
+def described_files(meta: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of files in the `meta.json` of a recording, by their present names."""
+    return [
+        {**entry, "name": ALL_SHARDS} if entry["name"] == FORMER_ALL_SHARDS else entry
+        for entry in meta["files"]
+    ]
+
+
 class Activations:
     """Reader of `results/{images}/{vit}`. All methods take row ids.
 
@@ -129,7 +139,9 @@ class Activations:
             for name, s in summary["streams"].items()
         }
         self._matches = Verified(self.path).matches
-        problems = altered_files(self.path, self.meta["files"], deep=True, matches=self._matches)
+        problems = altered_files(
+            self.path, described_files(self.meta), deep=True, matches=self._matches
+        )
         self._sidecars = self._read_sidecars(problems)
         self._raise(problems)
         self._verified: set[str] = set()
@@ -269,7 +281,7 @@ class Activations:
         if missing:
             problems += missing
             return []
-        entry = next(e for e in self.meta["files"] if e["name"] == ALL_SHARDS)
+        entry = next(e for e in described_files(self.meta) if e["name"] == ALL_SHARDS)
         joined = b"".join(path.read_bytes() for path in paths)
         if sha256_bytes(joined) != entry["sha256"]:
             problems.append(f"{self.path / 'shards'} was altered, or a shard was recorded again")

@@ -163,4 +163,16 @@ class Analysis:
         """A row of figures for each latent, or some of them. Null where a figure isn't defined."""
         import pyarrow.parquet
 
-        return pyarrow.parquet.read_table(self.files.path(TABLE), columns=columns)
+        path = self.files.path(TABLE)
+        held = pyarrow.parquet.read_schema(path).names
+        # The first versions called the most common label of all images on which a latent fires
+        # what is now that of its top images.
+        former = {
+            f"common_label.{name}": f"top_label.{name}"
+            for name in self.label_names
+            if f"common_label.{name}" not in held
+        }
+        now = {old: new for new, old in former.items()}
+        wanted = columns and [former.get(name, name) for name in columns]
+        table = pyarrow.parquet.read_table(path, columns=wanted)
+        return table.rename_columns([now.get(name, name) for name in table.column_names])

@@ -17,7 +17,7 @@ from saev.core.meta import META, RUN, read_meta, require_unaltered
 from saev.core.spec import parsed
 from saev.images.sources import open_source
 from saev.images.sources.source import GROUP_ROWS, Entry, Source
-from saev.settings.images import AnyImagesSettings, ImagesSettings
+from saev.settings.images import SOURCE_SETTINGS, AnyImagesSettings, ImagesSettings
 
 if TYPE_CHECKING:
     import pyarrow
@@ -150,17 +150,19 @@ def settings_of(path: Path, told: dict[str, Any]) -> dict[str, Any]:
     Args:
         path: the directory of the images.
         told: the settings in its `meta.json`. If the images were listed at the start of a run,
-            these have a fingerprint in place of the path, and `run.json` has the path.
+            these have a fingerprint in place of the path, and `run.json` has the path. The first
+            versions of saev wrote both into `meta.json`.
 
     Raises:
         UserError: `run.json` is missing or doesn't say where the images lie.
     """
-    if "fingerprint" not in told:
-        return told
+    given = {name: value for name, value in told.items() if name != "fingerprint"}
+    if given == told or not given.keys().isdisjoint(SOURCE_SETTINGS):
+        return given
     lies = read_json(path / RUN).get(PLACE)
     if not isinstance(lies, dict):
         raise UserError(f"{path / RUN} doesn't say where the images lie: run the workflow again")
-    return {**lies, **{name: value for name, value in told.items() if name != "fingerprint"}}
+    return {**lies, **given}
 
 
 class Images:

@@ -1,6 +1,5 @@
 """`saev accept`: proves on a sample that changed code makes the same, in place of paying again."""
 
-import json
 import os
 import random
 import shutil
@@ -19,12 +18,12 @@ from saev.core.meta import RUN
 from saev.core.once import accept as accept_record
 from saev.core.progress import duration
 from saev.parity.lab import Failed, Made, command_line
+from saev.parity.long_training import Long, compare_long, training_seconds
 from saev.parity.measures.measured import compare
 from saev.parity.sample_project import Scratch, files_of
 from saev.parity.stale import PlannedResults, Result
 from saev.parity.verdict import Level, Verdict
 from saev.settings.parity import ParitySettings
-from saev.train.artifact import CURVE
 from saev.train.artifact import STAGE as TRAIN
 from saev.workflow.digests import FILES
 from saev.workflow.jobs import Job
@@ -32,8 +31,6 @@ from saev.workflow.stages import BY_NAME, STAGES
 
 FOLDER = ".accept"
 """Folder of the project in which samples are made again."""
-STEPS = 3
-"""Fewest lines of a curve that a part of a training must reach to say anything."""
 AT_ONCE = 1000
 """Stamps that one call of Snakemake is told to take as made."""
 
@@ -61,10 +58,10 @@ class StaleGroup:
     results: list[Result]
     sampled: list[Result]
 
-    @property
-    def seconds(self) -> float:
-        """What its sample took before."""
-        return sum(_cost(result) for result in self.sampled)
+    def seconds(self, longest: float) -> float:
+        """How long its sample takes, if ``longest`` is made again of a training."""
+        times = [_seconds(result) for result in self.sampled]
+        return sum(min(s, longest) if self.stage == TRAIN else s for s in times)
 
 
 class Acceptance:
@@ -104,9 +101,10 @@ class Acceptance:
         if not self.options.trust:
             for group in groups:
                 n, total = len(group.sampled), len(group.results)
+                cost = duration(group.seconds(self.options.seconds))
                 self.say(
                     f"{group.stage} ({', '.join(group.results[0].kind) or 'all runs'}): makes "
-                    f"{n:,} of {total:,} again, which took {duration(group.seconds)} before"
+                    f"{n:,} of {total:,} again, in about {cost}"
                 )
         held = Lock(Path(self.results.plan.results, ".lock"), f"{self.results.plan.results}/")
         held.acquire(on_wait=self.say)
@@ -123,9 +121,10 @@ class Acceptance:
     def _groups(self, stale: list[Result]) -> Iterator[StaleGroup]:
         held: dict[tuple[Any, ...], list[Result]] = {}
         for result in stale:
-            held.setdefault((result.stage, result.code, result.kind), []).append(result)
+            kind = (result.stage, result.code, result.kind, result.branches)
+            held.setdefault(kind, []).append(result)
         rng = random.Random(self.options.seed)
-        for (stage, code, _), found in held.items():
+        for (stage, code, *_), found in held.items():
             yield StaleGroup(
                 stage, code, found, rng.sample(found, min(self.options.sample, len(found)))
             )
@@ -187,8 +186,10 @@ class Acceptance:
         scratch = Scratch(Path(FOLDER).absolute(), Path.cwd(), config, self.configfiles, self.cores)
         for other in self.results.before(result):
             scratch.link(other.folder)
-        if result.stage == TRAIN and result.seconds > self.options.seconds:
-            return self._first_steps(result, scratch)
+        made = Made.at(result.stage, Path(self.results.plan.results), result.names)
+        if result.stage == TRAIN and _seconds(result) > self.options.seconds:
+            long = Long(made, result.jobs[-1].stamp, self.options.seconds)
+            return compare_long(long, scratch, self.settings)
         what, last = "all of it", result.jobs[-1]
         first = BY_NAME[result.stage].rules[0]
         if first.each:
@@ -198,43 +199,14 @@ class Acceptance:
             scratch.link(result.folder, again)
             what = f"{len(chosen):,} of {len(pieces):,} {first.each}s, and what joins them"
         scratch.make(last.stamp, f"making {result.folder} again")
-        results = Path(self.results.plan.results)
-        return compare(_made(result, results), _made(result, scratch.results), self.settings), what
+        new = Made.at(result.stage, scratch.results, result.names)
+        return compare(made, new, self.settings), what
 
     def _chosen(self, pieces: list[Job]) -> list[Job]:
         """A sample of shards or parts. The last, which need not be full, is always in it."""
         rng = random.Random(self.options.seed)
         others = rng.sample(pieces[:-1], min(self.options.sample - 1, len(pieces) - 1))
         return [*others, pieces[-1]]
-
-    def _first_steps(self, result: Result, scratch: Scratch) -> tuple[Verdict, str]:
-        """Compare the first lines of the curve of a long training."""
-        begun, placed = (
-            time.monotonic(),
-            scratch.results / result.folder.relative_to(self.results.plan.results),
-        )
-
-        def lines() -> list[str]:
-            paths = list(placed.glob(f".state/*/{CURVE}"))
-            return paths[0].read_text().splitlines() if paths else []
-
-        scratch.make(
-            result.jobs[-1].stamp,
-            f"training {result.folder} again",
-            until=lambda: time.monotonic() - begun > self.options.seconds,
-        )
-        found, before = lines(), (result.folder / CURVE).read_text().splitlines()
-        step = json.loads(found[-1])["step"] if found else 0
-        if len(found) < STEPS:
-            text = f"only {step} steps in {duration(self.options.seconds)}: give --seconds more"
-            return Verdict(Level.UNKNOWN, (text,)), ""
-        last = json.loads(before[-1])["step"]
-        what = f"the first {step:,} of {last:,} steps; its end was not made again"
-        if found == before[: len(found)]:
-            return Verdict(Level.BIT_EQUAL), what
-        at = next(i for i, (x, y) in enumerate(zip(found, before, strict=False)) if x != y)
-        text = f"its curve parts at step {json.loads(found[at])['step']}"
-        return Verdict(Level.DIFFERENT, (text,)), what
 
     def _tell_snakemake(self) -> None:
         """Let Snakemake take the accepted results as made by this code.
@@ -262,17 +234,11 @@ class Acceptance:
             )
 
 
-def _made(result: Result, results: Path) -> Made:
+def _seconds(result: Result) -> float:
+    """How long it takes to make a sample of a result, or all of a training."""
     stage = BY_NAME[result.stage]
-    completion = stage.place(results, result.names) / stage.completion
-    if not completion.is_file():
-        raise Failed(f"{completion} wasn't made")
-    return Made(result.stage, results, result.names, sha256_file(completion))
-
-
-def _cost(result: Result) -> float:
-    """Seconds that a sample of a result takes, at most."""
-    stage = BY_NAME[result.stage]
+    if result.stage == TRAIN:
+        return training_seconds(result.folder, result.run)
     if stage.rules[0].each == "shard":
         n = sum(job.rule == stage.rules[0].name for job in result.jobs)
         recording = float(result.run.get("recording_seconds", 0))

@@ -16,9 +16,9 @@ from saev.parity import report
 from saev.parity.lab import Failed, Lab, Made
 from saev.parity.mixes import Mixes, stages_of
 from saev.parity.report_page import page
-from saev.parity.revision import Code, code_of
+from saev.parity.revision import WORKTREE, Code, code_of, uncommitted
 from saev.parity.script import commands_of
-from saev.parity.subject import Subject, frozen, small
+from saev.parity.subject import Subject, frozen, require_images, small
 from saev.settings.config import parse
 from saev.workflow.plan import Plan
 from saev.workflow.stages import BY_NAME
@@ -64,23 +64,28 @@ def run(
         raise UserError(f"{new} is a folder of results, which can only be OLD: NEW is code")
     if _is_results(Path(old)):
         subject, names = frozen(Path(old))
+        require_images(Path(old), names)
         base: Code | dict[str, Made] = _frozen(Path(old).absolute(), names)
         _require_room(cache, sum(path.stat().st_size for path in Path(old).rglob("*.npy")))
     else:
+        names = {kind: name for kind, name in plan.runs[0].items() if name}
         _require_room(cache, SMALL)
         base = code_of(old, cache / "code")
         subject = small(plan, settings.n_images, settings.steps, cache / "images")
     changed = code_of(new, cache / "code")
     told = {"old": old, "new": new, "subject": subject.told}
+    codes = [code for code in (base, changed) if isinstance(code, Code)]
+    stages = stages_of(names)
+    for code in codes:
+        _require_stages(code, stages)
+    if WORKTREE not in (old, new) and uncommitted():
+        logs.say(f"changes that aren't committed are left out: to compare them, give {WORKTREE}")
+    changed = changed._replace(commands=commands_of(list(commands), stages))
     lock = Lock(cache / "lock", "the mixes of this project")
     lock.acquire(on_wait=logs.say)
     try:
-        lab = Lab(cache / "made", subject.config, cores or os.cpu_count() or 1)
-        codes = [code for code in (base, changed) if isinstance(code, Code)]
-        stages = stages_of(_names(lab, codes))
-        changed = changed._replace(commands=commands_of(list(commands), stages))
-        for code in codes:
-            _require_stages(code, stages)
+        lab = Lab(cache / "made", subject.config, cores or os.cpu_count() or 1, subject.links)
+        _require_able(lab, codes)
         mixes = Mixes(lab, base, changed, stages, settings)
         mixes.run(full, alone)
     finally:
@@ -116,15 +121,15 @@ def _frozen(results: Path, names: dict[str, str]) -> dict[str, Made]:
     return found
 
 
-def _names(lab: Lab, codes: list[Code]) -> dict[str, str]:
-    """What the revisions call the directories; each must be able to list the images here."""
+def _require_able(lab: Lab, codes: list[Code]) -> None:
+    """Refuse a revision that can't even list the images here."""
     try:
-        names = [lab.names(code) for code in codes]
+        for code in codes:
+            lab.names(code)
     except Failed as error:
         raise UserError(
             f"{error}\nA revision must run with the packages that are installed"
         ) from None
-    return names[0]
 
 
 def _require_stages(code: Code, stages: tuple[str, ...]) -> None:

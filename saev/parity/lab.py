@@ -27,6 +27,7 @@ from saev.core.provenance import package_versions
 from saev.core.state import STATE
 from saev.parity.revision import Code, share_compiled
 from saev.parity.script import run_command, stamp_results
+from saev.train.last_state import FOLDER as LAST_STATE
 from saev.workflow.plan import Plan
 from saev.workflow.stages import BY_NAME, STAGES, behind
 
@@ -38,7 +39,10 @@ LONG_AGO = 1_000_000_000
 AS_GIVEN = ("--rerun-triggers", "mtime")
 """Options with which what is there counts as made, whatever code made it."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*-[0-9a-f]{8}")
-INNER = (STATE, VERIFIED, *{stage.inside.split("/")[0] for stage in STAGES if stage.inside})
+INNER = (
+    *(STATE, LAST_STATE, VERIFIED),
+    *{stage.inside.split("/")[0] for stage in STAGES if stage.inside},
+)
 """Folders in the directory of a result that hold other results, a state, or what this host has
 verified, which grows in place."""
 
@@ -57,10 +61,28 @@ class Made(NamedTuple):
     digest: str
     """SHA-256 of the file that the stage writes last. It depends on every byte of the result."""
 
+    @classmethod
+    def at(cls, stage: str, results: Path, names: dict[str, str]) -> "Made":
+        """The result of a stage in a folder of results.
+
+        Raises:
+            Failed: it isn't complete.
+        """
+        completion = BY_NAME[stage].place(results, names) / BY_NAME[stage].completion
+        if not completion.is_file():
+            raise Failed(f"{completion} wasn't made")
+        return cls(stage, results, names, sha256_file(completion))
+
     @property
     def folder(self) -> Path:
         """Its directory."""
         return BY_NAME[self.stage].place(self.results, self.names)
+
+    def unnamed(self, text: str) -> str:
+        """A text in which its directories have no digests, which depend on what they lie in."""
+        for name in self.names.values():
+            text = text.replace(name, name.rpartition("-")[0] or name)
+        return text
 
     @property
     def described(self) -> dict[str, Any]:
@@ -78,10 +100,13 @@ class Lab:
         cache: folder that keeps what was made.
         config: the settings, with absolute paths and one run.
         cores: how many to use.
+        links: what relative paths in the settings begin with, and where that lies.
     """
 
-    def __init__(self, cache: Path, config: dict[str, Any], cores: int) -> None:
-        self.cache, self.config, self.cores = cache, config, cores
+    def __init__(
+        self, cache: Path, config: dict[str, Any], cores: int, links: Mapping[str, str] = {}
+    ) -> None:
+        self.cache, self.config, self.cores, self.links = cache, config, cores, links
         self._names: dict[str, dict[str, str]] = {}
         self._keys: dict[tuple[str, str, str | None], str] = {}
         self._failed: dict[Path, Failed] = {}
@@ -102,6 +127,7 @@ class Lab:
                     "stage": stage,
                     "code": self._key(stage, code),
                     "config": self.config,
+                    **({"links": dict(self.links)} if self.links else {}),
                     "inputs": {name: made.digest for name, made in needed.items()},
                     "versions": package_versions(),
                 }
@@ -138,6 +164,9 @@ class Lab:
         results = folder / "results"
         results.mkdir(parents=True, exist_ok=True)
         write_json(folder / "config.yaml", self.config)  # YAML includes JSON
+        for name, place in self.links.items():
+            if not (folder / name).exists():
+                (folder / name).symlink_to(place)
         if needed:
             names = self.names(code)
             for made in needed.values():

@@ -11,6 +11,7 @@ from saev.parity.measures.measured import compare
 from saev.parity.measures.of_train import within_noise
 from saev.parity.revision import Code
 from saev.parity.verdict import Level, Verdict
+from saev.settings.elsewhere import CHECKPOINT
 from saev.settings.parity import ParitySettings
 from saev.train.artifact import STAGE as TRAIN
 from saev.workflow.stages import STAGES, behind
@@ -140,11 +141,14 @@ class Mixes:
         return self._compared[key]
 
     def _seeds(self) -> Verdict | None:
-        """What another seed changes with the old code; None if that can't be run."""
-        if isinstance(self.old, dict):
-            return None
+        """What another seed changes with the old code; None if that can't be run.
+
+        Nor does a seed change a dictionary that is converted, not trained.
+        """
         base = self.mixes[0].made
         (entry, sae), *_ = self.lab.config["sae"].items()
+        if isinstance(self.old, dict) or CHECKPOINT in sae:
+            return None
         reason = ""
         for key in ("init_seed", "seed"):  # older code knows only one seed for all
             seed = sae.get(key, sae.get("seed", 0)) + 1

@@ -94,6 +94,12 @@ def code_of(name: str, cache: Path, root: Path = ROOT) -> Code:
     return Code(name, (cache / key).absolute(), key)
 
 
+def uncommitted(root: Path = ROOT) -> bool:
+    """Whether files that a run of the workflow reads differ from those of the last commit."""
+    folders = [pattern.split("/")[0] for pattern in COUNTED]
+    return bool(_told(_git_in(root), root, "status", "--porcelain", "--", *folders))
+
+
 def _git_in(root: Path) -> str:
     git = shutil.which("git")
     if git is None:

@@ -19,7 +19,7 @@ from saev.workflow.digests import FILES
 
 ALONE = {"train": {"together": False}}
 """A training of its own, also where the settings share passes."""
-SECONDS = 0.5
+SECONDS = 0.1
 HIGHEST = 4
 """How many `..` a path in the settings can begin with."""
 OWN = ("results", "logs", ".snakemake", ".git", ".gitignore")

@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
 
 from saev.core.errors import UserError
 from saev.core.files import read_json
 from saev.core.meta import RUN
 from saev.core.spec import read_spec
+from saev.labels.artifact import STAGE as LABELS
 from saev.settings.images import source_of
+from saev.settings.labels import LabelsSettings
 from saev.workflow import jobs
 from saev.workflow.digests import code_digest
 from saev.workflow.jobs import Job
@@ -34,7 +38,9 @@ class Result:
     expected: str = ""
     """Digest of the code that counts for it now."""
     kind: tuple[str, ...] = ()
-    """What decides which code makes it: source, model, architecture."""
+    """Source, model, architecture, as far as it has them: for people."""
+    branches: tuple[Any, ...] = ()
+    """What decides which of the code makes it: see `branches_of`."""
 
     @property
     def code(self) -> str:
@@ -61,6 +67,7 @@ class PlannedResults:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self._known_branches: dict[tuple[str, str], Any] = {}
         self.by_folder: dict[Path, Result] = {}
         for stage in STAGES:
             found = jobs.of_stage(plan, stage.name) if stage.levels else (jobs.jobs(plan)[-1],)
@@ -114,9 +121,8 @@ class PlannedResults:
             run = read_json(folder / RUN)
         except UserError:
             run = {}
-        return Result(
-            stage, folder, [], run, names, self._expected(stage, names), self._kind(names)
-        )
+        kind, branches = self._kind(names), self._branches(stage, names)
+        return Result(stage, folder, [], run, names, self._expected(stage, names), kind, branches)
 
     def _expected(self, stage: str, names: Mapping[str, str]) -> str:
         """The code in the parameter of the rule. A dictionary from elsewhere has its own."""
@@ -137,3 +143,41 @@ class PlannedResults:
                     else str(given.get("model" if level == "vit" else "architecture", ELSEWHERE))
                 )
         return tuple(found)
+
+    def _branches(self, stage: str, names: Mapping[str, str]) -> tuple[Any, ...]:
+        """Those of the components that it has settings of, or is made from; and which images, as
+        kinds of files decide too."""
+        found: list[Any] = [names.get("images")]
+        for kind in sorted({*LEVELS, BY_NAME[stage].component or LEVELS[0]} & names.keys()):
+            key = (kind, names[kind])
+            if key not in self._known_branches:
+                self._known_branches[key] = branches_of(self._settings(*key))
+            found.append((kind, self._known_branches[key]))
+        return tuple(found)
+
+    def _settings(self, kind: str, name: str) -> BaseModel:
+        if kind != LABELS:
+            return self.plan.settings(kind, name)
+        return read_spec(self.plan.data["specs"][LABELS][name]).parsed(LabelsSettings)
+
+
+def branches_of(settings: BaseModel) -> tuple[Any, ...]:
+    """What in settings decides which code runs: the choices, and which of the others are set.
+
+    A number that is 0, or a list that is empty, mostly switches something off.
+    """
+    found: list[tuple[str, Any]] = [("", type(settings).__name__)]
+    for name, known in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            found.append((name, branches_of(value)))
+        elif isinstance(value, dict):
+            inner = {branches_of(v) for v in value.values() if isinstance(v, BaseModel)}
+            found.append((name, (bool(value), *sorted(inner, key=repr))))
+        else:
+            found.append((name, value if _is_choice(known.annotation) else bool(value)))
+    return tuple(found)
+
+
+def _is_choice(annotation: Any) -> bool:
+    return get_origin(annotation) is Literal or any(map(_is_choice, get_args(annotation)))

@@ -1,19 +1,21 @@
 """What mixes run on: a small part of the images, and settings for a short training."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from saev.core.errors import UserError
+from saev.core.errors import UserError, listed, printable
 from saev.core.files import canonical_json, read_json, sha256_bytes, write_json
 from saev.core.plan_file import PLANS
 from saev.dashboard.artifact import STAGE as DASHBOARD
-from saev.images.artifact import MANIFEST, Entry
+from saev.images.artifact import MANIFEST, Entry, Images
 from saev.images.sources import open_source
-from saev.images.sources.source import SOURCE, Source
+from saev.images.sources.source import GROUP_ROWS, SOURCE, Source
+from saev.settings.elsewhere import CHECKPOINT
 from saev.settings.images import SOURCE_SETTINGS, source_of
 from saev.workflow.known_towers import Towers, without_file
 from saev.workflow.plan import Plan
@@ -33,6 +35,8 @@ class Subject(NamedTuple):
     config: dict[str, Any]
     told: str
     """What it is, for people."""
+    links: Mapping[str, str] = MappingProxyType({})
+    """What relative paths in the settings begin with, and where that lies."""
 
 
 def small(plan: Plan, n_images: int, steps: int, cache: Path) -> Subject:
@@ -64,7 +68,8 @@ def small(plan: Plan, n_images: int, steps: int, cache: Path) -> Subject:
     if vit.pop("made", False) and not Path(vit["weights"]).is_file():
         raise UserError(f"{vit['weights']} isn't there yet: make it with snakemake activations")
     vit["shard_images"] = SHARD
-    vit["layers"] = _with_neighbours(vit["layers"])
+    if vit.get("layers"):  # the output of the tower is of no layer
+        vit["layers"] = _with_neighbours(vit["layers"])
     each = _vectors(plan, run, given["sae"]["tokens"])
     given["sae"] = _short(given["sae"], len(entries) * each, steps)
     given["analysis"].pop("on", None)
@@ -73,9 +78,10 @@ def small(plan: Plan, n_images: int, steps: int, cache: Path) -> Subject:
         "runs": [names],
         "compute": _compute(plan.data["config"]),
     }
+    trained = "converted" if CHECKPOINT in given["sae"] else f"trained for {steps} steps"
     told = (
         f"{len(entries):,} of the {n_listed:,} images of {names['images']}, {names['vit']}, "
-        f"{names['sae']} trained for {steps} steps, {names['analysis']}"
+        f"{names['sae']} {trained}, {names['analysis']}"
     )
     return Subject(config, told)
 
@@ -92,7 +98,8 @@ def frozen(results: Path) -> tuple[Subject, dict[str, str]]:
     """
     for path in sorted((results / PLANS).glob("*.json"), key=lambda p: -p.stat().st_mtime):
         data = read_json(path)
-        for run in data.get("runs", ()) if isinstance(data, dict) else ():
+        # Plans of the first versions don't hold all settings.
+        for run in data.get("runs", ()) if isinstance(data, dict) and "config" in data else ():
             page = BY_NAME[DASHBOARD]
             if not (page.place(results, run) / page.completion).is_file():
                 continue
@@ -100,17 +107,42 @@ def frozen(results: Path) -> tuple[Subject, dict[str, str]]:
             kinds = _kinds(run)
             names = {kind: plan.component(kind, run[kind])["entry"] for kind in kinds}
             home = results.resolve().parent
-            config: dict[str, Any] = {
-                kind: {name: absolute(_given(plan.component(kind, run[kind])), home)}
-                for kind, name in names.items()
-            }
+            given = {kind: _from(home, _given(plan.component(kind, run[kind]))) for kind in names}
+            # Directories are named after settings, so paths stay as they were written.
+            begins = {name for one in given.values() for name in _begins(one, home)}
+            links = {name: str(home / name) for name in sorted(begins)}
+            config: dict[str, Any] = {kind: {names[kind]: one} for kind, one in given.items()}
             config |= {"runs": [names], "compute": _compute(data["config"])}
             told = f"the frozen results in {results} ({', '.join(names.values())})"
-            return Subject(config, told), {k: v for k, v in run.items() if v}
+            return Subject(config, told, links), {k: v for k, v in run.items() if v}
     raise UserError(
-        f"{results} holds no run that was made to the end, with its plan in {PLANS}: give the "
-        f"folder results/ of a project"
+        f"{results} holds no run that was made to the end, with a plan in {PLANS} that says what "
+        f"its settings were (the first versions of saev didn't): give the folder results/ of a "
+        f"project, or compare revisions"
     )
+
+
+def require_images(results: Path, names: Mapping[str, str]) -> None:
+    """Check that a folder of images still has those that frozen results were made from.
+
+    Raises:
+        UserError: some are missing, or have another size.
+    """
+    images = Images(BY_NAME["images"].place(results, names))
+    if source_of(images.settings) != "folder":
+        return
+    folder = results.resolve().parent / images.source.where
+    wrong = [
+        printable(entry.key)
+        for start in range(0, images.n_images, GROUP_ROWS)
+        for entry in images.read(start, start + GROUP_ROWS)
+        if not (path := folder / entry.key).is_file() or path.stat().st_size != entry.bytes
+    ]
+    if wrong:
+        raise UserError(
+            listed(wrong, f"{folder} hasn't got the images that {results} was made from:")
+            + "\nPut these images back: new code must see what the old code saw."
+        )
 
 
 def _kinds(run: Mapping[str, str]) -> tuple[str, ...]:
@@ -118,17 +150,43 @@ def _kinds(run: Mapping[str, str]) -> tuple[str, ...]:
     return (*LEVELS, *(kind for kind in ("evaluation",) if kind in run))
 
 
-def absolute(given: dict[str, Any], home: Path | None = None) -> dict[str, Any]:
+PATHS = (*SOURCE_SETTINGS, "weights", "model", "table", "curve", CHECKPOINT)
+"""Settings that may be paths."""
+
+
+def _from(home: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which paths that lead out of ``home`` are absolute."""
+    found = dict(given)
+    for key, value in given.items():
+        if isinstance(value, dict):
+            found[key] = _from(home, value)
+        elif key in PATHS and isinstance(value, str) and value.startswith("../"):
+            found[key] = str(home / value)
+    return found
+
+
+def _begins(given: Mapping[str, Any], home: Path) -> Iterator[str]:
+    """The first parts of relative paths in settings, of which something lies in ``home``."""
+    for key, value in given.items():
+        if isinstance(value, dict):
+            yield from _begins(value, home)
+        elif key in PATHS and isinstance(value, str) and not Path(value).is_absolute():
+            first = Path(value).parts[0]
+            if first != ".." and (home / first).exists():
+                yield first
+
+
+def absolute(given: dict[str, Any]) -> dict[str, Any]:
     """Settings of one component with absolute paths, where a setting is a path."""
     found = dict(given)
-    for key in (*SOURCE_SETTINGS, "weights", "model", "table", "curve", "checkpoint"):
+    for key in PATHS:
         value = found.get(key)
         if isinstance(value, str) and key != "hub":
-            path = (home or Path.cwd()) / value
+            path = Path.cwd() / value
             if path.exists() or any(c in value for c in "*?["):
                 found[key] = str(path)
     if isinstance(found.get("labels"), dict):
-        found["labels"] = {k: absolute(v, home) for k, v in found["labels"].items()}
+        found["labels"] = {k: absolute(v) for k, v in found["labels"].items()}
     return found
 
 
@@ -167,14 +225,15 @@ def _short(given: Mapping[str, Any], n_vectors: int, steps: int) -> dict[str, An
 
     A dictionary that was trained elsewhere stays as it is.
     """
-    if "checkpoint" in given:
+    if CHECKPOINT in given:
         return dict(given)
     dropped = ("held_out_by", "patience", "min_improvement", "processes")
     sae = {k: v for k, v in given.items() if k not in dropped}
     left = n_vectors * (1 - sae.get("held_out", 0))
     batch = sae["batch_size"] = max(8, min(sae["batch_size"], int(left // 4)))
     sae["epochs"] = round(steps * batch / left, 2)
-    sae["dead_after"] = min(sae.get("dead_after", 100_000), steps * batch // 4)
+    soon = max(batch, steps * batch // 16)
+    sae["dead_after"] = min(sae.get("dead_after", 100_000), soon)
     if sae.get("resample_every"):
         sae["resample_every"] = min(sae["resample_every"], steps * batch // 4)
     sae["log_every"], sae["eval_every"] = max(1, steps // 20), max(1, steps // 4)

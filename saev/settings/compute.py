@@ -57,6 +57,14 @@ class ComputeSettings(Settings):
         "from the last one. 0 saves after every step. If saving takes more than a second, this "
         "number is multiplied by the seconds that it takes.",
     )
+    keep_state_after: float = Field(
+        600.0,
+        ge=0,
+        description="A training that takes longer than this many seconds keeps its last saved "
+        "state in `.last/` beside the checkpoint. The state is about three times as large as the "
+        "checkpoint. After a change of code, `saev accept` makes the last steps again from there. "
+        "You can remove it at any time.",
+    )
     wandb: Literal["disabled", "offline", "online"] = Field(
         "disabled",
         description="Copy of each training's curve in Weights & Biases. `disabled` makes none, "

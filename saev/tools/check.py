@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from saev.activations.artifact import ALL_SHARDS, shard_json, shard_rows
+from saev.activations.artifact import ALL_SHARDS, described_files, shard_json, shard_rows
 from saev.activations.artifact import STAGE as ACTIVATIONS
 from saev.analyze.artifact import CODES, labels_of
 from saev.analyze.artifact import STAGE as ANALYZE
@@ -75,7 +75,7 @@ def _result(results: Path, path: Path, codes: dict[str, str], deep: bool) -> lis
     # Large files (activations, parts, large pages) are read only on request.
     findings = [
         Finding(folder, "altered", text)
-        for entry in meta["files"]
+        for entry in (described_files(meta) if stage.name == ACTIVATIONS else meta["files"])
         for text in altered_files(
             folder,
             [entry],
@@ -114,7 +114,7 @@ def _shards(folder: Path, meta: dict[str, Any], deep: bool) -> list[Finding]:
         found = b"".join(
             (folder / shard_json(n)).read_bytes() for n in range(meta["summary"]["n_shards"])
         )
-        (said,) = (e["sha256"] for e in meta["files"] if e["name"] == ALL_SHARDS)
+        (said,) = (e["sha256"] for e in described_files(meta) if e["name"] == ALL_SHARDS)
         if sha256_bytes(found) != said:
             text = f"{folder / ALL_SHARDS} were rewritten after the recording was sealed"
             findings.append(Finding(folder, "altered", text))

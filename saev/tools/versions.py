@@ -16,9 +16,10 @@ kept in their run.json. Where something differs, says what and by how much, and 
 that kind.
 
 The sample has a shard of a recording (the last, which need not be full), a part of an analysis, and
-all of other results. A training of over --seconds is made again for that long, and its curve
-compared. Results of the same stage, model and architecture that the same code made count as one
-kind; of each kind, --sample results are looked at.
+all of other results. Of a training of over --seconds, the sample has as many seconds from its first
+step on, and its last steps, from the last state that it saved. Results of the same stage that the
+same code made count as one kind if their settings differ in numbers and names alone, so that the
+same lines of code make them. Of each kind, --sample results are looked at.
 Exit status: 0 if all stale results are accepted, 1 if not, 2 after an error.
 
   saev accept

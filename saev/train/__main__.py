@@ -29,7 +29,7 @@ from saev.settings.component import identity
 from saev.settings.elsewhere import CHECKPOINT
 from saev.settings.sae import AnySaeSettings
 from saev.settings.sae_base import SaeResolved, SaeSettings
-from saev.train import conversion, finished, parallel, together
+from saev.train import conversion, finished, last_state, parallel, together
 from saev.train.artifact import PLOT, STAGE
 from saev.train.doubts import before
 from saev.train.fit import Learner, fit
@@ -131,6 +131,7 @@ def main(arguments: list[str]) -> None:
             trained_by=facts["trained_by"],
         )
         once.finish([*made, {"name": RUN}])
+        last_state.keep(held.folder, out, facts, from_plan.compute().keep_state_after)
         held.discard()
 
 

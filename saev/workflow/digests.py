@@ -51,6 +51,7 @@ EXEMPT = {
     "saev.sae.showing": "how dictionaries look in a notebook",
     "saev.settings": "names, neutral values that never change, and checks that refuse",
     "saev.train.conversion": "dictionaries from elsewhere, whose jobs have its digest as their own",
+    "saev.train.last_state": "a state that is no result, for `saev accept`",
     "saev.train.learning_plot": "how curves look",
     "saev.train.memory": "whether vectors are held or streamed",
     "saev.train.sink": "the mirror in W&B",

@@ -16,6 +16,7 @@ from saev.evaluate import artifact as evaluate
 from saev.images import artifact as images
 from saev.labels import artifact as labels
 from saev.train import artifact as train
+from saev.train import last_state
 from saev.workflow.stage import Cost, Need, Rule, Stage
 
 LEVELS = ("images", "vit", "sae", "analysis")
@@ -99,7 +100,7 @@ STAGES = (
         ),
         reads="the activations",
         component="sae",
-        undeclared=(train.HELD_OUT,),
+        undeclared=(train.HELD_OUT, last_state.FOLDER),
         resumable=True,
     ),
     Stage(

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,13 @@ import numpy as np
 from saev.parity.verdict import Level, Verdict
 
 EXAMPLES = 3
+CANCELLED = 0.01
+"""Numbers may also differ by this share of the tolerance, times the root mean square of all: so
+much is left where large ones cancel."""
+SAME_VALUES = 1e-6
+"""Tolerance for statistics of the same values, which are sums in float64."""
+LAST_DIGIT = 1e-3
+"""Largest share of a number, or of 1, that its last written digit may be worth."""
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.?\d*(?:[eE][-+]?\d+)?(?![\w.])")
 
 
@@ -28,13 +36,39 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
     return distance / length if distance else 0.0
 
 
+def near(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
+    """Whether each number is as good as that of the other array.
+
+    A distance of norms alone would hide what changed in a small number beside large ones.
+
+    Args:
+        a, b: arrays of equal shape, numbers of any kind.
+        tolerance: largest relative difference of two numbers.
+    """
+    if relative(a, b) == float("inf"):
+        return False
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    finite = np.isfinite(a)
+    a, b = a[finite], b[finite]
+    typical = float(np.sqrt(np.square(a).mean())) if len(a) else 0.0
+    allowed = tolerance * (np.maximum(np.abs(a), np.abs(b)) + CANCELLED * typical)
+    return bool((np.abs(a - b) <= allowed).all())
+
+
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays have the same type, shape and bytes."""
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
-def arrays(a: dict[str, np.ndarray], b: dict[str, np.ndarray], *, tolerance: float) -> Verdict:
-    """Compare arrays by name. Numbers that are no floats must be equal to count as rounding."""
+def arrays(
+    a: dict[str, np.ndarray], b: dict[str, np.ndarray], *, tolerance: float, as_wholes: bool = False
+) -> Verdict:
+    """Compare arrays by name. Numbers that are no floats must be equal to count as rounding.
+
+    Args:
+        a, b: the arrays.
+        tolerance: for each float, or with ``as_wholes`` for the norm of all of an array.
+    """
     texts, level = [], Level.BIT_EQUAL
     for name in sorted(a.keys() | b.keys()):
         if name not in a or name not in b:
@@ -45,7 +79,8 @@ def arrays(a: dict[str, np.ndarray], b: dict[str, np.ndarray], *, tolerance: flo
             level = Level.DIFFERENT
         elif not same_bits(a[name], b[name]):
             far = relative(a[name], b[name])
-            close = far <= tolerance and a[name].dtype.kind == "f"
+            close = far <= tolerance if as_wholes else near(a[name], b[name], tolerance)
+            close &= a[name].dtype == b[name].dtype and a[name].dtype.kind == "f"
             level = max(level, Level.ROUNDING if close else Level.DIFFERENT)
             texts.append(f"{name} differs by {far:.2g} of its norm")
     return Verdict(level, tuple(texts))
@@ -95,12 +130,11 @@ def tables(a: Any, b: Any, *, tolerance: float, key: str) -> Verdict:
         if a.column(column).equals(b.column(column)):
             continue
         one, other = a.column(column).to_pylist(), b.column(column).to_pylist()
-        if _are_floats(one) and _are_floats(other) and _nulls(one) == _nulls(other):
+        if _are_near(one, other, tolerance):
             far = relative(_floats(one), _floats(other))
-            if far <= tolerance:
-                level = max(level, Level.ROUNDING)
-                texts.append(f"{column} differs by {far:.2g} of its norm")
-                continue
+            level = max(level, Level.ROUNDING)
+            texts.append(f"{column} differs by {far:.2g} of its norm")
+            continue
         level = Level.DIFFERENT
         order = moved(list(map(str, one)), list(map(str, other)), lambda i: str(names[i]))
         at = [i for i, (x, y) in enumerate(zip(one, other, strict=True)) if x != y]
@@ -110,26 +144,41 @@ def tables(a: Any, b: Any, *, tolerance: float, key: str) -> Verdict:
 
 
 def texts(a: str, b: str, *, tolerance: float) -> Verdict:
-    """Compare two texts, in which numbers may differ by rounding."""
+    """Compare two texts. Numbers with a decimal point may differ by rounding: also by one in their
+    last written digit, if that is `LAST_DIGIT` at most."""
     if a == b:
         return Verdict(Level.BIT_EQUAL)
-    numbers = [np.array([float(n) for n in NUMBER.findall(text)]) for text in (a, b)]
-    if NUMBER.sub("#", a) == NUMBER.sub("#", b):
-        far = relative(*numbers)
-        if far <= tolerance:
-            return Verdict(Level.ROUNDING, (f"numbers differ by {far:.1g}",))
+    parts = [NUMBER.split(text) for text in (a, b)]
+    numbers = [NUMBER.findall(text) for text in (a, b)]
+    if parts[0] == parts[1]:
+        pairs = [(x, y) for x, y in zip(*numbers, strict=True) if x != y]
+        if all(_rounded(x, y, tolerance) for x, y in pairs):
+            return Verdict(Level.ROUNDING, (f"{len(pairs):,} numbers differ by rounding",))
     at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), 0)
     start = max(0, at - 20)
     shown = (" ".join(text[start : at + 30].split()) for text in (a, b))
     return Verdict(Level.DIFFERENT, (" → ".join(shown),))
 
 
-def _are_floats(values: list[Any]) -> bool:
-    return all(value is None or isinstance(value, float) for value in values)
+def _rounded(a: str, b: str, tolerance: float) -> bool:
+    x, y = float(a), float(b)
+    size = max(abs(x), abs(y))
+    if abs(x - y) <= tolerance * size and not (_is_whole(a) and _is_whole(b)):
+        return True
+    # 0.4999 and 0.5 are one digit apart, and 3 and 4 are two counts.
+    digit = min(float(f"1e{Decimal(text).as_tuple().exponent}") for text in (a, b))
+    return digit < 1 and abs(x - y) <= 1.01 * min(digit, LAST_DIGIT * max(1.0, size))
 
 
-def _nulls(values: list[Any]) -> list[bool]:
-    return [value is None for value in values]
+def _is_whole(number: str) -> bool:
+    return not any(c in number for c in ".eE")
+
+
+def _are_near(a: list[Any], b: list[Any], tolerance: float) -> bool:
+    """Whether two columns hold floats, and nulls at the same places, and the floats are near."""
+    floats = all(value is None or isinstance(value, float) for value in (*a, *b))
+    nulls = [[value is None for value in values] for values in (a, b)]
+    return floats and nulls[0] == nulls[1] and near(_floats(a), _floats(b), tolerance)
 
 
 def _floats(values: list[Any]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Compares two results of any stage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from saev.parity.measures.of_images import compare_images, compare_labels
 from saev.parity.measures.of_train import compare_train
 from saev.parity.verdict import Level, Verdict, worst
 from saev.settings.parity import ParitySettings
+from saev.train.artifact import STAGE as TRAIN
 
 COMPARE: dict[str, Callable[[Made, Made, ParitySettings], Verdict]] = {
     "images": compare_images,
@@ -31,11 +32,17 @@ def compare(a: Made, b: Made, settings: ParitySettings) -> Verdict:
     if a.folder == b.folder or a.digest == b.digest:
         return Verdict(Level.BIT_EQUAL)
     found = COMPARE.get(a.stage, compare_files)(a, b, settings)
-    told = [canonical_json(made.described.get("summary")) for made in (a, b)]
-    summary = distances.texts(*told, tolerance=settings.rounding)
-    if found.level > Level.BIT_EQUAL or summary.level == Level.BIT_EQUAL:
-        return found
-    return Verdict(summary.level, tuple(f"summary: {text}" for text in summary.texts))
+    if a.stage == TRAIN and found.level > Level.BIT_EQUAL:
+        return found  # which has looked at the figures, as far as training moves them
+    return worst([found, *_described(a, b, settings.rounding)])
+
+
+def _described(a: Made, b: Made, tolerance: float) -> Iterator[Verdict]:
+    """Compare what two results say about themselves, but for digests and names."""
+    for key in ("summary", "settings"):
+        told = [made.unnamed(canonical_json(made.described.get(key))) for made in (a, b)]
+        found = distances.texts(*told, tolerance=tolerance)
+        yield Verdict(found.level, tuple(f"{key}: {text}" for text in found.texts))
 
 
 def compare_files(a: Made, b: Made, settings: ParitySettings) -> Verdict:

@@ -5,15 +5,19 @@ from pathlib import Path
 
 import numpy as np
 
-from saev.dashboard.artifact import RUN, SUMMARY
+from saev.dashboard.artifact import GIVEN, REPORT, RUN, SUMMARY
 from saev.parity.lab import Made
 from saev.parity.measures.distances import texts
 from saev.parity.verdict import Level, Verdict, worst
 from saev.settings.parity import ParitySettings
 
+DATA = "<script>start("
+"""What precedes the data of a page, which is its last script."""
 PICTURES = (".jpg", ".png", ".webp")
 UNCOMPARED = (RUN, SUMMARY, ".build_dashboard")
 """Names, or their beginnings, of files that describe others or the making."""
+BESIDE = (GIVEN, REPORT, ".finish_page")
+"""The same of what other jobs put beside a page, at any time."""
 
 
 def compare_dashboard(a: Made, b: Made, settings: ParitySettings) -> Verdict:
@@ -31,7 +35,7 @@ def compare_dashboard(a: Made, b: Made, settings: ParitySettings) -> Verdict:
         kind = _kind(name)
         verdict = Verdict(Level.BIT_EQUAL)
         if old != new:
-            verdict = _COMPARE[kind](name, old, new, settings.rounding)
+            verdict = _COMPARE[kind](name, (a, old), (b, new), settings.rounding)
         kinds.setdefault(kind, []).append(verdict)
     for kind, verdicts in kinds.items():
         differing = [one for one in verdicts if one.level > Level.BIT_EQUAL]
@@ -44,19 +48,29 @@ def compare_dashboard(a: Made, b: Made, settings: ParitySettings) -> Verdict:
 
 def _names(folder: Path) -> set[str]:
     paths = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
-    return {p.as_posix() for p in paths if not p.name.startswith(UNCOMPARED)}
+    return {
+        path.as_posix()
+        for path in paths
+        if not path.name.startswith(UNCOMPARED) and not path.parts[0].startswith(BESIDE)
+    }
 
 
 def _kind(name: str) -> str:
     if name.endswith(PICTURES):
         return "pictures"
-    return "files of data" if name.startswith("data/") or name.endswith(".json") else "scripts"
+    return "pages" if name.endswith(".html") else "files of data"
 
 
-def _picture(name: str, a: bytes, b: bytes, tolerance: float) -> Verdict:
+File = tuple[Made, bytes]
+"""A file of a page, and the page."""
+
+
+def _picture(name: str, a: File, b: File, tolerance: float) -> Verdict:
     from PIL import Image
 
-    old, new = (np.asarray(Image.open(BytesIO(data)).convert("RGB"), np.float64) for data in (a, b))
+    old, new = (
+        np.asarray(Image.open(BytesIO(data)).convert("RGB"), np.float64) for _, data in (a, b)
+    )
     if old.shape != new.shape:
         return Verdict(Level.DIFFERENT, (f"{name} has another size",))
     apart = float(np.abs(old - new).max())
@@ -64,15 +78,52 @@ def _picture(name: str, a: bytes, b: bytes, tolerance: float) -> Verdict:
     return Verdict(level, (f"{name} by up to {apart:.0f} of 255",))
 
 
-def _data(name: str, a: bytes, b: bytes, tolerance: float) -> Verdict:
-    found = texts(*(data.decode(errors="replace") for data in (a, b)), tolerance=tolerance)
+def _text(file: File) -> str:
+    made, data = file
+    return made.unnamed(data.decode(errors="replace"))
+
+
+def _data(name: str, a: File, b: File, tolerance: float) -> Verdict:
+    found = texts(_text(a), _text(b), tolerance=tolerance)
     return Verdict(found.level, tuple(f"{name} ({text})" for text in found.texts))
 
 
-def _script(name: str, a: bytes, b: bytes, tolerance: float) -> Verdict:
-    return Verdict(
-        Level.UNKNOWN, (f"{name}, whose effect only a browser shows: look at both pages",)
-    )
+def _page(name: str, a: File, b: File, tolerance: float) -> Verdict:
+    (old, old_data), (new, new_data) = (_parted(_text(file)) for file in (a, b))
+    found = texts(old_data, new_data, tolerance=tolerance)
+    found = Verdict(found.level, tuple(f"{name} ({text})" for text in found.texts))
+    if old == new:
+        return found
+    code = Verdict(Level.ROUNDING, (f"{name} in comments alone",))
+    if _acting(old) != _acting(new):
+        text = f"{name} has other scripts, whose effect only a browser shows: look at both pages"
+        code = Verdict(Level.UNKNOWN, (text,))
+    return worst([found, code])
 
 
-_COMPARE = {"pictures": _picture, "files of data": _data, "scripts": _script}
+def _parted(page: str) -> tuple[str, str]:
+    """Scripts and styles of a page, and the data in it."""
+    code, _, data = page.rpartition(DATA)
+    return (code, data) if code else (page, "")
+
+
+def _acting(page: str) -> list[str]:
+    """The lines of a page that do something: no blank lines, and no lines of comments.
+
+    What looks like a comment in a text of several lines (`` ` ``) is kept.
+    """
+    kept, comment, text = [], False, False
+    for line in page.splitlines():
+        bare = line.strip()
+        comment = comment or (not text and bare.startswith("/*"))
+        if comment:
+            comment = "*/" not in bare
+            if not comment and not bare.endswith("*/"):
+                kept.append(bare)
+        elif text or (bare and not bare.startswith("//")):
+            kept.append(line if text else bare)
+            text ^= line.count("`") % 2 == 1
+    return kept
+
+
+_COMPARE = {"pictures": _picture, "files of data": _data, "pages": _page}

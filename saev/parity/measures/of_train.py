@@ -1,19 +1,26 @@
 """Compares dictionaries: weights, curves, metrics, and what another seed would have changed."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from saev.parity.lab import Made
 from saev.parity.measures import distances
-from saev.parity.verdict import Level, Verdict
+from saev.parity.verdict import Level, Verdict, worst
 from saev.settings.parity import ParitySettings
 from saev.train.artifact import CHECKPOINT, CURVE
 
 METRICS = ("nmse", "l0")
 DECODER = "W_dec"
+GIVEN = ("norm_mean", "norm_scale")
+"""Tensors that no step changes."""
 BLOCK = 1024
+PLANNED = ("lr",)
+"""Figures of the curve that depend on the step alone, so no rounding moves them."""
+AMPLIFIED, COUNTED = 10, 2
+"""How much farther than weights their figures may move, as a multiple, and by how many counts."""
 SHOWN = 3
 """Metrics that a text names: those that changed most."""
 
@@ -23,25 +30,30 @@ def compare_train(a: Made, b: Made, settings: ParitySettings) -> Verdict:
     from safetensors.numpy import load_file
 
     old, new = (load_file(made.folder / CHECKPOINT) for made in (a, b))
-    found = distances.arrays(old, new, tolerance=settings.trained)
-    curves = [_curve(made) for made in (a, b)]
-    texts = list(found.texts)
-    level = found.level
-    step = _first_difference(*curves)
-    if step is not None:
-        texts.append(step)
-        level = max(level, Level.ROUNDING)
+    given = [{k: v for k, v in one.items() if k in GIVEN} for one in (old, new)]
+    trained = [{k: v for k, v in one.items() if k not in GIVEN} for one in (old, new)]
+    found = worst(
+        [
+            distances.arrays(*given, tolerance=distances.SAME_VALUES),
+            distances.arrays(*trained, tolerance=settings.trained, as_wholes=True),
+        ]
+    )
+    # Steps amplify rounding, and only what is trained is rounded by them.
+    same = found.level == Level.BIT_EQUAL
+    tolerance = settings.rounding if same else AMPLIFIED * settings.trained
+    curve = compare_curves(read_curve(a.folder), read_curve(b.folder), settings, same)
+    texts, level = [*found.texts, *curve.texts], max(found.level, curve.level)
     told = [_metrics(made) for made in (a, b)]
     far = {k: _apart(told[0].get(k), told[1].get(k)) for k in sorted({*told[0], *told[1]})}
-    worst = max(far.values(), default=0.0)
-    if worst > 10 * settings.trained:
+    farthest = max(far.values(), default=0.0)
+    if farthest > tolerance:
         level = Level.DIFFERENT
-    if worst:
+    if farthest:
         most = sorted((k for k in far if far[k]), key=lambda k: -far[k])[:SHOWN]
         texts.insert(0, "; ".join(_change(k, told) for k in most))
     figures: dict[str, Any] = {f"old.{k}": v for k, v in told[0].items()}
     figures |= {f"new.{k}": v for k, v in told[1].items()}
-    if level > Level.BIT_EQUAL and DECODER in old and DECODER in new:
+    if not same and DECODER in old and DECODER in new:
         figures["matched_cosine"] = matched_cosine(old[DECODER], new[DECODER])
         texts.append(f"matched decoder cosine {figures['matched_cosine']:.4f}")
     return Verdict(level, tuple(texts), figures)
@@ -82,16 +94,52 @@ def _unit(values: np.ndarray) -> np.ndarray:
     return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
 
 
-def _curve(made: Made) -> list[dict[str, Any]]:
-    lines = (made.folder / CURVE).read_text().splitlines()
+def read_curve(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the curve in the directory of a training, or of its state."""
+    lines = (folder / CURVE).read_text().splitlines()
     return [json.loads(line) for line in lines if line.strip()]
 
 
-def _first_difference(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> str | None:
-    for one, other in zip(a, b, strict=False):
-        if one != other:
-            return f"the curves part at step {other.get('step', '?')}"
-    return None if len(a) == len(b) else f"the curve has {len(b)} lines, before {len(a)}"
+def compare_curves(
+    a: list[dict[str, Any]],
+    b: list[dict[str, Any]],
+    settings: ParitySettings,
+    same_weights: bool,
+) -> Verdict:
+    """Compare the lines of two curves.
+
+    Args:
+        a, b: their lines.
+        settings: what counts as the same.
+        same_weights: whether the weights are equal bit by bit. Otherwise figures may move as far
+            as rounding can move them, and whole numbers by `COUNTED`.
+    """
+    if a == b:
+        return Verdict(Level.BIT_EQUAL)
+    tolerance = settings.rounding if same_weights else AMPLIFIED * settings.trained
+    count = 0 if same_weights else COUNTED
+    if [(line["step"], sorted(line)) for line in a] != [(line["step"], sorted(line)) for line in b]:
+        lines = f"{len(b):,} lines, before {len(a):,}"
+        return Verdict(Level.DIFFERENT, (f"the curve has other steps or figures ({lines})",))
+    parted = ""
+    for one, other in zip(a, b, strict=True):
+        for name in one:
+            if one[name] == other[name]:
+                continue
+            parted = parted or f"the curves part at step {other['step']}"
+            allowed = distances.SAME_VALUES if name in PLANNED else tolerance
+            if not _as_good(one[name], other[name], allowed, count):
+                text = f"{name} of step {other['step']}: {one[name]} → {other[name]}"
+                return Verdict(Level.DIFFERENT, (f"{parted}; {text}",))
+    return Verdict(Level.ROUNDING, (parted,))
+
+
+def _as_good(a: Any, b: Any, tolerance: float, count: int) -> bool:
+    if a is None or b is None:
+        return False
+    if isinstance(a, int) and isinstance(b, int):
+        return abs(a - b) <= count
+    return _apart(a, b) <= tolerance
 
 
 def _metrics(made: Made) -> dict[str, float]:

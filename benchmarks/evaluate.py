@@ -55,7 +55,7 @@ def make(folder: Path, n_images: int) -> Case:
         pixels = np.kron(classes.reshape(SIDE, SIDE), np.ones((16, 16), np.uint8))
         Image.fromarray(pixels).save(folder / "masks" / f"{i:07}.png")
     sae = {**TOPK, "n_latents": N_LATENTS, "k": K, "held_out": 0.1}
-    labels = {"kind": [f"c{c}" for c in of_image]}
+    labels = {"kind": [f"c{c}" for c in of_image], "wide": [f"w{c % 9}" for c in of_image]}
     return Case(folder, values, labels, sae=sae, top_images=16, dtype="float16")
 
 
@@ -100,14 +100,14 @@ def speed(workers: int) -> None:
         classes = classes_of(inputs, "kind", 0)
         timed(
             f"probing, {N_LATENTS:,} latents × {len(classes.names)} classes, and baselines",
-            lambda: probing.measure(inputs, "kind", classes, pca, l0, 0),
+            lambda: probing.measure(inputs, "kind", classes, pca, l0, 0, evaluator.scratch),
         )
         found = []
         timed(
             f"masks, {N_LATENTS:,} latents × {N_MASKS} classes",
             lambda: found.append(find(evaluator, case, workers)),
         )
-        vectors = torch.cat(evaluator._sample)
+        vectors = evaluator._sample
         timed(
             "masks, their four baselines",
             lambda: masks.measure(found[0], inputs, pca, vectors, l0, 0, evaluator.scratch),

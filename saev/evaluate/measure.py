@@ -12,6 +12,7 @@ import pyarrow.parquet
 import torch
 from torch import Tensor
 
+from saev.analyze.accumulate import STEP_VECTORS
 from saev.analyze.baseline import Pca, sample
 from saev.analyze.baseline import fit as fit_pca
 from saev.analyze.merge import write_table
@@ -37,6 +38,7 @@ from saev.evaluate.classes import Classes, classes_of
 from saev.evaluate.firing import Observer, look
 from saev.evaluate.mask_counts import MaskCounts
 from saev.evaluate.monosemanticity import Embedded, embeddings_of
+from saev.evaluate.on_disk import OnDisk
 from saev.evaluate.opened import Opened
 from saev.evaluate.results import Results, missing
 from saev.evaluate.tower_outputs import Rerun
@@ -109,7 +111,8 @@ class Evaluator:
     def _probing(self, label: str) -> Results:
         inputs, seed = self.opened.inputs, self.settings.seed
         classes = self._classes(label)
-        return probing.measure(inputs, label, classes, self._pca, self._l0, seed)
+        given = (inputs, label, classes, self._pca, self._l0, seed)
+        return probing.measure(*given, self.scratch)
 
     def _downstream(self, label: str) -> Results:
         inputs, seed = self.opened.inputs, self.settings.seed
@@ -119,13 +122,15 @@ class Evaluator:
     def _ablation(self, label: str) -> Results:
         image_count, seed = self.opened.image_count, self.settings.seed
         classes, inputs = self._classes(label), self.opened.inputs
-        return ablation.measure(inputs, self._rerun, label, classes, image_count, seed)
+        given = (inputs, self._rerun, label, classes, image_count, seed)
+        return ablation.measure(*given, self.scratch)
 
     def _absorption(self) -> Results:
         named = self.settings.absorption
         assert named is not None
         classes, inputs = self._classes(named.parent), self.opened.inputs
-        return absorption.measure(inputs, named, classes, self._l0, self.settings.seed)
+        given = (inputs, named, classes, self._l0, self.settings.seed)
+        return absorption.measure(*given, self.scratch)
 
     @cached_property
     def _rerun(self) -> Rerun:
@@ -143,15 +148,17 @@ class Evaluator:
         """Principal components of the vectors trained on, in the dictionary's space."""
         centre = self.opened.inputs.centre().cpu().double()
         with one_thread():
-            return fit_pca((block.double() for block in self._sample), centre)
+            return fit_pca((block.double() for block in self._sample.split(STEP_VECTORS)), centre)
 
     @cached_property
-    def _sample(self) -> list[Tensor]:
-        """Some of the vectors trained on, in the dictionary's space: blocks (b, d) float32."""
+    def _sample(self) -> Tensor:
+        """Some of the vectors trained on, in the dictionary's space: (m, d) float32, on disk."""
         split, figures = self._trained_on
+        held = OnDisk(self.scratch, np.float32)
         with one_thread():
-            blocks = sample(self.opened.inputs, split, figures["n_vectors"], PURPOSE)
-            return [block.float() for block in blocks]
+            for block in sample(self.opened.inputs, split, figures["n_vectors"], PURPOSE):
+                held.add(block.numpy())
+        return torch.from_numpy(held.array()).reshape(-1, self.opened.inputs.sae.d)
 
     def _stability(self) -> Results:
         sae = self.opened.inputs.sae
@@ -231,8 +238,9 @@ class Evaluator:
         return monosemanticity.results(ours, baseline, seed)
 
     def _by_mask(self, ours: MaskCounts) -> Results:
-        inputs, seed, vectors = self.opened.inputs, self.settings.seed, torch.cat(self._sample)
-        found = masks.measure(ours, inputs, self._pca, vectors, self._l0, seed, self.scratch)
+        inputs, seed = self.opened.inputs, self.settings.seed
+        given = (ours, inputs, self._pca, self._sample, self._l0, seed, self.scratch)
+        found = masks.measure(*given)
         self.left_out["masks"] = found.left_out
         if found.table is not None:
             write_table(self.scratch / BY_CLASS, found.table)

@@ -35,7 +35,7 @@ from saev.settings.near import nearest
 from saev.settings.paths import from_here
 from saev.settings.references import ReferenceResolved
 from saev.settings.sae_base import SaeResolved
-from saev.settings.vit import WEIGHT_FILES, VitResolved
+from saev.settings.vit import WEIGHT_FILES, VitResolved, VitSettings
 from saev.workflow.amounts import require_amounts, require_batch
 from saev.workflow.hashes import Hashes
 from saev.workflow.known_elsewhere import FromElsewhere, looked_at, require_width
@@ -119,15 +119,20 @@ class Resolver:
     @cached_property
     def towers(self) -> dict[str, Facts]:
         """What is known about the towers of all runs, by their entry."""
-        towers = {}
-        for name in dict.fromkeys(run.vit for run in self.config.runs):
-            settings = self.config.vit[name]
-            if settings.weights_sha256:
-                towers[name] = without_file(settings)
-            else:
-                found = self._weights_sha256(name)
-                towers[name] = settings.model_copy(update={"weights_sha256": found})
-        return self._towers.check(towers)
+        names = dict.fromkeys(run.vit for run in self.config.runs)
+        return self._towers.check({name: self._checkable(name) for name in names})
+
+    def no_text_tower(self, name: str) -> str:
+        """Why no text tower belongs to the tower of an entry; empty if one does, or if only
+        loading it tells."""
+        return self._towers.no_text_tower(self._checkable(name))
+
+    def _checkable(self, name: str) -> VitSettings:
+        """The settings of a tower as they are checked: without a file that isn't to be read yet."""
+        settings = self.config.vit[name]
+        if settings.weights_sha256:
+            return without_file(settings)
+        return settings.model_copy(update={"weights_sha256": self._weights_sha256(name)})
 
     def _weights_sha256(self, name: str) -> str | None:
         return self._hash(f"vit.{name}.weights", self.config.vit[name].weights, WEIGHT_FILES)

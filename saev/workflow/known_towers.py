@@ -54,20 +54,10 @@ class Towers:
             UserError: the settings of one name a model, tag, file, layer or token that isn't there.
         """
         asked = {name: _asked(settings) for name, settings in towers.items()}
-        keys = {
-            name: _key(given, self._code(PREVIEW))
-            for name, given in asked.items()
-            if given is not None
-        }
-        missing = {key: name for name, key in keys.items() if key not in self.known}
-        if missing:
-            found = _run([asked[name] for name in missing.values()])
-            self.known |= dict(zip(missing, found, strict=False))
-            if found:
-                remember(self.path, self.known)
+        answers = self._answers({name: one for name, one in asked.items() if one is not None})
         facts = {}
         for name, settings in towers.items():
-            found_one = self.known.get(keys[name], {}) if name in keys else _configured(settings)
+            found_one = answers[name] if name in answers else _configured(settings)
             if "error" in found_one:
                 raise UserError(_placed(name, found_one["error"]))
             if "unchecked" in found_one:
@@ -79,6 +69,25 @@ class Towers:
             facts[name] = Facts(**found_one)
             _require(name, settings, facts[name])
         return facts
+
+    def no_text_tower(self, settings: VitSettings) -> str:
+        """Why no text tower belongs to a tower; empty if one does, or if only loading it tells."""
+        if settings.weights is None or settings.model.startswith("hf-hub:"):
+            return ""
+        given = _described(settings) | {"layers": [-1], "tokens": ["patches"], "texts": True}
+        reason: str = self._answers({"": given})[""].get("error", "")
+        return reason
+
+    def _answers(self, asked: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """What the program says to each question, now or before; nothing where it can't run."""
+        keys = {name: _key(given, self._code(PREVIEW)) for name, given in asked.items()}
+        missing = {key: name for name, key in keys.items() if key not in self.known}
+        if missing:
+            found = _run([asked[name] for name in missing.values()])
+            self.known |= dict(zip(missing, found, strict=False))
+            if found:
+                remember(self.path, self.known)
+        return {name: self.known.get(key, {}) for name, key in keys.items()}
 
 
 def without_file(settings: VitSettings) -> VitSettings:
@@ -93,9 +102,13 @@ def _asked(settings: VitSettings) -> dict[str, Any] | None:
     if settings.weights == "random" and _configured(settings):
         return None
     tokens = ["patches", *(["pooled"] if "pooled" in settings.tokens else [])]
+    return _described(settings) | {"layers": [-1], "tokens": tokens}
+
+
+def _described(settings: VitSettings) -> dict[str, Any]:
+    """The settings that say which tower it is."""
     names = ("model", "weights", "like", "weights_sha256", "image_size")
-    given = settings.model_dump(mode="json", include=set(names), exclude_defaults=True)
-    return given | {"layers": [-1], "tokens": tokens}
+    return settings.model_dump(mode="json", include=set(names), exclude_defaults=True)
 
 
 def _key(given: dict[str, Any], code: str) -> str:
@@ -114,7 +127,7 @@ def _version(library: str) -> str | None:
         return None
 
 
-def _run(given: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
+def _run(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Answers of the program; none if it can't run here, for example without PyTorch. Says why."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     quiet = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -19,6 +19,17 @@ def recorded_tower(recording: dict[str, Any], folder: Path, device: str) -> Towe
     Raises:
         UserError: one of its files is gone or changed, or the tower differs from the recorded one.
     """
+    tower = load_tower(recorded_settings(recording, folder), device)
+    _require_same(tower.summary(), recording["summary"], folder)
+    return tower
+
+
+def recorded_settings(recording: dict[str, Any], folder: Path) -> VitSettings:
+    """The settings of the tower that recorded ``folder``, with its files where they lie now.
+
+    Raises:
+        UserError: one of its files is gone or changed.
+    """
     given = dict(recording["settings"])
     digests = {
         "model": given.pop("model_sha256", None),
@@ -29,9 +40,7 @@ def recorded_tower(recording: dict[str, Any], folder: Path, device: str) -> Towe
         if is_file_name(text) if name == "weights" else text.endswith(".json"):
             given[name] = located(text, folder.parent.parent.parent)
             _require_file(name, Path(given[name]), digest, folder)
-    tower = load_tower(VitSettings.model_validate_json(json.dumps(given)), device)
-    _require_same(tower.summary(), recording["summary"], folder)
-    return tower
+    return VitSettings.model_validate_json(json.dumps(given))
 
 
 def _require_file(name: str, path: Path, digest: str | None, folder: Path) -> None:

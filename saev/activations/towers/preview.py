@@ -3,7 +3,8 @@
 python -m saev.activations.towers.preview < SETTINGS
 
 SETTINGS is a JSON list of settings. Prints a JSON list: for each, `error`, or what the tower has.
-No weight is drawn and nothing is downloaded. It is a program of its own because it imports PyTorch.
+With `texts: true` among the settings, it is about the text tower that belongs to the tower. No
+weight is drawn and nothing is downloaded. It is a program of its own because it imports PyTorch.
 """
 
 import json
@@ -13,19 +14,26 @@ from typing import Any
 
 import torch
 
+from saev.activations.towers.text_tower import load_text_tower
 from saev.activations.towers.tower import load_tower
 from saev.activations.towers.unpickled import first_line
 from saev.core.errors import UserError
 from saev.images.geometry import Geometry
 from saev.settings.vit import VitSettings
 
+TEXTS = "texts"
+
 
 def preview(given: dict[str, Any]) -> dict[str, Any]:
     """What a tower has (``n_blocks``, ``has_class_token``, ``n_patches``), or the ``error`` in its
     settings, or why it is ``unchecked``: PyTorch can't compute all of it without numbers."""
+    plain = {name: value for name, value in given.items() if name != TEXTS}
     try:
         with torch.device("meta"):
-            settings = VitSettings.model_validate_json(json.dumps(given))
+            settings = VitSettings.model_validate_json(json.dumps(plain))
+            if TEXTS in given:
+                load_text_tower(settings, "meta")
+                return {}
             backbone = load_tower(settings, "meta").backbone
             _require_whole_patches(settings, backbone.geometry)
     except UserError as error:

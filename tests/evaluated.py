@@ -47,12 +47,15 @@ def folders(case: Case, **more: Any) -> Folders:
     return Folders(case.out, case.sae, case.activations, case.table, **more)
 
 
-def evaluated(case: Case, scratch: Path, *, more: Any = None, **settings: Any) -> Evaluator:
+def evaluated(
+    case: Case, scratch: Path, *, more: Any = None, shuffled: Any = (), **settings: Any
+) -> Evaluator:
     """Evaluate an analysis that was made; return what was found."""
     scratch.mkdir(parents=True)
     given = folders(case, **(more or {}))
     opened = open_all(given, torch.device("cpu"))
-    evaluator = Evaluator(opened, EvaluationSettings(**{**OFF, **settings}), scratch, given.seeds)
+    named = EvaluationSettings(**{**OFF, **settings})
+    evaluator = Evaluator(opened, named, scratch, given.seeds, shuffled=shuffled)
     evaluator.run()
     return evaluator
 

@@ -56,7 +56,8 @@ class Evaluator:
     Args:
         opened: what to evaluate; settings: which metrics.
         scratch: an empty folder that only this job uses.
-        seeds: directories of the same dictionary with other seeds.
+        seeds: directories of the same dictionary with other seeds; shuffled: of two dictionaries
+            of shuffled activations, or none.
         workers: threads that decode images.
 
     Attributes:
@@ -72,9 +73,11 @@ class Evaluator:
         scratch: Path,
         seeds: Sequence[Path] = (),
         workers: int = 1,
+        shuffled: Sequence[Path] = (),
     ) -> None:
         self.workers = workers
-        self.opened, self.settings, self.scratch, self.seeds = opened, settings, scratch, seeds
+        self.opened, self.settings, self.scratch = opened, settings, scratch
+        self.seeds, self.shuffled = seeds, shuffled
         self.results = Results()
         self.seconds: dict[str, float] = {}
         self.files: list[str] = []
@@ -165,12 +168,13 @@ class Evaluator:
         if not self.seeds:
             note = "no other run differs in init_seed alone: sweep: {init_seed: [0, 1, 2]}"
             return Results([missing("stability", "mean", "latents", note)])
-        others = []
-        for folder in self.seeds:
-            other = load(folder, sae.W_dec.device)
-            stability.require_comparable(sae, other, str(folder))
-            others.append(other)
-        return stability.measure(sae, others, self.settings.seed)
+        others, shuffled = [], []
+        for kind, folders in ((others, self.seeds), (shuffled, self.shuffled)):
+            for folder in folders:
+                other = load(folder, sae.W_dec.device)
+                stability.require_comparable(sae, other, str(folder))
+                kind.append(other)
+        return stability.measure(sae, others, self.settings.seed, shuffled)
 
     def _timed(self, metric: str, measure: Callable[[], Results]) -> None:
         logs.say(f"measuring {metric}")

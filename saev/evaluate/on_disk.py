@@ -17,7 +17,7 @@ class OnDisk:
 
     def __init__(self, folder: Path, kind: type[np.number]) -> None:
         self.kind, self.n = np.dtype(kind), 0
-        self._file = TemporaryFile(dir=folder)
+        self._file = TemporaryFile(dir=folder)  # noqa: SIM115  # it lives as long as this object
         self._mapped: np.ndarray | None = None
 
     def add(self, values: np.ndarray) -> None:

@@ -80,12 +80,13 @@ function header() {
 /** The figures of the evaluation, and which others there are; null without one. */
 function evaluation() {
   if (!about.evaluation) return null;
-  const { figures: found, name: directory, others } = about.evaluation;
+  const { figures: found, left_out: leftOut, name: directory, others } = about.evaluation;
   const more = others.length ? ` This analysis also has ${others.join(", ")}, not shown here.` : "";
   return make(
     "div",
     {},
     evaluationTable(found),
+    ...leftOut.map(leftOutClasses),
     make("p", { class: "soft" }, `${directory}.${more}`),
   );
 }

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pyarrow.parquet
 import torch
 from torch import Tensor
 
+from saev.activations.towers.again import recorded_settings
+from saev.activations.towers.text_tower import TextTower, load_text_tower
 from saev.analyze.accumulate import STEP_VECTORS
 from saev.analyze.baseline import Pca, sample
 from saev.analyze.baseline import fit as fit_pca
@@ -32,6 +34,7 @@ from saev.evaluate import (
     probing,
     redundancy,
     stability,
+    zero_shot,
 )
 from saev.evaluate.artifact import BY_CLASS, FIGURES, PARTNERS, TABLE
 from saev.evaluate.classes import Classes, classes_of
@@ -79,6 +82,7 @@ class Evaluator:
         self.opened, self.settings, self.scratch = opened, settings, scratch
         self.seeds, self.shuffled = seeds, shuffled
         self.results = Results()
+        self._outputs: dict[str, downstream.Spliced] = {}
         self.seconds: dict[str, float] = {}
         self.files: list[str] = []
         self.left_out: dict[str, dict[str, int]] = {}
@@ -104,6 +108,9 @@ class Evaluator:
         if settings.downstream:
             label = settings.downstream
             self._timed(f"downstream {label}", lambda: self._downstream(label))
+        if settings.zero_shot:
+            label = settings.zero_shot
+            self._timed(f"zero-shot {label}", lambda: self._zero_shot(label))
         if settings.ablation:
             label = settings.ablation
             self._timed(f"ablation {label}", lambda: self._ablation(label))
@@ -119,8 +126,29 @@ class Evaluator:
 
     def _downstream(self, label: str) -> Results:
         inputs, seed = self.opened.inputs, self.settings.seed
-        classes = self._classes(label)
-        return downstream.measure(inputs, self._rerun, label, classes, self._pca, self._l0, seed)
+        spliced = partial(self._spliced, label)
+        given = (lambda: self._rerun, spliced, label, self._classes(label), seed)
+        return downstream.measure(inputs, *given)
+
+    def _zero_shot(self, label: str) -> Results:
+        recording = self.opened.inputs.activations
+        device = self.opened.inputs.sae.W_dec.device
+
+        def text_tower() -> TextTower:
+            return load_text_tower(recorded_settings(recording.meta, recording.path), device)
+
+        spliced = partial(self._spliced, label)
+        return zero_shot.measure(
+            text_tower, spliced, label, self._classes(label), self.settings.seed
+        )
+
+    def _spliced(self, label: str) -> downstream.Spliced:
+        """The tower's outputs for held-out images. They are kept, as two metrics ask for them."""
+        if label not in self._outputs:
+            classes = self._classes(label)
+            given = (self.opened.inputs, self._rerun, classes, self._pca, self._l0)
+            self._outputs[label] = downstream.spliced_outputs(*given, self.settings.seed)
+        return self._outputs[label]
 
     def _ablation(self, label: str) -> Results:
         image_count, seed = self.opened.image_count, self.settings.seed

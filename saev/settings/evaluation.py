@@ -115,6 +115,12 @@ class EvaluationSettings(Settings):
         description="A label of the analysis: how well the tower still tells its classes apart if "
         "it sees reconstructions. Runs the tower again over some thousand images.",
     )
+    zero_shot: str | None = Field(
+        None,
+        description="A label of the analysis whose classes are named in words: how well the model "
+        "tells them apart by their names if its tower sees reconstructions. Needs a model with a "
+        "text tower.",
+    )
     ablation: str | None = Field(
         None,
         description="A label of the analysis: how much less the tower says a class if the latent "
@@ -143,7 +149,11 @@ class EvaluationSettings(Settings):
     def labels_used(self) -> list[tuple[str, str]]:
         """Labels of the analysis that it needs, each with the key that names it."""
         used = [("probing", label) for label in self.probing]
-        single = (("downstream", self.downstream), ("ablation", self.ablation))
+        single = (
+            ("downstream", self.downstream),
+            ("zero_shot", self.zero_shot),
+            ("ablation", self.ablation),
+        )
         two = self.absorption
         pair = () if two is None else (("parent", two.parent), ("child", two.child))
         used += [(f"absorption.{key}", label) for key, label in pair]

@@ -312,6 +312,10 @@ class Resolver:
         settings = self.config.evaluation[run.evaluation]
         n_blocks = self.towers[run.vit].n_blocks
         require_embeddings(self.config, run, settings.monosemanticity, n_blocks)
+        if settings.zero_shot and (why := self.no_text_tower(run.vit)):
+            raise UserError(
+                f"evaluation.{run.evaluation}.zero_shot: vit.{run.vit}: {why}. Leave zero_shot out"
+            )
         others = other_seeds(self.config, run) if settings.stability else []
         seeds = sorted({self._sae(one, images, vit) for one in others})
         shuffled = [

@@ -207,7 +207,8 @@ def latents(
 
     made = Sparse(folder, n)
     for n_images, (keys, values) in _over(inputs, rows, look, "encoding"):
-        made.add(n_images, *np.divmod(keys, n), values)
+        image, latent = np.divmod(keys, n)
+        made.add(n_images, image, latent, values)
     return made
 
 

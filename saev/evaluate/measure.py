@@ -196,13 +196,13 @@ class Evaluator:
         if not self.seeds:
             note = "no other run differs in init_seed alone: sweep: {init_seed: [0, 1, 2]}"
             return Results([missing("stability", "mean", "latents", note)])
-        others, shuffled = [], []
-        for kind, folders in ((others, self.seeds), (shuffled, self.shuffled)):
-            for folder in folders:
-                other = load(folder, sae.W_dec.device)
-                stability.require_comparable(sae, other, str(folder))
-                kind.append(other)
-        return stability.measure(sae, others, self.settings.seed, shuffled)
+        others = []
+        for folder in (*self.seeds, *self.shuffled):
+            other = load(folder, sae.W_dec.device)
+            stability.require_comparable(sae, other, str(folder))
+            others.append(other)
+        n = len(self.seeds)
+        return stability.measure(sae, others[:n], self.settings.seed, others[n:])
 
     def _timed(self, metric: str, measure: Callable[[], Results]) -> None:
         logs.say(f"measuring {metric}")

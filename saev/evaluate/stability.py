@@ -127,7 +127,8 @@ def measure(sae: Sae, others: Sequence[Sae], seed: int, shuffled: Sequence[Sae] 
     one, two = (random_rows(n, d, seed, draw).to(decoder.device) for draw in (1, 2))
     chance = {RANDOM: compare(one, two)}
     if shuffled:
-        chance[SHUFFLED] = compare(*(other.dictionary().detach() for other in shuffled))
+        first, second = (other.dictionary().detach() for other in shuffled)
+        chance[SHUFFLED] = compare(first, second)
     column = np.mean([one.ours for one in found], axis=0)
     matched = np.stack([one.matched for one in found])
     seeds = f"{len(others)} other seed{'s' * (len(others) > 1)}"

@@ -49,18 +49,3 @@ function evaluationTable(found) {
   made.className = "evaluation";
   return made;
 }
-
-/**
- * Which classes the figures leave out, and why.
- * @param {LeftOut} leftOut
- */
-function leftOutClasses({ label, n, named }) {
-  const classes = `${count(n)} ${n === 1 ? "class" : "classes"} of ${label}`;
-  const more = n > named.length ? ` and ${count(n - named.length)} more` : "";
-  return make(
-    "p",
-    { class: "soft" },
-    `Left out, as there are fewer than 10 images, or none to fit on or to judge by: ${classes}, ` +
-      `${named.join(", ")}${more} (images of each in brackets).`,
-  );
-}

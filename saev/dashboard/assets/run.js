@@ -77,6 +77,21 @@ function header() {
   if (about.credit) at("footer").append(make("p", {}, about.credit));
 }
 
+/**
+ * Which classes the figures leave out, and why.
+ * @param {LeftOut} leftOut
+ */
+function leftOutClasses({ label, n, named: first }) {
+  const classes = `${count(n)} ${n === 1 ? "class" : "classes"} of ${label}`;
+  const more = n > first.length ? ` and ${count(n - first.length)} more` : "";
+  return make(
+    "p",
+    { class: "soft" },
+    `Left out, as there are fewer than 10 images, or none to fit on or to judge by: ${classes}, ` +
+      `${first.join(", ")}${more} (images of each in brackets).`,
+  );
+}
+
 /** The figures of the evaluation, and which others there are; null without one. */
 function evaluation() {
   if (!about.evaluation) return null;

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 from analysed import TOPK, Case, vectors, write_sae
-from evaluated import evaluated, figures
+from evaluated import OFF, evaluated, figures, folders
 from project import TOWER, draw_pictures
 from scipy.optimize import linear_sum_assignment
 from synthetic import write_activations
 
 from saev.activations.artifact import Activations
 from saev.core.errors import UserError
+from saev.evaluate import __main__ as evaluate
+from saev.evaluate.artifact import Evaluation
 from saev.evaluate.neighbours import nearest, random_rows
 from saev.evaluate.stability import compare, match_exactly, match_greedily
 from saev.tools.garbage import _reached
@@ -208,6 +210,22 @@ def test_stability_stands_beside_that_of_shuffled_activations(case, tmp_path):
         assert set(figure.baselines) == {"random_directions", "shuffled_activations"}
         assert figure.baselines["shuffled_activations"].value == pytest.approx(chance)
         assert figure.measured.value < 0.95
+
+
+def test_the_stage_tells_seeds_from_shuffled_activations(case, tmp_path):
+    given, others = folders(case), seeds(case, 1, 2, 3)
+    names = [path.name for path in others]
+    resolved = {"seeds": names[:1], "shuffled": names[1:]}
+    spec = {"settings": {**OFF, "stability": True}, "resolved": resolved, "code": "x"}
+    out = tmp_path / "evaluations/e"
+    arguments = ["--spec", json.dumps(spec), "--analysis", given.analysis, "--sae", given.sae]
+    arguments += ["--activations", given.activations, "--out", out, "--threads", "1"]
+    arguments += [f"--seed={path}" for path in others]
+    arguments += ["--labels", given.labels] * (given.labels is not None)
+    evaluate.main([str(argument) for argument in arguments])
+    (mean,) = (f for f in Evaluation(out).figures if f["name"] == "mean")
+    assert mean["note"] == "1 other seed"
+    assert set(mean["baselines"]) == {"random_directions", "shuffled_activations"}
 
 
 @pytest.mark.parametrize(

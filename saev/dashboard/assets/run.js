@@ -82,13 +82,13 @@ function header() {
  * @param {LeftOut} leftOut
  */
 function leftOutClasses({ label, n, named: first }) {
-  const classes = `${count(n)} ${n === 1 ? "class" : "classes"} of ${label}`;
+  const classes = n === 1 ? "class is" : "classes are";
   const more = n > first.length ? ` and ${count(n - first.length)} more` : "";
   return make(
     "p",
     { class: "soft" },
-    `Left out, as there are fewer than 10 images, or none to fit on or to judge by: ${classes}, ` +
-      `${first.join(", ")}${more} (images of each in brackets).`,
+    `${label}: ${count(n)} ${classes} left out, with fewer than 10 images (in brackets) or none ` +
+      `on one side of the split: ${first.join(", ")}${more}.`,
   );
 }
 

@@ -32,6 +32,7 @@ rule gallery:
         lambda wildcards: through("dashboard"),
         lambda wildcards: through("evaluate"),
         lambda wildcards: report_pages(),
+        lambda wildcards: projections(),
     localrule: True
 
 

@@ -18,14 +18,16 @@ from PIL import Image
 
 from saev.analyze import columns
 from saev.dashboard import artifact as names
+from saev.dashboard.data import exact
 from saev.dashboard.image_rows import layout
 from saev.dashboard.page import page
-from saev.dashboard.scripts import column, packed, script
+from saev.dashboard.scripts import packed, rounded, script
 from saev.dashboard.structures import (
     About,
     Columns,
     ImageNames,
     PageBlock,
+    Projection,
     Strongest,
     TextColumn,
     WholeFigures,
@@ -55,7 +57,7 @@ def generate(out: Path, n: int) -> None:
             "texts": ["kind"],
             "images": {str(r): [f"kind/{r}.jpg", 0] for r in np.unique(rows).tolist()},
             "rows": rows.tolist(),
-            "values": [column(v) for v in -np.sort(-rng.random((count, SLOTS)))],
+            "values": [list(map(rounded, v)) for v in -np.sort(-rng.random((count, SLOTS)))],
             "patches": rng.integers(0, GRID[0] * GRID[1], (count, SLOTS)).tolist(),
             "firing": [[[[0, 90, 0.1]] * 8]] * count,
             "silent": [[0, 24, 8]] * count,
@@ -73,39 +75,47 @@ def generate(out: Path, n: int) -> None:
         path = out / names.heat(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(script(f"heat {number}", [packed(values) for values in heat]))
-    numbers = {
+    integers = {
         "latent": list(range(n)),
         "image_count": rng.integers(16, 4096, n).tolist(),
         "fire_count": rng.integers(16, 9999, n).tolist(),
-        "fire_rate": column(rng.random(n) / 50),
-        "mean_activation": column(rng.random(n)),
-        "max_activation": column(rng.random(n)),
-        "mean_top_activation": column(rng.random(n)),
-        "label_purity_top.kind": column(rng.random(n)),
-        "label_purity.kind": column(rng.random(n)),
-        "label_entropy.kind": column(rng.random(n)),
         "label_support.kind": rng.integers(16, 4096, n).tolist(),
-        "label_lift.kind": column(9 * rng.random(n)),
-        "label_lift_low.kind": column(9 * rng.random(n)),
-        "label_chance.kind": column(rng.random(n)),
         "top_label_count.kind": rng.integers(1, 17, n).tolist(),
-        "top_label_base.kind": [0.02] * n,
-        "top_label_share.kind": column(rng.random(n)),
         "named.kind": rng.integers(0, 2, n).tolist(),
         "order.kind": rng.permutation(n).tolist(),
         "n_valid": [K] * n,
-        "position_entropy": column(rng.random(n)),
-        "border_share": column(rng.random(n)),
         "positional": [0] * n,
         "dense": [0] * n,
+    }
+    floats = {
+        "fire_rate": exact(rng.random(n) / 50),
+        "mean_activation": exact(rng.random(n)),
+        "max_activation": exact(rng.random(n)),
+        "mean_top_activation": exact(rng.random(n)),
+        "label_purity_top.kind": exact(rng.random(n)),
+        "label_purity.kind": exact(rng.random(n)),
+        "label_entropy_top.kind": exact(rng.random(n)),
+        "label_entropy.kind": exact(rng.random(n)),
+        "label_lift.kind": exact(9 * rng.random(n)),
+        "label_lift_low.kind": exact(9 * rng.random(n)),
+        "label_chance.kind": exact(rng.random(n)),
+        "top_label_base.kind": exact(np.full(n, 0.02)),
+        "top_label_share.kind": exact(rng.random(n)),
+        "position_entropy": exact(rng.random(n)),
+        "border_share": exact(rng.random(n)),
     }
     codes = [i % 50 for i in range(n)]
     label: TextColumn = {"texts": [f"kind {i}" for i in range(50)], "codes": codes}
     figures: Columns = {
-        "numbers": numbers,
+        "integers": integers,
+        "floats": floats,
         "texts": {"top_label.kind": label, "common_label.kind": label},
     }
     (out / names.FIGURES).write_bytes(script("latents", figures))
+    (out / names.GIVEN).write_bytes(script("given", []))
+    x, y = (exact(places)["values"] for places in rng.random((2, n), dtype=np.float32))
+    projection: Projection = {"analysis": "", "x": x, "y": y}
+    (out / names.PROJECTION).write_bytes(script("projection", projection))
     strongest: Strongest = {
         "rows": rng.integers(0, N_IMAGES, n).tolist(),
         "patches": rng.integers(0, GRID[0] * GRID[1], n).tolist(),

@@ -1,6 +1,7 @@
-# What lies beside the pages: names that people gave, and what `snakemake --report report.html`
-# shows. The latter are copies of parts of results, so nothing is lost when Snakemake deletes them.
-from saev.dashboard.artifact import REPORT, REPORT_RUN, REPORT_SWEEPS
+# What lies beside the pages: names that people gave, projections of directions, and what `snakemake
+# --report report.html` shows. The latter are copies of parts of results, so nothing is lost when
+# Snakemake deletes them.
+from saev.dashboard.artifact import PROJECTED, REPORT, REPORT_RUN, REPORT_SWEEPS
 from saev.train.artifact import PLOT
 
 PAGES = BY_NAME["dashboard"].folder
@@ -44,6 +45,31 @@ rule finish_page:
     shell:
         "python -m saev.dashboard beside --spec {params.spec:q} --log {log:q} "
         "--analysis results/{wildcards.images}/{wildcards.vit}/{wildcards.sae}/{wildcards.analysis}"
+
+
+# It follows the page, so that the two never write at once.
+rule project_directions:
+    input:
+        page=stamp("build_dashboard"),
+    output:
+        done=f"{PAGES}/{PROJECTED}",
+    log:
+        f"logs{PAGES.removeprefix('results')}/project_directions.log",
+    benchmark:
+        f"logs{PAGES.removeprefix('results')}/project_directions.tsv"
+    conda:
+        "../envs/saev.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+    params:
+        spec=lambda wildcards: PLAN.data["specs"]["projections"][wildcards.analysis],
+    shell:
+        "python -m saev.dashboard.projection --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
+        "--analysis results/{wildcards.images}/{wildcards.vit}/{wildcards.sae}/{wildcards.analysis} "
+        "--sae results/{wildcards.images}/{wildcards.vit}/{wildcards.sae} "
+        "--out $(dirname {output.done:q})"
 
 
 rule show_sweeps:

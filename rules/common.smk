@@ -193,6 +193,13 @@ def report_pages():
     return [folder / REPORT_RUN for folder in folders] + of_all
 
 
+def projections():
+    """Stamps of the projections that the settings ask for."""
+    pages = [Path(stamp).parent for stamp in stamps("dashboard")]
+    wanted = PLAN.data["specs"]["projections"]
+    return [page / PROJECTED for page in pages if page.parent.name in wanted]
+
+
 def log_of(rule, ending="log"):
     """Path of a job's log, outside of results/."""
     stage, found = RULES[rule]

@@ -174,8 +174,9 @@ def test_every_range_of_the_project_has_a_floor_and_holds_the_pin(kind):
         assert needed.specifier.contains(pinned[canonicalize_name(needed.name)]), needed
 
 
-def test_the_environment_file_holds_the_pins_of_the_package_and_of_the_demo():
-    needed = [one.name for kind in ("", "demo") for one in project_requirements()[kind]]
+def test_the_environment_file_holds_the_pins_of_the_package_and_of_all_that_jobs_may_need():
+    kinds = ("", "demo", "projection")
+    needed = [one.name for kind in kinds for one in project_requirements()[kind]]
     environment = yaml.safe_load((ROOT / "envs/saev.yaml").read_text())
     assert environment["dependencies"][-1]["pip"] == [
         f"{name}=={pins()[canonicalize_name(name)]}" for name in needed

@@ -1,5 +1,6 @@
 """The pages: images as the model saw them, data as it is, and markup that does nothing."""
 
+import base64
 import json
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from browser import CHROMIUM, Browser
 from hypothesis import given
@@ -14,12 +16,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from saev.activations.artifact import Activations
+from saev.analyze.artifact import TABLE
 from saev.core.errors import UserError
 from saev.core.meta import META
 from saev.dashboard import artifact as names
 from saev.dashboard import thumbnails
+from saev.dashboard.data import exact
 from saev.dashboard.page import page
-from saev.dashboard.scripts import column, embedded, packed, rounded, script, unpacked
+from saev.dashboard.scripts import embedded, packed, rounded, script, unpacked
 from saev.dashboard.thumbnails import make_thumbnails, thumbnail
 from saev.images.artifact import Images
 from saev.images.decode import open_rgb
@@ -38,13 +42,20 @@ def test_data_comes_back_as_it_was_and_can_not_end_its_script():
     assert not re.search("[<>&\u2028\u2029]", body)
 
 
-def test_a_number_that_is_not_finite_is_refused_or_missing_never_written():
+def test_a_number_that_is_not_finite_is_refused():
     with pytest.raises(ValueError, match="JSON"):
         embedded({"x": float("inf")})
-    assert column([1.0, float("nan"), None, 3]) == [1, None, None, 3]
 
 
-def test_figures_keep_four_digits():
+def test_columns_keep_all_digits_in_as_few_bytes_as_hold_them():
+    for bits, values in ((32, [0.5, float("nan"), 3.0]), (64, [0.1, float("nan"), 1 / 3])):
+        packed = exact(np.array(values))
+        read = np.frombuffer(base64.b64decode(packed["values"]), f"<f{bits // 8}")
+        assert packed["bits"] == bits
+        np.testing.assert_array_equal(read, values)
+
+
+def test_other_figures_keep_four_digits():
     assert [rounded(x) for x in (0.000123456, 12345.6, 0.0, None)] == [0.0001235, 12350, 0, None]
 
 
@@ -326,18 +337,9 @@ def test_markup_in_labels_and_names_is_shown_as_text_in_a_browser(copy):
 def test_a_reader_sorts_filters_and_walks_through_latents(copy):
     _, vit = copy
     path = page_of(vit, "patches")
-    figures = json.loads(assigned((path.parent / names.FIGURES).read_text()))
-    latents = figures["numbers"]
-    n = len(latents["latent"])
-    by_mean = sorted(
-        range(n),
-        key=lambda j: (
-            latents["mean_activation"][j] is None,
-            -(latents["mean_activation"][j] or 0),
-        ),
-    )
-    top = figures["texts"]["top_label.animal"]
-    labels = [None if code < 0 else top["texts"][code] for code in top["codes"]]
+    figures = pq.read_table(path.parent.parent / TABLE).to_pandas()
+    by_mean = figures.sort_values("mean_activation", ascending=False).latent.tolist()
+    n, labels = len(figures), figures["top_label.animal"].tolist()
     title = "document.querySelector('#latent h2').textContent"
     with Browser() as browser:
         browser.open(f"{path.as_uri()}#sort=mean_activation&min=0")

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from browser import CHROMIUM, Browser
@@ -11,6 +12,7 @@ from test_dashboard import assigned, enter, page_of
 
 from saev.analyze.artifact import LATENTS, TABLE
 from saev.dashboard import artifact as names
+from saev.dashboard.data import write_columns
 from saev.dashboard.scripts import embedded
 
 pytestmark = [
@@ -134,6 +136,45 @@ def test_sorting_and_filtering_are_those_of_the_table(vit):
             "(document.getElementById('c-label'))"
         )
         assert browser.run("state.sort") == "label_entropy.site"
+
+
+def test_figures_that_differ_in_their_last_digits_are_sorted_and_filtered_as_by_pandas(changed):
+    path = page_of(changed, "patches")
+    table = pq.read_table(path.parent.parent / TABLE)
+    rng, alike = np.random.default_rng(0), {}
+    for name in (name for name in table.column_names if table.column(name).type == "double"):
+        alike[name] = 0.3 * (1 + 4e-16 * rng.permutation(len(table)))
+        at = table.column_names.index(name)
+        table = table.set_column(at, name, pa.array(alike[name], mask=rng.random(len(table)) < 0.2))
+    write_columns(path.parent, table)
+    figures = table.to_pandas()
+    middle = {name: float(np.median(values)) for name, values in alike.items()}
+    assert all(len({f"{v:.12g}" for v in values}) == 1 for values in alike.values())
+    with Browser() as browser:
+        browser.open(f"{path.as_uri()}#min=0")
+        orders = {order["key"] for order in json.loads(browser.run("JSON.stringify(orders())"))}
+        assert set(alike) < orders
+        for key in orders:
+            for down in (True, False):
+                browser.run(f"go({{ sort: {json.dumps(key)}, down: {json.dumps(down)} }})")
+                by = {"latent": True, "image_count": False} | {key: not down}
+                by = {key: by.pop(key)} | dict(reversed(by.items()))
+                expected = figures.sort_values(list(by), ascending=list(by.values()))
+                assert listed(browser) == expected.latent.tolist(), key
+        bounds = (("pure", "label_purity_top.animal"), ("lift", "label_lift.animal"))
+        for field, name in bounds:
+            browser.run("reset(); go({ sort: 'latent', down: false })")
+            enter(browser, "min", "0")
+            enter(browser, field, repr(middle[name]))
+            kept = figures[figures[name] >= middle[name]].latent.tolist()
+            assert listed(browser) == kept
+            assert 0 < len(kept) < len(figures)
+        browser.run("reset()")
+        enter(browser, "min", "0")
+        for name in alike:
+            brush = json.dumps([[name, middle[name], 1]])
+            browser.run(f"restart({{ brush: {json.dumps(brush)} }})")
+            assert listed(browser) == figures[figures[name] >= middle[name]].latent.tolist()
 
 
 def test_find_looks_at_the_names_of_images(vit):

@@ -51,7 +51,7 @@ def results(built, tmp_path_factory):
     runs = [only(one.glob("named-*")) for one in (first, second, only(first.parent.glob("cls-*")))]
     given = ["--spec", spec, "--runs", *map(str, runs), "--out", str(folder)]
     dashboard.main(["gallery", *given])
-    fires = np.array(script_data(page / names.FIGURES)["numbers"]["image_count"]) > 0
+    fires = np.array(script_data(page / names.FIGURES)["integers"]["image_count"]) > 0
     return folder, rows, turned, fires
 
 

@@ -343,6 +343,7 @@ def test_neutral_values_never_change():
     assert found == {
         "AnalysisSettings.labels": {},
         "AnalysisSettings.names": None,
+        "AnalysisSettings.projection": False,
         "AnalysisSettings.on": None,
         "AnalysisSettings.top_images": 16,
         "EvaluationSettings.redundancy": True,

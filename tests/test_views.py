@@ -11,7 +11,7 @@ from test_reader import SIZES, listed, ready, require_accessible, table_of, text
 
 from saev.analyze.artifact import LATENTS, TABLE
 from saev.dashboard import artifact as names
-from saev.dashboard.scripts import embedded, rounded
+from saev.dashboard.scripts import embedded
 
 pytestmark = [
     pytest.mark.slow,
@@ -81,17 +81,16 @@ def point(browser, latent):
 def test_the_wall_has_the_order_of_the_table_for_a_sort_and_filters(vit):
     path = page_of(vit, "patches")
     figures = pq.read_table(path.parent.parent / TABLE).to_pandas()
-    by = figures["mean_activation"].map(rounded)  # as the page has it
     n, lift = int(figures.image_count.median()) - 9, round(figures["label_lift.animal"].median(), 2)
     enough = (figures.image_count >= n) & (figures["label_lift.animal"] >= lift)
-    kept = figures.assign(by=by)[enough]
-    kept = kept.sort_values(["by", "image_count", "latent"], ascending=[False, False, True])
+    by, kept = ["mean_activation", "image_count", "latent"], figures[enough]
+    kept = kept.sort_values(by, ascending=[False, False, True])
     with Browser() as browser:
         browser.open(f"{path.as_uri()}#view=wall&sort=mean_activation&min={n}&lift={lift}")
         assert 4 < len(kept) < len(figures)
         assert on_wall(browser) == kept.latent.tolist()
         browser.run("document.getElementById('c-down').click()")
-        rising = kept.sort_values(["by", "image_count", "latent"], ascending=[True, False, True])
+        rising = kept.sort_values(by, ascending=[True, False, True])
         assert on_wall(browser) == rising.latent.tolist()
         # The search, the chips and the stars are those of the list.
         browser.run(f"annotate({rising.latent.iloc[2]}, {{ star: true }})")
@@ -410,8 +409,7 @@ def test_a_brush_selects_exactly_the_latents_in_it_for_all_views_until_it_is_dro
         by_value = {
             j
             for j in places
-            if x1 <= rounded(figures["fire_rate"][j]) <= x2
-            and y1 <= rounded(figures["label_lift.animal"][j]) <= y2
+            if x1 <= figures["fire_rate"][j] <= x2 and y1 <= figures["label_lift.animal"][j] <= y2
         }
         assert 2 < len(inside) < len(places)
         assert set(listed(browser)) == inside == by_value
@@ -443,6 +441,78 @@ def test_a_brush_selects_exactly_the_latents_in_it_for_all_views_until_it_is_dro
         assert set(listed(browser)) == set(places)
         drag(browser, start, end)
         assert set(listed(browser)) == inside
+
+
+def test_a_lasso_selects_exactly_the_latents_inside_it_in_a_window_of_any_size(vit):
+    path = page_of(vit, "patches")
+    with Browser() as browser:
+        open_map(browser, f"{path.as_uri()}#view=map&min=0")
+        browser.run("[...at('tools').querySelectorAll('button')].at(-1).click()")
+        assert browser.run("document.querySelector('#tools :focus, #map.lasso') !== null")
+        assert browser.run("plotted.x.log")
+        whole = listed(browser)
+        places = {j: point(browser, j) for j in value(browser, "plotted.latents")}
+        x, y = (sorted(place[axis] for place in places.values()) for axis in (0, 1))
+        left, right, middle = x[0] - 8, x[-1] + 8, x[len(x) // 2] + 0.4
+        top, bottom, half = y[0] - 8, y[-1] + 8, y[len(y) // 2] + 0.4
+        # An L turned over: all but the upper left quarter.
+        corners = [(middle, half), (middle, top), (right, top), (right, bottom)]
+        corners += [(left, bottom), (left, half)]
+        mouse(browser, "Moved", *corners[0])
+        mouse(browser, "Pressed", *corners[0], button="left", clickCount=1)
+        for corner in corners[1:]:
+            mouse(browser, "Moved", *corner, button="left", buttons=1)
+        assert browser.run("at('lasso').getAttribute('points').split(' ').length") == 6
+        mouse(browser, "Released", *corners[-1], button="left", clickCount=1)
+        inside = {j for j, (x, y) in places.items() if x > middle or y > half}
+        assert 2 < len(inside) < len(places)
+        assert set(listed(browser)) == inside
+        assert listed(browser) == [j for j in whole if j in inside]
+        kept = json.loads(browser.run("state.brush"))
+        assert [kept["x"], kept["y"]] == ["fire_rate", "label_lift.animal"]
+        assert "lasso on frequency, lift" in text_of(browser, "#brushed")
+        drawn = "at('lasso').getAttribute('points').split(' ').map((p) => p.split(',').map(Number))"
+        assert value(browser, drawn) == [pytest.approx(corner, abs=0.1) for corner in corners]
+        browser.wait("location.hash.includes('corners')")
+        address = browser.run("location.href")
+        assert text_of(browser, "#to-wall") == f"See {len(inside)} on the wall"
+        browser.run("at('to-wall').click()")
+        assert set(on_wall(browser)) == inside
+        # A rectangle replaces it, and it is dropped as one.
+        browser.run("document.querySelector('#views [value=map]').click()")
+        browser.run("[...at('tools').querySelectorAll('button')].at(-2).click()")
+        drag(browser, (left, top), (right, bottom))
+        assert set(listed(browser)) == set(places)
+        assert browser.run("at('lasso').getAttribute('points')") == ""
+        browser.run("at('brushed').click()")
+        assert listed(browser) == whole
+        # Other axes don't show it. What is no lasso selects all.
+        browser.open(address.replace("fire_rate", "no_such_figure"))
+        assert browser.run("state.brush") == ""
+    with Browser(390, 844) as browser:
+        open_map(browser, address)
+        assert set(listed(browser)) == inside
+        seen = browser.run("at('lasso').getBoundingClientRect().width")
+        assert 100 < seen <= 390
+
+
+def test_a_long_line_becomes_a_lasso_of_few_corners_that_lies_where_it_was_drawn(vit):
+    path = page_of(vit, "patches")
+    with Browser() as browser:
+        open_map(browser, f"{path.as_uri()}#view=map&min=0&lasso=true")
+        circle = (
+            "Array.from({ length: 2000 }, (_, i) => [400 + 250 * Math.cos(i / 318.4) + (i % 2), "
+            "350 + 250 * Math.sin(i / 318.4)])"
+        )
+        corners = value(browser, f"shortLine({circle})")
+        assert 12 < len(corners) <= 60
+        assert all(240 < ((x - 400) ** 2 + (y - 350) ** 2) ** 0.5 < 260 for x, y in corners)
+        browser.run(f"selectInside({circle})")
+        places = "plotted.place(l).map((p, i) => p - [400, 350][i])"
+        within = f"plotted.latents.every((l) => Math.hypot(...{places}) < 253)"
+        assert listed(browser)
+        assert browser.run(within)
+        assert len(browser.run("address({})")) < 2200
 
 
 def test_typing_or_choosing_a_view_beside_a_latent_leads_back_to_all_of_them(vit):
@@ -506,6 +576,8 @@ def test_axe_finds_no_violation_in_the_views_and_nothing_is_asked_for(vit, size)
         browser.run("annotate(plotted.latents[0], { star: true }); pick(plotted.latents[1])")
         browser.wait("document.querySelector('#map-card img') !== null")
         browser.run("selectWithin(...[1, 1, 9999, 9999])")
+        require_accessible(browser)
+        browser.run("go({ lasso: true }); selectInside([[1, 1], [9999, 1], [9999, 9999]])")
         require_accessible(browser)
         assert browser.run("document.documentElement.scrollWidth <= innerWidth")
         assert browser.requests() == {"file"}

@@ -87,6 +87,7 @@ _LOW = "lower end of the 95 % interval of the lift (Wilson)"
 _TOP_SHARE = "share of that label among all images on which it fires"
 _OF_ALL = "share of the most common label among all images on which it fires"
 _ENTROPY = "over all images on which it fires: 0 is a single label, 1 is all labels equally often"
+_TOP_ENTROPY = "the same over its top images, each counted by its activation"
 _SUPPORT = "images with a label on which it fires"
 _CHANCE = (
     "probability at most with which shuffled labels give a label such a share of the top images"
@@ -108,6 +109,7 @@ COLUMNS = (
     Column("label_purity_top", "purity", "share", _OF_TOP, of_label=True),
     Column("label_purity", "purity of all images", "share", _OF_ALL, of_label=True),
     Column("label_entropy", "entropy", "share", _ENTROPY, of_label=True, rising=True),
+    Column("label_entropy_top", "entropy of top images", "share", _TOP_ENTROPY, True, True),
     Column("label_support", "images with a label", "count", _SUPPORT, of_label=True),
     Column("top_label", "label of its top images", "text", _TOP, of_label=True),
     Column("top_label_count", "top images with it", "count", _TOP_N, of_label=True),
@@ -130,8 +132,11 @@ COLUMNS = (
     Column("latent", "number", "count", "", rising=True),
 )
 
-_ORDERS = ("image_count", "fire_rate", "mean_activation", "max_activation", "position_entropy")
-_OF_LABEL = ("order", "label_lift", "label_purity_top", "label_purity", "label_entropy")
+_FLAGS = ("named", "positional", "dense")
+"""Chips show these alone."""
+_SORTABLE = [one for one in COLUMNS if one.format != "text" and one.name not in (*_FLAGS, "latent")]
+_OF_LABEL = tuple(one.name for one in _SORTABLE if one.of_label)
+_ORDERS = tuple(one.name for one in _SORTABLE if not one.of_label)
 ORDERS = (*_OF_LABEL, *_ORDERS, "latent")
 """What latents can be sorted by, in a run with labels. The first one is the default. Those of a
 label appear once for each label, before the others."""

@@ -6,7 +6,7 @@ and data by latent.
 
 STAGE = FOLDER_NAME = "dashboard"
 """Name of the stage, and of the folder in an analysis' directory that it writes."""
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 PAGE, SUMMARY, RUN = "index.html", "summary.json", "run.json"
 FIGURES, NAMES = "data/latents.js", "data/names.js"
 STRONGEST = "data/strongest.js"
@@ -15,6 +15,10 @@ REPORT = "report"
 REPORT_RUN, REPORT_SWEEPS = f"{REPORT}/run.html", f"{REPORT}/sweeps.html"
 GIVEN = "given.js"
 """Names that people gave. They change without the page, so they lie beside its data."""
+PROJECTION = "projection.js"
+"""Places of latents by their directions, if the settings ask for that; beside the data as well."""
+PROJECTED = ".project_directions.done"
+"""Stamp of the job that makes them."""
 BLOCK_LATENTS = 256
 """Latents in one block of data."""
 HEAT_BYTES = 1 << 20

@@ -31,17 +31,18 @@ from saev.dashboard.image_rows import (
     slots,
 )
 from saev.dashboard.page import page
+from saev.dashboard.projection import keep_projection
 from saev.dashboard.scripts import packed, rounded, script
 from saev.dashboard.structures import About, Directions, Heat, Summary
 from saev.dashboard.thumbnails import make_thumbnails
 from saev.evaluate.artifact import STAGE as EVALUATE
 from saev.evaluate.artifact import Evaluation
+from saev.evaluate.neighbours import nearest
 from saev.images.artifact import Images
 from saev.sae import Sae
 from saev.train import artifact as trained
 
 N_NEIGHBOURS = 6
-NEIGHBOUR_ROWS = 1024
 
 
 def build(
@@ -142,6 +143,7 @@ def build(
     (made / "pictures").mkdir(exist_ok=True)
     if not (out / names.GIVEN).exists():
         write_given(out, "", None, None)
+    keep_projection(out, analysis)
     for part in ("data", "pictures", names.PAGE):
         if (out / part).is_dir():
             (out / part).replace(state / f"former-{part}")
@@ -189,19 +191,14 @@ def _require_of(evaluation: Evaluation, analysis: Analysis) -> None:
 def _neighbours(sae: Sae, image_count: np.ndarray) -> tuple[list[list[int]], list[list[float]]]:
     """For each latent, the live latents with the nearest decoder directions, and their cosines."""
     directions = sae.W_dec.detach().cpu()
-    dead = torch.from_numpy(image_count == 0)
+    live = np.flatnonzero(image_count > 0)
+    # Each latent is the nearest to itself.
+    near = nearest(directions, directions[torch.from_numpy(live)], N_NEIGHBOURS + 1, other=True)
     found, cosines = [], []
-    for first in range(0, len(directions), NEIGHBOUR_ROWS):
-        rows = directions[first : first + NEIGHBOUR_ROWS]
-        cosine = rows @ directions.T
-        own = torch.arange(len(rows))
-        cosine[own, first + own] = -2
-        cosine[:, dead] = -2
-        best = cosine.topk(min(N_NEIGHBOURS, len(directions)), dim=1)
-        for values, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-            kept = [(j, round(c, 3)) for c, j in zip(values, indices, strict=True) if c > -2]
-            found.append([j for j, _ in kept])
-            cosines.append([c for _, c in kept])
+    for latent, (indices, values) in enumerate(zip(live[near.latent], near.cosine, strict=True)):
+        kept = np.flatnonzero(indices != latent)[:N_NEIGHBOURS]
+        found.append(indices[kept].tolist())
+        cosines.append([round(cosine, 3) for cosine in values[kept].tolist()])
     return found, cosines
 
 

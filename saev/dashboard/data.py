@@ -1,5 +1,6 @@
 """Writes the data of a run's page: figures of all latents, and images in blocks of latents."""
 
+import base64
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from saev.core.progress import Progress
 from saev.dashboard import artifact as names
 from saev.dashboard.evaluated import Partners
 from saev.dashboard.image_rows import Silent, Slots
-from saev.dashboard.scripts import column, rounded, script
-from saev.dashboard.structures import Columns, ImageNames, PageBlock, Strongest
+from saev.dashboard.scripts import rounded, script
+from saev.dashboard.structures import Columns, Floats, ImageNames, PageBlock, Strongest
 
 FIRING = ("firing_labels", "firing_counts", "firing_bases")
 
@@ -29,7 +30,7 @@ class _Dictionary:
 
 def write_columns(out: Path, table: pa.Table) -> None:
     """Write the figures of all latents, without columns of lists."""
-    content: Columns = {"numbers": {}, "texts": {}}
+    content: Columns = {"integers": {}, "floats": {}, "texts": {}}
     for name in table.column_names:
         values = table.column(name)
         if pa.types.is_list(values.type):
@@ -38,9 +39,19 @@ def write_columns(out: Path, table: pa.Table) -> None:
             encoded = values.combine_chunks().dictionary_encode()
             codes = encoded.indices.fill_null(-1).to_pylist()
             content["texts"][name] = {"texts": encoded.dictionary.to_pylist(), "codes": codes}
+        elif pa.types.is_floating(values.type):
+            content["floats"][name] = exact(values.to_numpy())
         else:
-            content["numbers"][name] = column(values.to_pylist())
+            content["integers"][name] = values.cast(pa.int64()).to_pylist()
     write_bytes(out / names.FIGURES, script("latents", content))
+
+
+def exact(values: np.ndarray) -> Floats:
+    """A column of floating-point numbers (n,) for the page, with all digits; NaN where missing."""
+    single = values.astype("<f4")
+    fits = np.array_equal(single.astype(np.float64), values, equal_nan=True)
+    kept = single if fits else values.astype("<f8")
+    return {"bits": 32 if fits else 64, "values": base64.b64encode(kept.tobytes()).decode()}
 
 
 def write_names(out: Path, images: tuple[np.ndarray, list[str]], top_rows: np.ndarray) -> None:

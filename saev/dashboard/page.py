@@ -9,8 +9,8 @@ ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = {
     "run": (
         "common summary evaluation loading data columns state notes notes_file filters images "
-        "image_rows latent_parts latent image cards wall scales map map_pointer sides "
-        "contrast_data contrast compare views controls run"
+        "image_rows latent_parts latent image cards wall scales selection map_tools map "
+        "map_pointer near sides contrast_data contrast compare views controls run"
     ),
     "gallery": "common summary evaluation loading plots matching run_pairs gallery",
 }

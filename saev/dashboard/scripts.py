@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 DIGITS = 4
-"""Significant digits of figures on the page. Programs read the exact ones in `latents.parquet`."""
+"""Significant digits of figures that nothing is sorted or filtered by."""
 
 
 def script(name: str, value: Any) -> bytes:
@@ -54,20 +54,6 @@ def rounded(number: float | None) -> float | int | None:
         return 0 if number == 0 else None
     value = float(f"{number:.{DIGITS}g}")
     return int(value) if value.is_integer() and abs(value) < 1e15 else value
-
-
-def column(values: np.ndarray | list) -> list:
-    """A column of figures for the page: integers unchanged, others rounded, missing ones null, and
-    0 or 1 for false or true."""
-    out: list[Any] = []
-    for value in list(values):
-        if value is None or isinstance(value, str):
-            out.append(value)
-        elif isinstance(value, (int, np.integer, np.bool_)):
-            out.append(int(value))
-        else:
-            out.append(None if math.isnan(value) else rounded(float(value)))
-    return out
 
 
 def packed(values: np.ndarray) -> str:

@@ -146,11 +146,33 @@ class TextColumn(TypedDict):
     """For each latent, its text; −1 where there is none."""
 
 
+class Floats(TypedDict):
+    """A column of floating-point numbers, exactly as in `latents.parquet`."""
+
+    bits: int
+    """32 if all fit, or else 64: sorting and filtering then equal those of the table."""
+    values: str
+    """In base64, the lowest byte first; NaN where there is none."""
+
+
 class Columns(TypedDict):
     """`data/latents.js`: the columns of `latents.parquet`, each with an entry for each latent."""
 
-    numbers: dict[str, list[Figure]]
+    integers: dict[str, list[int | None]]
+    """Those of truth values have 0 and 1."""
+    floats: dict[str, Floats]
     texts: dict[str, TextColumn]
+
+
+class Projection(TypedDict):
+    """`projection.js`, if the settings ask for it: places of latents by their decoder directions.
+    Distances mean little, but latents that are near have similar directions."""
+
+    analysis: str
+    """Digest of the analysis that says which latents fire."""
+    x: str
+    """For each latent, as little-endian float32 in base64; NaN for a dead one."""
+    y: str
 
 
 class Strongest(TypedDict):

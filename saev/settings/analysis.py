@@ -23,6 +23,13 @@ class AnalysisSettings(LabelsSettings):
         description="A .csv file with names of latents, which the page shows. The page can save "
         "one: what you wrote there yourself. You can change this at any time.",
     )
+    projection: bool = Field(
+        False,
+        exclude=True,
+        description="Whether the map of the page can also place latents by their decoder "
+        "directions, so that similar ones lie together. Needs the package openTSNE. You can change "
+        "this at any time.",
+    )
 
 
 class AnalysisResolved(LabelsResolved):

@@ -13,7 +13,7 @@ from saev.core.errors import UserError
 from saev.core.files import read_json
 from saev.core.meta import RUN
 from saev.core.progress import duration, quantity
-from saev.dashboard.artifact import REPORT_RUN
+from saev.dashboard.artifact import PROJECTED, REPORT_RUN
 from saev.settings.elsewhere import CHECKPOINT, AnySaeEntry
 from saev.settings.vit import VitSettings
 from saev.tools import texts, tree
@@ -47,13 +47,14 @@ def lines(plan: Plan, settings: str, cores: int | None) -> list[str]:
     """The whole report."""
     planned = jobs.jobs(plan)
     missing = jobs.missing(planned)
-    left, pages = _finishing(planned, missing)
+    beside = _beside(plan, planned, missing)
+    left, pages = (sum(column) for column in zip(*beside.values(), strict=True))
     makers = len(_other_rules(missing))
     todo, total = len(missing) + makers + left, len(planned) + makers + pages
     runs = texts.count(len(plan.runs), "run")
     text = [f"{settings}: {runs}, {todo:,} of {total:,} jobs to do"]
     if missing:
-        text += ["", *_jobs(planned, missing), "", *_bytes(plan, missing)]
+        text += ["", *_jobs(planned, missing, beside), "", *_bytes(plan, missing)]
         text += ["", *_times(plan, missing, cores or os.cpu_count() or 1)]
     return [
         *text,
@@ -68,12 +69,21 @@ def _other_rules(missing: list[jobs.Job]) -> list[str]:
     return sorted(found)
 
 
-def _finishing(planned: list[jobs.Job], missing: list[jobs.Job]) -> tuple[int, int]:
-    """How many jobs put files beside pages: those to do, and all."""
+def _beside(
+    plan: Plan, planned: list[jobs.Job], missing: list[jobs.Job]
+) -> dict[str, tuple[int, int]]:
+    """How many jobs of each rule put files beside pages: those to do, and all."""
     pages = [job.folder for job in planned if job.rule == BUILD]
     again = {job.folder for job in missing if job.rule == BUILD}
-    left = [one for one in pages if one in again or not (one / REPORT_RUN).exists()]
-    return len(left), len(pages)
+    asked = plan.data["specs"]["projections"]
+    wanted = {
+        "finish_page": (REPORT_RUN, pages),
+        "project_directions": (PROJECTED, [one for one in pages if one.parent.name in asked]),
+    }
+    return {
+        rule: (sum(one in again or not (one / made).exists() for one in folders), len(folders))
+        for rule, (made, folders) in wanted.items()
+    }
 
 
 def counts(missing: list[jobs.Job]) -> dict[str, int]:
@@ -81,13 +91,14 @@ def counts(missing: list[jobs.Job]) -> dict[str, int]:
     return dict(Counter(job.rule for job in missing))
 
 
-def _jobs(planned: list[jobs.Job], missing: list[jobs.Job]) -> list[str]:
+def _jobs(
+    planned: list[jobs.Job], missing: list[jobs.Job], beside: dict[str, tuple[int, int]]
+) -> list[str]:
     total, left = counts(planned), counts(missing)
     rows = [["job", "to do", "of"]]
     rows += [[f"rule that makes {source}", "1", "1"] for source in _other_rules(missing)]
     rows += [[rule, f"{left[rule]:,}", f"{total[rule]:,}"] for rule in total if rule in left]
-    unfinished, pages = _finishing(planned, missing)
-    rows += [["finish_page", f"{unfinished:,}", f"{pages:,}"]] * bool(unfinished)
+    rows += [[rule, f"{left:,}", f"{pages:,}"] for rule, (left, pages) in beside.items() if left]
     return texts.table(rows, right={1, 2})
 
 

@@ -22,6 +22,7 @@ from saev.workflow.groups import groups
 from saev.workflow.hashes import Hashes
 from saev.workflow.known_elsewhere import CONVERSION
 from saev.workflow.known_names import named
+from saev.workflow.known_projections import projected
 from saev.workflow.stage import Stage
 from saev.workflow.stages import STAGES
 
@@ -195,6 +196,7 @@ def _specs(
         directory: canonical_json({"settings": settings})
         for directory, settings in named(config, runs, components, hashes).items()
     }
+    specs["projections"] = projected(config, components, hashes)
     specs["makers"] = {
         module: canonical_json({"code": hashes.module(module), "settings": {}}) for module in MAKERS
     }

@@ -216,7 +216,14 @@ STAGES = (
         reads="the analysis, the images, evaluations",
         inside=dashboard.FOLDER_NAME,
         completion=dashboard.SUMMARY,
-        undeclared=("data", "pictures", dashboard.REPORT, dashboard.GIVEN, RUN),
+        undeclared=(
+            "data",
+            "pictures",
+            dashboard.REPORT,
+            dashboard.GIVEN,
+            dashboard.PROJECTION,
+            RUN,
+        ),
         resumable=True,
     ),
     Stage(

@@ -36,8 +36,7 @@ const keyOf = (column, label) => (column.of_label ? `${column.name}.${label}` : 
  * @param {string} column its name
  * @param {string} label
  */
-const numbers = (column, label) =>
-  /** @type {(number | null)[]} */ (figures[keyOf(columnOf(column), label)]);
+const numbers = (column, label) => /** @type {Numbers} */ (figures[keyOf(columnOf(column), label)]);
 
 /**
  * A column of texts, by latent.
@@ -122,3 +121,15 @@ function orders() {
 
 /** What the axes of the map can show: all of these but the mere numbers of places and latents. */
 const axes = () => orders().filter(({ key }) => key !== "latent" && !key.startsWith("order."));
+
+/**
+ * The axes of the projection of directions, which have no unit; none without a projection.
+ * @returns {Axis[]}
+ */
+const planeAxes = () =>
+  PLANE.filter((key) => key in figures).map((key) => ({
+    key,
+    title: "direction",
+    rising: false,
+    format: "number",
+  }));

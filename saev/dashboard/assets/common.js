@@ -145,7 +145,7 @@ const missing = "–";
  * @param {unknown} x
  * @returns {x is null | undefined}
  */
-const absent = (x) => x === null || x === undefined;
+const absent = (x) => x === null || x === undefined || Number.isNaN(x);
 
 /** @param {Amount} x */
 const number = (x, digits = 3) =>

@@ -242,8 +242,11 @@ function showState() {
     hidden ? `, ${count(hidden)} hidden${dead}` : "",
   );
   at("brushed").hidden = !state.brush;
-  at("brushed").replaceChildren(inOneLine(brushSaid()), "✕");
-  at("brushed").setAttribute("aria-label", plain(`Drop the selection on the map: ${brushSaid()}`));
+  at("brushed").replaceChildren(inOneLine(selectionSaid()), "✕");
+  at("brushed").setAttribute(
+    "aria-label",
+    plain(`Drop the selection on the map: ${selectionSaid()}`),
+  );
   at("reset").hidden = filtersAreUsual();
   at("c-filters").classList.toggle("active", !filtersAreUsual());
   const pages = Math.max(1, Math.ceil(shown.length / PAGE));

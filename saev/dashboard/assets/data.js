@@ -30,20 +30,47 @@ async function loadPart(file, title) {
 /** @type {About} */
 let about;
 
+/** @typedef {(number | null)[] | Float32Array | Float64Array} Numbers null or NaN where missing */
+
 /**
  * The columns of figures, each with an entry for each latent.
- * @type {Record<string, (number | string | null)[]>}
+ * @type {Record<string, Numbers | (string | null)[]>}
  */
 let figures;
+
+/**
+ * Numbers with all their digits.
+ * @param {Floats} packed
+ */
+function unpacked({ bits, values }) {
+  const text = atob(values);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bits === 32 ? new Float32Array(bytes.buffer) : new Float64Array(bytes.buffer);
+}
 
 /** Loads the figures of all latents. */
 async function loadFigures() {
   await load("data/latents.js");
-  const { numbers: columns, texts: encoded } = /** @type {Columns} */ (saevData.latents);
+  const { integers: columns, floats, texts: encoded } = /** @type {Columns} */ (saevData.latents);
   figures = { ...columns };
+  for (const [column, packed] of Object.entries(floats)) figures[column] = unpacked(packed);
   for (const [column, { texts: distinct, codes }] of Object.entries(encoded)) {
     figures[column] = codes.map((code) => (code < 0 ? null : distinct[code]));
   }
+}
+
+/** The figures that say where latents are in the projection of directions, if there is one. */
+const PLANE = ["direction.x", "direction.y"];
+
+/** Loads the projection of directions; for most runs there is none. */
+async function loadProjection() {
+  await load("projection.js");
+  const found = /** @type {Projection | null} */ (saevData.projection);
+  if (!found) return;
+  [found.x, found.y].forEach((values, i) => {
+    figures[PLANE[i]] = unpacked({ bits: 32, values });
+  });
 }
 
 /** @param {number} row */

@@ -86,48 +86,6 @@ function latentsOfNames(text) {
   return new Set(latents.filter((_, i) => keys[i].toLowerCase().includes(text)).flat());
 }
 
-/**
- * The ranges that a brush stands for.
- * @param {string} brush JSON
- * @returns {[figure: string, least: number, most: number][]} empty if the text isn't a brush
- */
-function ranges(brush) {
-  try {
-    const found = JSON.parse(brush);
-    const known = axes().map(({ key }) => key);
-    return found.every(
-      (/** @type {any} */ [figure, least, most]) =>
-        known.includes(figure) && Number.isFinite(least) && Number.isFinite(most),
-    )
-      ? found
-      : [];
-  } catch {
-    return [];
-  }
-}
-
-/**
- * Whether a latent has a figure within a range.
- * @param {[figure: string, least: number, most: number]} range
- * @returns {(latent: number) => boolean}
- */
-function within([figure, least, most]) {
-  const values = /** @type {(number | null)[]} */ (figures[figure]);
-  return (latent) => {
-    const value = values[latent];
-    return !absent(value) && value >= least && value <= most;
-  };
-}
-
-/** What the brush selects, in words: "frequency 0.1 % to 2 %, lift × 2 to × 5". */
-function brushSaid() {
-  const parts = ranges(state.brush).map(([figure, ...ends]) => {
-    const { title, format } = /** @type {Axis} */ (axes().find(({ key }) => key === figure));
-    return `${title} ${ends.map((end) => formats[format](end)).join(" to ")}`;
-  });
-  return parts.join(", ");
-}
-
 /** The settings of the filters. */
 const filtersOf = (/** @type {State} */ { bounds, preset, brush, ...view }) => ({
   bounds,
@@ -146,7 +104,7 @@ function select() {
   const tests = about.filters.map(passes);
   const kind = about.chips.find(({ key }) => key === state.chip);
   if (kind) tests.push(belongs(kind));
-  tests.push(...ranges(state.brush).map(within));
+  tests.push(...selects(state.brush));
   if (state.chip === "noted") tests.push((latent) => notes.has(latent) || namings.has(latent));
   if (state.preset === "2024") tests.push(preset2024());
   if (text) {
@@ -160,18 +118,21 @@ function select() {
         tops.some((labels) => labels[latent]?.toLowerCase().includes(text)),
     );
   }
-  const images = numbers("image_count", state.label).map(Number);
+  const images = Array.from(numbers("image_count", state.label), Number);
   const aside = [numbers("positional", state.label), numbers("dense", state.label)];
   const last = (/** @type {number} */ latent) => Number(aside.some((of) => of[latent]));
   const asideLast = !about.labels.length && state.sort === orders()[0].key;
-  const by = /** @type {(number | null)[]} */ (figures[state.sort]);
+  const by = /** @type {Numbers} */ (figures[state.sort]);
   const sign = state.down ? -1 : 1;
   return Array.from({ length: about.n_latents }, (_, latent) => latent)
     .filter((latent) => String(latent) === text || tests.every((test) => test(latent)))
     .sort((a, b) => {
       if (asideLast && last(a) !== last(b)) return last(a) - last(b);
       const [x, y] = [by[a], by[b]];
-      if (absent(x) || absent(y)) return Number(absent(x)) - Number(absent(y)) || a - b;
-      return sign * (Number(x) - Number(y)) || images[b] - images[a] || a - b;
+      const isOneAbsent = absent(x) || absent(y);
+      const order = isOneAbsent
+        ? Number(absent(x)) - Number(absent(y))
+        : sign * (Number(x) - Number(y));
+      return order || images[b] - images[a] || a - b;
     });
 }

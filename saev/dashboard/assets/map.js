@@ -22,7 +22,14 @@ const [LEFT, RIGHT, ABOVE, BELOW] = [72, 14, 34, 44];
 
 /**
  * What is drawn: latents with their places, in pixels.
- * @type {{ latents: number[], xs: Float32Array, ys: Float32Array, x: Scale, y: Scale }}
+ * @type {{
+ *   latents: number[],
+ *   xs: Float32Array,
+ *   ys: Float32Array,
+ *   x: Scale,
+ *   y: Scale,
+ *   place: (latent: number) => [x: number, y: number],
+ * }}
  */
 let plotted;
 
@@ -40,25 +47,15 @@ function kindsOf(latents) {
   });
 }
 
-/** @param {string} figure */
-const axisOf = (figure) => /** @type {Axis} */ (axes().find(({ key }) => key === figure));
-
 /** Draws the map anew. */
 function showMap() {
   if (!document.getElementById("map")) makeMap();
-  at("map-axes").replaceChildren(...axisMenus());
+  at("map-axes").replaceChildren(...(isPlane() ? [] : axisMenus()));
+  at("map").classList.toggle("lasso", state.lasso);
+  showTools(...mapTools());
+  at("to-wall").hidden = !state.brush;
+  at("to-wall").textContent = `See ${count(shown.length)} on the wall`;
   drawMap();
-}
-
-/** What the points of the map are. */
-function mapMeaning() {
-  const [across, up] = [state.x, state.y].map((figure) => {
-    const column = about.columns.find((one) =>
-      one.of_label ? figure.startsWith(`${one.name}.`) : figure === one.name,
-    );
-    return `${axisOf(figure).title} (${column?.meaning})`;
-  });
-  return `Each point is a latent of the list. Across: ${across}. Up: ${up}.`;
 }
 
 function makeMap() {
@@ -67,11 +64,19 @@ function makeMap() {
     { class: "plot" },
     make("canvas", { id: "map", tabIndex: 0, role: "application" }),
     make("span", { id: "brush", hidden: true }),
+    draw(
+      "svg",
+      { id: "over-map", "aria-hidden": "true" },
+      draw("polygon", { id: "lasso" }),
+      draw("g", { id: "near-lines" }),
+    ),
+    make("button", { type: "button", id: "to-wall", onclick: () => leaveFor({ view: "wall" }) }),
     make("span", { id: "picked", hidden: true }, make("span", { class: "ring" }), make("b", {})),
   );
   const hint =
-    "Point at a latent to see its images, and click to open it. Drag over some to select them: " +
-    "the list and the wall then show these alone.";
+    "Point at a latent to see its images and lines to its nearest directions, and click to open " +
+    "it. Drag over some, or around them with the lasso, to select them: the list and the wall " +
+    "then show these alone.";
   const said = make("p", { id: "map-said", class: "number", role: "status" });
   const missed = make("p", { id: "map-missed", class: "soft" });
   const parts = [
@@ -86,17 +91,6 @@ function makeMap() {
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawMap);
 }
 
-/** Menus of what the axes show. */
-function axisMenus() {
-  const options = axes().map(({ key, title }) => [key, title]);
-  return /** @type {const} */ (["x", "y"]).map((axis) => {
-    const spoken = axis === "x" ? "Across" : "Up";
-    const menu = choose(axis, options, spoken, (value) => ({ [axis]: value }), go);
-    menu.value = state[axis];
-    return make("label", {}, spoken, menu);
-  });
-}
-
 /** Draws all points, and the axes, as soon as the map can be seen. */
 function drawMap() {
   const canvas = /** @type {HTMLCanvasElement} */ (at("map"));
@@ -106,11 +100,13 @@ function drawMap() {
   const dense = window.devicePixelRatio || 1;
   Object.assign(canvas, { width: width * dense, height: height * dense });
   pen.scale(dense, dense);
-  const x = scaleOf(state.x, LEFT, width - RIGHT);
-  const y = scaleOf(state.y, height - BELOW, ABOVE);
-  drawAxes(pen, width, height, x, y);
-  const xs = Float32Array.from(figures[state.x], x.place);
-  const ys = Float32Array.from(figures[state.y], y.place);
+  const [across, up] = mapAxes();
+  const [x, y] = isPlane()
+    ? planeScales(width, height)
+    : [scaleOf(across, LEFT, width - RIGHT), scaleOf(up, height - BELOW, ABOVE)];
+  if (!isPlane()) drawAxes(pen, width, height, x, y);
+  const xs = Float32Array.from(figures[across], x.place);
+  const ys = Float32Array.from(figures[up], y.place);
   const latents = shown.filter((latent) => !Number.isNaN(xs[latent] + ys[latent]));
   plotted = {
     latents,
@@ -118,6 +114,7 @@ function drawMap() {
     ys: Float32Array.from(latents, (latent) => ys[latent]),
     x,
     y,
+    place: (latent) => [xs[latent], ys[latent]],
   };
   pen.fillStyle = colourOf("--faint");
   const passing = new Set(shown);
@@ -126,19 +123,18 @@ function drawMap() {
   }
   const counts = drawPoints(pen, kindsOf(latents), dense);
   at("map-legend").replaceChildren(...mapLegend(counts, about.n_latents - shown.length));
-  const titles = [state.x, state.y].map((figure) => axisOf(figure).title);
+  const titles = [across, up].map((figure) => axisOf(figure).title);
+  const what = isPlane()
+    ? "those with similar directions lie together"
+    : `${titles[0]} across, ${titles[1]} up`;
   canvas.setAttribute(
     "aria-label",
     plain(
-      `Map of ${count(latents.length)} latents: ${titles[0]} across, ${titles[1]} up. ` +
+      `Map of ${count(latents.length)} latents: ${what}. ` +
         "The arrow keys go from point to point, Enter opens a latent.",
     ),
   );
-  const missed = shown.length - latents.length;
-  const none = shown.length ? "" : "No latent passes these filters.";
-  at("map-missed").textContent = missed
-    ? `${count(missed)} latents have no place here: a figure is missing, or is 0 on a log scale.`
-    : none;
+  at("map-missed").textContent = missedOnMap(shown.length - latents.length);
   showBrush();
   if (picked !== null) pick(picked);
 }
@@ -224,29 +220,4 @@ function drawAxes(pen, width, height, x, y) {
   pen.fillText(said[0], (LEFT + width - RIGHT) / 2, height - 8, width - LEFT - RIGHT);
   pen.textAlign = "left";
   pen.fillText(said[1], 12, 20, width - RIGHT - 12);
-}
-
-/**
- * The shapes that are on the map, with what they mean.
- * @param {[Kind, number][]} counts
- * @param {number} hidden how many latents the filters hide
- */
-function mapLegend(counts, hidden) {
-  const lines = counts
-    .filter(([, n]) => n)
-    .reverse()
-    .map(([kind, n]) => {
-      const shape = draw("path", { d: marks[kind].path, class: `mark ${kind}` });
-      const drawing = draw("svg", { viewBox: "-2 -2 4 4", "aria-hidden": "true" }, shape);
-      return make("li", {}, drawing, marks[kind].title, make("span", { class: "soft" }, count(n)));
-    });
-  const sign = make("i", {});
-  const rest = make(
-    "li",
-    {},
-    sign,
-    "hidden by the filters",
-    make("span", { class: "soft" }, count(hidden)),
-  );
-  return [make("ul", {}, ...lines, ...(hidden ? [rest] : []))];
 }

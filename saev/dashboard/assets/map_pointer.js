@@ -15,6 +15,9 @@ let picked = null;
 /** Where the reader has pressed the button. @type {{ x: number, y: number } | null} */
 let pressedAt = null;
 
+/** The line that the reader draws: places in pixels. @type {number[][]} */
+let trail = [];
+
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let resting;
 
@@ -24,6 +27,7 @@ function listenToMap() {
   canvas.addEventListener("pointerdown", (press) => {
     if (press.button) return;
     pressedAt = { x: press.offsetX, y: press.offsetY };
+    trail = [[press.offsetX, press.offsetY]];
     canvas.setPointerCapture(press.pointerId);
   });
   canvas.addEventListener("pointercancel", () => {
@@ -57,7 +61,10 @@ function nearest(x, y, reach) {
 /** @param {PointerEvent} pointer */
 function moved({ offsetX, offsetY, pointerType }) {
   if (pressedAt) {
-    if (dragged(offsetX, offsetY)) layOver(at("brush"), pressedAt.x, pressedAt.y, offsetX, offsetY);
+    trail.push([offsetX, offsetY]);
+    if (!isDrag()) return;
+    if (state.lasso) layLine(trail);
+    else layOver(at("brush"), pressedAt.x, pressedAt.y, offsetX, offsetY);
     return;
   }
   if (pointerType === "touch") return;
@@ -66,21 +73,18 @@ function moved({ offsetX, offsetY, pointerType }) {
   if (found !== null && found !== picked) pick(found);
 }
 
-/**
- * Whether the pointer has moved since the reader pressed the button.
- * @param {number} x
- * @param {number} y
- */
-const dragged = (x, y) => pressedAt !== null && Math.hypot(x - pressedAt.x, y - pressedAt.y) > 5;
+/** Whether the pointer was away from where the reader pressed the button. */
+const isDrag = () => trail.some(([x, y]) => Math.hypot(x - trail[0][0], y - trail[0][1]) > 5);
 
 /** @param {PointerEvent} pointer */
 function released({ offsetX: x, offsetY: y, pointerType }) {
   const from = pressedAt;
-  const isBrush = dragged(x, y);
   pressedAt = null;
   if (!from) return;
-  if (isBrush) {
-    selectWithin(from.x, from.y, x, y);
+  trail.push([x, y]);
+  if (isDrag()) {
+    if (state.lasso) selectInside(trail);
+    else selectWithin(from.x, from.y, x, y);
     return;
   }
   const isTouch = pointerType === "touch";
@@ -107,25 +111,50 @@ function selectWithin(x1, y1, x2, y2) {
   const between = (figure, { value, from, to }, places) => {
     const [low, high] = [Math.min(from, to), Math.max(from, to)];
     const ends = places.map((place) => value(Math.min(high, Math.max(low, place))));
-    return [figure, ...ends.map((end) => Number(end.toPrecision(6))).toSorted((a, b) => a - b)];
+    return [figure, ...ends.map(inShort).toSorted((a, b) => a - b)];
   };
-  const brush = JSON.stringify([
-    between(state.x, plotted.x, [x1, x2]),
-    between(state.y, plotted.y, [y1, y2]),
-  ]);
-  restart({ brush });
-  if (!shown.length) unbrush();
+  const [across, up] = mapAxes();
+  const brush = [between(across, plotted.x, [x1, x2]), between(up, plotted.y, [y1, y2])];
+  selectAll(brush);
+}
+
+/**
+ * Selects the latents inside a line on the map, whatever was selected before.
+ * @param {number[][]} places places in pixels
+ */
+function selectInside(places) {
+  const [across, up] = mapAxes();
+  const corners = shortLine(places).flatMap(([x, y]) => [plotted.x.value(x), plotted.y.value(y)]);
+  selectAll({ x: across, y: up, corners: corners.map(inShort) });
+}
+
+/** @param {object} brush */
+function selectAll(brush) {
+  restart({ brush: JSON.stringify(brush) });
+  if (!shown.length || !isSelection(state.brush)) unbrush();
 }
 
 /** Frames what is selected, if the axes are those of the selection. */
 function showBrush() {
-  const [across, up] = ranges(state.brush);
-  const isHere = across?.[0] === state.x && up?.[0] === state.y;
-  at("brush").hidden = !isHere;
-  if (!isHere) return;
+  const { ranges, lasso } = selectionOf(state.brush);
+  const [across, up] = ranges;
   const { x, y } = plotted;
-  layOver(at("brush"), x.place(across[1]), y.place(up[1]), x.place(across[2]), y.place(up[2]));
+  const isHere = (/** @type {string[]} */ ...pair) => pair.join() === mapAxes().join();
+  const isRectangle = ranges.length === 2 && isHere(across[0], up[0]);
+  at("brush").hidden = !isRectangle;
+  if (isRectangle) {
+    layOver(at("brush"), x.place(across[1]), y.place(up[1]), x.place(across[2]), y.place(up[2]));
+  }
+  const corners = lasso && isHere(lasso.x, lasso.y) ? lasso.corners : [];
+  const places = corners.map((value, i) => (i % 2 ? y : x).place(value));
+  layLine(places.flatMap((place, i) => (i % 2 ? [] : [[place, places[i + 1]]])));
 }
+
+/**
+ * Lays a closed line over the map.
+ * @param {number[][]} places
+ */
+const layLine = (places) => at("lasso").setAttribute("points", places.join(" "));
 
 /**
  * Lays an element between two corners.
@@ -157,8 +186,12 @@ function pick(latent) {
     return `${title} ${formats[format](figures[figure][latent])}`;
   });
   at("map-said").textContent = plain(`${calledOnMap(latent)}: ${clipped(parts.join(", "))}`);
+  at("near-lines").replaceChildren();
   clearTimeout(resting);
-  resting = setTimeout(() => at("map-card").replaceChildren(card(latent)), REST);
+  resting = setTimeout(() => {
+    at("map-card").replaceChildren(card(latent));
+    showNear(latent).catch(fail);
+  }, REST);
 }
 
 /** @param {number} latent */

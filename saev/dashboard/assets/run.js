@@ -23,9 +23,9 @@ function render() {
   const last = Math.max(0, Math.ceil(shown.length / PAGE) - 1);
   state.page = Math.min(Math.max(0, Math.floor(state.page)), last);
   showState();
-  const { view, whole, x, y, a, b, side, by, one, two } = state;
+  const { view, whole, x, y, places, lasso, a, b, side, by, one, two } = state;
   const page = view === "list" ? state.page : 0;
-  const chosen = [view, page, whole, x, y, a, b, side, by, one, two];
+  const chosen = [view, page, whole, x, y, places, lasso, a, b, side, by, one, two];
   const look = JSON.stringify([wanted, chosen, cardMode(state), namesRead]);
   if (look !== drawn) showView();
   drawn = look;
@@ -160,6 +160,7 @@ async function start(data) {
   header();
   try {
     await loadFigures();
+    await loadProjection();
     await readGiven();
   } catch (error) {
     const message = `${/** @type {Error} */ (error).message}. Was the folder copied whole?`;

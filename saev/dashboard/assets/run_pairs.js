@@ -69,11 +69,11 @@ async function matchable(run) {
   const columns = /** @type {Columns} */ (await readOf(run, "data/latents.js", "latents"));
   const label = Object.keys(labels).sort()[0];
   const tops = columns.texts[`top_label.${label}`];
-  const isNamed = columns.numbers[`named.${label}`];
+  const isNamed = columns.integers[`named.${label}`];
   return {
     run,
     rows: unitRows(packed),
-    fires: columns.numbers.image_count.map((images) => Number(images) > 0),
+    fires: columns.integers.image_count.map((images) => Number(images) > 0),
     /** @param {number} latent */
     called: (latent) => (isNamed?.[latent] ? tops.texts[tops.codes[latent]] : null),
   };

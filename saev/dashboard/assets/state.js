@@ -6,7 +6,9 @@
  * @property {boolean} whole whether the wall shows whole images, not crops
  * @property {string} x the figure across the map: a key of `axes`
  * @property {string} y the figure up the map
- * @property {string} brush figures and their ranges, as JSON, as drawn on the map; empty for all
+ * @property {string} places by what the map places latents: "figures" or "directions"
+ * @property {boolean} lasso whether a line is drawn around latents on the map, not a rectangle
+ * @property {string} brush what is selected on the map (see `selectionOf`); empty for all
  * @property {string} sort a key of `orders`
  * @property {boolean} down whether the largest come first
  * @property {Record<string, number>} bounds of the filters, by their keys
@@ -37,6 +39,8 @@ const usual = () => ({
   whole: false,
   x: "fire_rate",
   y: about.labels.length ? `label_lift.${about.labels[0]}` : "mean_activation",
+  places: "figures",
+  lasso: false,
   brush: "",
   sort: orders()[0].key,
   down: !orders()[0].rising,
@@ -106,7 +110,13 @@ function read() {
     presets.map(([preset]) => preset),
   );
   wanted.chip = choice("chip", "", ["", "noted", ...about.chips.map(({ key }) => key)]);
-  wanted.brush = ranges(hash.get("brush") ?? "").length ? String(hash.get("brush")) : "";
+  wanted.places = choice(
+    "places",
+    wanted.places,
+    placings().map(([places]) => places),
+  );
+  wanted.lasso = hash.get("lasso") === "true";
+  wanted.brush = isSelection(hash.get("brush") ?? "") ? String(hash.get("brush")) : "";
   wanted.find = hash.get("find") ?? wanted.find;
   wanted.label = choice("label", wanted.label, about.labels);
   wanted.heat = choice(

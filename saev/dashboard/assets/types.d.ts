@@ -247,10 +247,32 @@ interface TextColumn {
   codes: number[];
 }
 
+/** A column of floating-point numbers, exactly as in `latents.parquet`. */
+interface Floats {
+  /** 32 if all fit, or else 64: sorting and filtering then equal those of the table. */
+  bits: number;
+  /** In base64, the lowest byte first; NaN where there is none. */
+  values: string;
+}
+
 /** `data/latents.js`: the columns of `latents.parquet`, each with an entry for each latent. */
 interface Columns {
-  numbers: Record<string, (number | null)[]>;
+  /** Those of truth values have 0 and 1. */
+  integers: Record<string, (number | null)[]>;
+  floats: Record<string, Floats>;
   texts: Record<string, TextColumn>;
+}
+
+/**
+ * `projection.js`, if the settings ask for it: places of latents by their decoder directions.
+ * Distances mean little, but latents that are near have similar directions.
+ */
+interface Projection {
+  /** Digest of the analysis that says which latents fire. */
+  analysis: string;
+  /** For each latent, as little-endian float32 in base64; NaN for a dead one. */
+  x: string;
+  y: string;
 }
 
 /** `data/strongest.js`: the strongest image of each latent, for a view of many latents. */

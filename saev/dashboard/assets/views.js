@@ -49,6 +49,34 @@ function viewButtons() {
   return make("div", group, ...buttons);
 }
 
+/**
+ * A group of buttons of which one is chosen.
+ * @param {string} spoken
+ * @param {{ title: string, chosen: boolean, change: Partial<State> }[]} options
+ */
+function segments(spoken, options) {
+  const buttons = options.map(({ title, chosen, change }) =>
+    make(
+      "button",
+      { type: "button", "aria-pressed": String(chosen), onclick: () => go(change) },
+      title,
+    ),
+  );
+  return make("div", { class: "segments", role: "group", "aria-label": spoken }, ...buttons);
+}
+
+/**
+ * Shows the buttons of a view. One that had the focus keeps it.
+ * @param {...HTMLElement} tools
+ */
+function showTools(...tools) {
+  const focused = at("tools").querySelector(":focus")?.textContent;
+  at("tools").replaceChildren(...tools);
+  for (const button of at("tools").querySelectorAll("button")) {
+    if (button.textContent === focused) button.focus();
+  }
+}
+
 /** Draws the view that the state names, and hides the others. */
 function showView() {
   if (at("list").dataset.view !== state.view) {

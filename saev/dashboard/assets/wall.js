@@ -19,7 +19,7 @@ function showWall() {
     load("data/strongest.js").then(showView, fail);
     return;
   }
-  at("tools").replaceChildren(...wallTools());
+  showTools(...wallTools());
   const wall = document.getElementById("wall") ?? makeWall();
   onWall.clear();
   const none = make("li", { class: "nothing" }, "No latent passes these filters.");
@@ -41,19 +41,12 @@ function makeWall() {
 /** Buttons that choose between crops and whole images; none for images without patches. */
 function wallTools() {
   if (!about.grid) return [];
-  const buttons = ["Crops", "Whole images"].map((text, i) =>
-    make(
-      "button",
-      {
-        type: "button",
-        "aria-pressed": String(state.whole === (i === 1)),
-        onclick: () => go({ whole: i === 1 }),
-      },
-      text,
-    ),
-  );
-  const group = { class: "segments", role: "group", "aria-label": "What the wall shows" };
-  return [make("div", group, ...buttons)];
+  const options = ["Crops", "Whole images"].map((title, i) => ({
+    title,
+    chosen: state.whole === (i === 1),
+    change: { whole: i === 1 },
+  }));
+  return [segments("What the wall shows", options)];
 }
 
 /** How many columns the wall has, how wide a tile is, and how far it is from one to the next. */

@@ -1,15 +1,42 @@
-# What lies beside the pages: names that people gave, projections of directions, and what `snakemake
-# --report report.html` shows. The latter are copies of parts of results, so nothing is lost when
-# Snakemake deletes them.
+# What lies beside the pages: names that people gave, their scores, projections of directions, and what
+# `snakemake --report report.html` shows. The latter are copies of parts of results, so nothing is
+# lost when Snakemake deletes them.
+from saev.core.once import stamp_name
 from saev.dashboard.artifact import PROJECTED, REPORT, REPORT_RUN, REPORT_SWEEPS
 from saev.train.artifact import PLOT
 
 PAGES = BY_NAME["dashboard"].folder
+SCORED = f"{PAGES}/{stamp_name('score_names')}"
+
+
+rule score_names:
+    input:
+        unpack(inputs("build_dashboard")),
+        page=stamp("build_dashboard"),
+    output:
+        done=SCORED,
+    log:
+        f"logs{PAGES.removeprefix('results')}/score_names.log",
+    benchmark:
+        f"logs{PAGES.removeprefix('results')}/score_names.tsv"
+    conda:
+        "../envs/saev.yaml"
+    threads: threads_of("build_dashboard")
+    resources:
+        **resources_of("build_dashboard"),
+    params:
+        spec=names_spec,
+    shell:
+        "python -m saev.evaluate.score_names --spec {params.spec:q} --threads {threads} --log {log:q} "
+        "--done {output.done:q} --analysis $(dirname {input.analysis:q}) "
+        "--sae results/{wildcards.images}/{wildcards.vit}/{wildcards.sae} "
+        "--activations $(dirname {input.activations:q}) --out $(dirname {output.done:q})"
 
 
 rule finish_page:
     input:
         stamp("build_dashboard"),
+        lambda wildcards: [SCORED.format(**wildcards)] if names_spec(wildcards) else [],
     output:
         page=report(
             f"{PAGES}/{REPORT_RUN}",

@@ -27,6 +27,7 @@ from saev.settings.yaml_file import require_yaml
 from saev.workflow import dry_run, jobs, requests
 from saev.workflow.needed_memory import say_limit
 from saev.workflow.plan import Plan, resolve
+from saev.workflow.renamed import renamed
 from saev.workflow.terminal import Terminal
 from saev.workflow.stages import BY_NAME, LEVELS, RULES, STAGES, stamp
 
@@ -86,6 +87,8 @@ def make_plan():
         say_limit()
         plan = resolve(config)
         say_unused()
+        for line in renamed(plan):
+            logs.say(line)
         force(plan)
         if on_cluster():
             TERMINAL.elsewhere = True
@@ -252,6 +255,12 @@ def spec(stage):
 def dashboard_spec(wildcards):
     """Code of the dashboard, and the credit of the images that it shows."""
     return PLAN.data["specs"]["dashboard"][run_of(wildcards)["on"]]
+
+
+def names_spec(wildcards):
+    """Which names of a dictionary to score, and the code for it; None if they aren't scored."""
+    folder = "/".join(wildcards[level] for level in LEVELS)
+    return PLAN.data["specs"]["names"].get(folder)
 
 
 def print_where():

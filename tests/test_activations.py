@@ -35,6 +35,7 @@ from saev.core.files import read_json, sha256_file
 from saev.images.artifact import Images
 from saev.images.decode import open_rgb
 from saev.settings.vit import VitSettings
+from saev.tools.check import check
 
 N = 600
 ABSENT = (0, 3, 255, 256, 599, *range(300, 340))
@@ -301,6 +302,28 @@ def test_an_altered_byte_is_found_by_its_sha256(skipped, tmp_path):
     sidecar.write_text(sidecar.read_text().replace('"skipped": 1', '"skipped": 2'))
     with pytest.raises(UserError, match="was altered"):
         Activations(out)
+
+
+def test_rows_are_hashed_and_a_damaged_header_is_named_however_arrays_are_checked(
+    skipped, tmp_path
+):
+    out = copied(skipped, tmp_path)
+    for name, at, said in (
+        ("rows/shard-00000.rows.npy", 200, "rows.npy has another SHA-256"),
+        ("pooled/shard-00000.npy", 0, "shard-00000.npy doesn't begin as an array does"),
+    ):
+        path = out / name
+        whole = path.read_bytes()
+        data = bytearray(whole)
+        data[at] ^= 1
+        path.write_bytes(data)
+        acts = Activations(out, verify="size")
+        with pytest.raises(UserError, match=said):
+            acts.read(acts.stream(None, "pooled"), 0, 8)
+        path.write_bytes(whole)
+    rows = out / "rows/shard-00000.rows.npy"
+    rows.write_bytes(rows.read_bytes()[:-1] + b"\1")
+    assert any("rows.npy has another SHA-256" in one.text for one in check(out.parent.parent)[0])
 
 
 def test_seal_refuses_missing_shards_other_listings_and_lost_rows(skipped, tmp_path):

@@ -333,15 +333,16 @@ def test_the_transparent_colour_of_a_png_is_white_at_any_depth(bits, kind, row, 
     assert image[0, 1].tolist() == [other] * 3
 
 
-def tiff_of(values, *, black_is_zero=True):
-    """An uncompressed TIFF of gray numbers of any type."""
+def tiff_of(values, *, black_is_zero=True, more=()):
+    """An uncompressed TIFF of gray numbers of any type, with more tags."""
     data, (height, width) = values.tobytes(), values.shape
     kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
     tags = [
         *[(256, width), (257, height), (258, values.itemsize * 8), (259, 1)],
         *[(262, int(black_is_zero)), (273, 8), (277, 1), (278, height), (279, len(data))],
-        (339, kind),
+        *[(339, kind), *more],
     ]
+    tags.sort()
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     start = b"II*\0" + struct.pack("<I", 8 + len(data)) + data
     return start + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
@@ -368,6 +369,38 @@ def test_numbers_of_a_tiff_are_never_taken_for_others():
     with pytest.raises(BadImage, match="from 3e"):
         open_rgb(large)
     assert np.asarray(open_rgb(large, gray_range=(0, 4e9)))[0, 0, 0] == 191
+
+
+@pytest.mark.parametrize(
+    ("values", "black_is_zero", "more"),
+    [
+        (np.full((4, 4), 25700, np.uint16), True, []),
+        (np.full((4, 4), 100, np.uint8), False, []),
+        (np.full((4, 4), 100, np.uint8), True, [(266, 2)]),
+    ],
+)
+def test_planes_that_pillow_reads_wrongly_are_refused(values, black_is_zero, more):
+    assert open_rgb(tiff_of(values, black_is_zero=black_is_zero, more=more))
+    planes = [*more, (284, 2)]
+    with pytest.raises(BadImage, match="save it with PlanarConfiguration 1"):
+        open_rgb(tiff_of(values, black_is_zero=black_is_zero, more=planes))
+
+
+def test_planes_of_8_bits_are_read():
+    data = tiff_of(np.full((4, 4), 100, np.uint8), more=[(284, 2)])
+    assert np.asarray(open_rgb(data))[0, 0].tolist() == [100] * 3
+
+
+def test_a_palette_of_8_bits_in_a_tiff_is_not_taken_for_black():
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    data = encoded(image, "TIFF")
+    assert open_rgb(data).getpixel((0, 0)) == (200, 100, 50)
+    # As old programs write it: each colour in the lower half of its number.
+    for value in (200, 100, 50):
+        data = data.replace(struct.pack("<H", value * 256), struct.pack("<H", value))
+    with pytest.raises(BadImage, match="palette has colours of 8 bits"):
+        open_rgb(data)
 
 
 def write_floats(values, order, compressed=False, white_is_zero=False, strips=2, orientation=1):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from recording import list_images, record, settings
 
-from saev.activations.depth import Depths
+from saev.activations.depth import HIDDEN, Depths, depths_of
 from saev.core.errors import UserError
 from saev.core.spec import parsed
 from saev.images.decode import BadImage, decode, open_rgb
@@ -142,3 +142,18 @@ def test_files_of_several_pages_or_frames_are_counted(tmp_path):
     assert not decode((tmp_path / "i.jpg").read_bytes()).several
     (said,) = Depths(several=3).doubts(None)
     assert said.startswith("3 images are in files of several pages or frames")
+
+
+def test_images_that_are_transparent_throughout_are_counted(tmp_path):
+    for name, mode, colour, hidden in (
+        ("a.png", "RGBA", (9, 9, 9, 0), True),
+        ("b.png", "LA", (9, 0), True),
+        ("c.tga", "RGBA", (9, 9, 9, 0), True),
+        ("d.png", "RGBA", (9, 9, 9, 1), False),
+        ("e.png", "RGB", (9, 9, 9), False),
+    ):
+        Image.new(mode, (8, 8), colour).save(tmp_path / name)
+        assert decode((tmp_path / name).read_bytes()).hidden == hidden, name
+    record = {"row": 0, HIDDEN: True}
+    (said,) = depths_of([record, {"row": 1}]).doubts(None)
+    assert said.startswith("1 images are transparent throughout")

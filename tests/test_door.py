@@ -12,7 +12,10 @@ from project import python
 from safetensors.numpy import load_file
 
 import saev
+from saev.analyze.artifact import Analysis
+from saev.api.explorer import _largest_of
 from saev.core.errors import UserError
+from saev.dashboard.gallery import strips
 from saev.sae import Sae
 
 ABSENT = (0, 7, 300, 511)
@@ -82,6 +85,30 @@ def test_a_run_whose_dictionary_was_made_again_gives_none(tmp_path):
         with pytest.raises(UserError, match="wasn't made from the result of the stage train"):
             saev.load(given)
     saev.load(case.sae)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("latents.parquet", lambda run: run.latents),
+        ("latents.safetensors", lambda run: run.top_images(5)),
+        ("latents.safetensors", lambda run: _largest_of(run.path)),
+        ("latents.parquet", lambda run: strips(Analysis(run.path))),
+        ("latents.safetensors", lambda run: Analysis(run.path).latents()),
+    ],
+)
+def test_a_bit_that_flipped_in_an_analysis_is_never_read_as_a_figure(case_and_run, name, read):
+    path = case_and_run[0].out / name
+    whole = path.read_bytes()
+    read(saev.open_run(path.parent))
+    damaged = bytearray(whole)
+    damaged[len(whole) // 3] ^= 1
+    path.write_bytes(damaged)
+    try:
+        with pytest.raises(UserError, match=f"{name} has another SHA-256"):
+            read(saev.open_run(path.parent))
+    finally:
+        path.write_bytes(whole)
 
 
 @pytest.mark.parametrize("given", [None, 3, {}])

@@ -206,9 +206,9 @@ def test_baselines_are_fitted_on_all_that_was_trained_on(case, tmp_path):
 
 def test_every_column_of_a_latent_has_a_title_and_a_meaning(case, tmp_path):
     found = set(evaluated(case, tmp_path / "a", **ALL).results.columns)
-    # What these have is tested where other seeds, other streams and masks are.
-    described = {column.name for column in LATENT_COLUMNS}
-    assert found | {"stability", "monosemanticity", "mask_ap"} == described
+    # What these have is tested where other seeds, other streams, masks and text towers are.
+    others = {"stability", "monosemanticity", "mask_ap", "suggested", "suggested_margin"}
+    assert found | others == {column.name for column in LATENT_COLUMNS}
     assert all(column.meaning for column in LATENT_COLUMNS)
 
 

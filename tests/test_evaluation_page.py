@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from browser import CHROMIUM, Browser
 from golden import GOLDEN
@@ -16,7 +17,7 @@ from test_page_types import page_data, require, script_data
 
 from saev.analyze import columns
 from saev.core.errors import UserError
-from saev.core.files import sha256_bytes, write_json
+from saev.core.files import file_entry, read_json, sha256_bytes, write_json
 from saev.dashboard import __main__ as dashboard
 from saev.dashboard import artifact as names
 from saev.dashboard import evaluated, structures
@@ -150,6 +151,19 @@ def test_the_gallery_links_reports_of_parity_and_names_those_that_it_can_not_rea
     assert said().startswith(f"{tmp_path}/parity/other/report.json isn't a report")
 
 
+def _suggest(evaluation):
+    """Let an evaluation suggest a word for latent 5, as a vocabulary does."""
+    table = Evaluation(evaluation).table()
+    words = [EVIL if latent == 5 else None for latent in range(len(table))]
+    margins = [0.5 if latent == 5 else None for latent in range(len(table))]
+    table = table.append_column("suggested", pa.array(words, pa.string()))
+    table = table.append_column("suggested_margin", pa.array(margins, pa.float64()))
+    path, meta = evaluation / "latents.parquet", read_json(evaluation / "meta.json")
+    pq.write_table(table, path)
+    others = [entry for entry in meta["files"] if entry["name"] != path.name]
+    write_json(evaluation / "meta.json", {**meta, "files": [*others, file_entry(path)]})
+
+
 @pytest.fixture(scope="module")
 def results(built, tmp_path_factory):
     """Results in which a run has two evaluations, and which hold a report of parity."""
@@ -165,6 +179,7 @@ def results(built, tmp_path_factory):
         spec = ["--spec", json.dumps({"settings": settings, "resolved": {}, "code": "tests"})]
         given = [*spec, *common, "--labels", labels, "--out", shown[-1]]
         evaluate.main([*map(str, given)])
+    _suggest(shown[0])
     spec = ["--spec", json.dumps({"settings": {"credit": None}, "code": "tests"})]
     given = [*spec, *common, "--images", vit.parent, "--out", analysis / names.FOLDER_NAME]
     with pytest.MonkeyPatch.context() as patch:
@@ -221,6 +236,15 @@ def test_a_reader_sorts_filters_and_reads_by_an_evaluation(results):
         browser.wait("document.querySelector('#view-compare .tiles') !== null")
         tiles = browser.run("document.querySelector('#view-compare .tiles').textContent")
         assert tiles.endswith(f"fire together{pmi:.3g} · {n}")
+        browser.run("go({ view: 'list', sort: 'suggested_margin', latent: null })")
+        browser.wait("document.querySelector('.card .suggested') !== null")
+        said = browser.run("[...document.querySelectorAll('.suggested')].map((s) => s.textContent)")
+        assert said == [f"suggested:{EVIL}(vocabulary)"]
+        assert browser.run("shown[0]") == 5
+        assert browser.run("orders().some(({ key }) => key === 'suggested')") is False
+        browser.run("openLatent(5)")
+        browser.wait("document.querySelector('#latent .suggested') !== null")
+        assert EVIL in browser.run("document.querySelector('#latent .suggested').textContent")
         browser.send("Page.navigate", url=f"{results.as_uri()}/{names.PAGE}")
         browser.wait("document.querySelectorAll('article.run').length > 0")
         assert EVIL in browser.run("document.querySelector('.comparisons').textContent")

@@ -219,6 +219,13 @@ def test_of_a_folder_of_files_each_is_found_once_and_the_rest_is_counted(tmp_pat
     assert found.ignored == counted | {"links to folders or files that are listed already": 1}
 
 
+def test_a_folder_without_files_of_the_kind_says_what_it_holds(tmp_path):
+    (tmp_path / "a.tgz").touch()
+    (tmp_path / "b.tgz").touch()
+    with pytest.raises(UserError, match=r"no \.tar file under .*; it holds 2 × \.tgz"):
+        find_files("tars", str(tmp_path), ".tar")
+
+
 @pytest.mark.parametrize("pattern", ["", "*.tar", "**/*.tar"])
 def test_a_broken_link_to_a_tar_is_never_passed_over(tmp_path, pattern):
     (tmp_path / "a.tar").touch()

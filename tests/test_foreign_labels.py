@@ -11,7 +11,8 @@ from recording import list_images
 
 from saev.core.errors import UserError
 from saev.images.artifact import Images
-from saev.labels.join import MOST_KINDS, Kinds, write_labels
+from saev.labels.join import write_labels
+from saev.labels.label_doubts import MOST_KINDS, Kinds
 from saev.labels.table_files import require_columns
 from saev.settings.analysis import AnalysisResolved, AnalysisSettings
 from saev.workflow.plan import resolve
@@ -68,7 +69,33 @@ def test_so_many_different_labels_are_counted_as_memory_allows():
     for start in range(0, 4 * MOST_KINDS, 1000):
         kinds.add(pa.array([f"{i}" for i in range(start, start + 1000)]))
     assert len(kinds.texts) == kinds.n == MOST_KINDS + 1000
-    assert "no two of 11,000 are equal" in kinds.doubt()
+    (said,) = kinds.doubts()
+    assert "no two of 11,000 are equal" in said
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("cat", "Cat"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("big cat", "big\u00a0cat"),
+        ("big cat", "big  cat"),
+        ("cat", "cat\u200b"),
+        ("1", "1.0"),
+    ],
+)
+def test_labels_that_look_alike_are_said(one, other):
+    kinds = Kinds()
+    kinds.add(pa.array([one, other, one, other, "dog", "dog", "1.5", "1.5", "10", "10"]))
+    (said,) = kinds.doubts()
+    assert said.startswith(" and ".join(map(ascii, sorted((one, other)))))
+    assert "count as different labels. If they mean the same" in said
+
+
+def test_groups_of_labels_that_look_alike_are_counted():
+    kinds = Kinds()
+    kinds.add(pa.array(["cat", "Cat", "CAT", "dog", "Dog", "x", "x"]))
+    assert "'CAT' and 'Cat' count as different labels, and so do 1 more" in kinds.doubts()[0]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -118,6 +145,13 @@ def test_a_byte_that_is_no_utf8_is_found_beyond_the_first_line(tmp_path):
     (tmp_path / "l.csv").write_bytes(text.encode() + "b.png,Müsli\n".encode("latin-1"))
     with pytest.raises(UserError, match=f"at {len(text) + 7:,}"):
         require_columns("t", tmp_path / "l.csv", "path", "kind")
+
+
+@pytest.mark.parametrize("data", ["path,kind\n".encode("utf-16-le"), b"PK\3\4\x14\0\6\0"])
+def test_a_table_that_is_no_text_is_refused_before_anything_runs(tmp_path, keys, data):
+    (tmp_path / "l.csv").write_bytes(data)
+    with pytest.raises(UserError, match=r"l\.csv isn't a table in text"):
+        resolve(settings(table="l.csv"))
 
 
 def test_keys_are_joined_whatever_way_an_accent_is_written(tmp_path, keys):

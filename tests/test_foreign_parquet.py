@@ -1,6 +1,8 @@
 """Parquet files as people have them: pixels in lists, base64, other columns."""
 
 import base64
+import datetime
+import decimal
 import io
 import os
 
@@ -14,6 +16,7 @@ from saev.core.errors import UserError
 from saev.core.spec import parsed
 from saev.images.sources import open_source
 from saev.images.sources.source import Entry
+from saev.labels.source_labels import as_labels
 from saev.settings.config import Config
 from saev.settings.images import AnyImagesSettings
 from saev.workflow.components import Resolver
@@ -249,6 +252,49 @@ def test_images_that_are_encoded_by_a_dictionary_are_read(tmp_path, value):
     assert sum(len(table) for table in source.tables()) == 3
     entries = [Entry(i, str(i), None, None, None) for i in range(3)]
     assert [source.read(entry) for entry in entries] == [png(1), png(2), png(1)]
+
+
+@pytest.mark.parametrize(
+    ("stored", "kind"),
+    [
+        ([png(1), png(2)], pa.binary_view()),
+        (["1.png", "2.png"], pa.string_view()),
+        (
+            [{"bytes": png(1), "path": None}, {"bytes": png(2), "path": None}],
+            pa.struct([("bytes", pa.binary_view()), ("path", pa.string_view())]),
+        ),
+    ],
+)
+def test_images_in_views_as_other_libraries_write_them_are_read(tmp_path, stored, kind):
+    (tmp_path / "1.png").write_bytes(png(1))
+    (tmp_path / "2.png").write_bytes(png(2))
+    pq.write_table(pa.table({"image": pa.array(stored, kind)}), tmp_path / "a.parquet")
+    assert images(tmp_path) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "one", "other"),
+    [
+        (datetime.datetime(2024, 1, 1), pa.timestamp("us"), pa.timestamp("ns")),
+        (datetime.timedelta(1), pa.duration("s"), pa.duration("us")),
+        (datetime.time(1), pa.time32("s"), pa.time64("us")),
+        (decimal.Decimal("1.5"), pa.decimal128(3, 1), pa.decimal128(4, 2)),
+    ],
+)
+def test_equal_labels_stay_equal_where_files_keep_other_digits(tmp_path, value, one, other):
+    write(tmp_path / "0.parquet", kind=pa.array([value] * 2, one))
+    write(tmp_path / "1.parquet", kind=pa.array([value] * 2, other))
+    source = open_source(parsed(AnyImagesSettings, {"parquet": str(tmp_path)}))
+    (column,) = {str(table.schema.field("source.kind").type) for table in source.tables()}
+    assert column == str(other)
+    labels = [as_labels(t.column("source.kind").combine_chunks()) for t in source.tables()]
+    assert len({text for piece in labels for text in piece.to_pylist()}) == 1
+
+
+def test_times_of_other_zones_become_texts(tmp_path):
+    for i, zone in enumerate(("UTC", None)):
+        write(tmp_path / f"{i}.parquet", kind=pa.array([0, 1], pa.timestamp("s", zone)))
+    assert rows(tmp_path)[0]["source.kind"] == "1970-01-01 00:00:00.000Z"
 
 
 def test_the_splits_of_a_data_set_from_the_hub_are_said(tmp_path, said, monkeypatch):

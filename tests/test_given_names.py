@@ -8,8 +8,11 @@ import pytest
 from browser import CHROMIUM, Browser
 from project import Project
 
+from saev.analyze.names_file import digest_of, distinct, read_names, require_latents
 from saev.core.errors import UserError
-from saev.dashboard.given_names import read_names, require_latents
+from saev.core.files import sha256_file, write_json
+from saev.dashboard.given_names import write_given
+from saev.settings.pages import BesideSettings
 
 HEADING = "dictionary,latent,name,note,author\n"
 
@@ -95,6 +98,43 @@ def test_names_in_the_settings_are_on_the_page_and_cost_only_a_file(project):
     project.snakemake()
     assert (page.parent / "given.js").read_text() == 'saevData["given"]=[];\n'
     assert project.planned() == {}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
+def test_the_score_of_a_name_is_shown_with_chance_and_only_for_the_names_scored(project, tmp_path):
+    page = next((project.folder / "results").glob("*/*/cls-*/named-*/dashboard/index.html"))
+    sae = page.parents[2].relative_to(project.folder / "results").as_posix()
+    path = tmp_path / "names.csv"
+    path.write_text(HEADING + f"{sae},3,round,,Ada\n{sae},4,flat,,\n{sae},5,,a note,\n")
+    given = BesideSettings(names=str(path), sha256=sha256_file(path), score_names=True)
+    scores = [
+        {"latent": 3, "name": "round", "n": 16, "hits": 12, "interval": [0.505, 0.898]},
+        {"latent": 4, "name": "flat", "n": 1, "hits": None, "interval": None},
+    ]
+    sha256 = digest_of(distinct(read_names("names", path), sae))
+    write_json(page.parent / "names.json", {"sha256": sha256, "fewest": 5, "scores": scores})
+    write_given(page.parent, sae, given)
+    with Browser() as browser:
+        browser.open(f"{page.as_uri()}#min=0&chip=noted")
+        browser.wait("document.querySelectorAll('.card').length === 3")
+        texts = browser.run("[...document.querySelectorAll('.given')].map((g) => g.textContent)")
+        assert sorted(texts) == ["✎a note", "✎flat", "✎round (Ada)"]
+        texts = browser.run("[...document.querySelectorAll('.scored')].map((g) => g.textContent)")
+        assert texts == ["fits 12 of 16 held outchance 20 %"]
+        browser.run("openLatent(3)")
+        browser.wait("document.querySelector('.note .scored') !== null")
+        told = browser.run("document.querySelector('.note .scored').textContent")
+        assert "to 12 of 16 held-out images" in told
+        assert "75 % (51 to 90). Chance is 20 %" in told
+        browser.run("openLatent(4)")
+        browser.wait("document.querySelector('.note .scored')?.textContent.startsWith('No score')")
+    # Scores of other names than these aren't shown, nor those that the settings don't ask for.
+    write_given(page.parent, sae, given.model_copy(update={"score_names": False}))
+    assert "hits" not in (page.parent / "given.js").read_text()
+    path.write_text(path.read_text() + f"{sae},6,new,,\n")
+    write_given(page.parent, sae, given.model_copy(update={"sha256": sha256_file(path)}))
+    assert "hits" not in (page.parent / "given.js").read_text()
 
 
 @pytest.mark.slow

@@ -127,6 +127,25 @@ def test_gc_lists_what_no_run_uses_at_every_level_and_nothing_that_is_used(tmp_p
     assert {p: p.read_bytes() for p in (tmp_path / RUN[0]).rglob("*.parquet")} == before
 
 
+def test_gc_lists_the_codes_of_analyses_only_if_it_is_told_to(tmp_path, monkeypatch):
+    codes = whole(tmp_path) / "codes"
+    codes.mkdir()
+    (codes / "00000.entries.npy").write_bytes(b"x" * 5000)
+    assert garbage.garbage(tmp_path, plan_of(tmp_path)) == []
+    monkeypatch.setattr(present, "plan", lambda *_: plan_of(tmp_path))
+    aside = "Analyses keep 5.0 kB of codes, which may go: saev gc --codes lists them."
+    assert garbage.run(tmp_path, [], None)[-1] == aside
+    assert garbage.run(tmp_path, [], [])[-1] == aside
+    listed = "\n".join(garbage.run(tmp_path, [], None, with_codes=True))
+    assert str(codes) in listed
+    with Lock(codes.parent / ".state/00.lock", "an analysis"):
+        assert garbage.kept_codes(plan_of(tmp_path)) == []
+    assert "5.0 kB removed." in garbage.run(tmp_path, [], [], with_codes=True)
+    assert not codes.exists()
+    assert (codes.parent / "latents.parquet").exists()
+    assert garbage.kept_codes(plan_of(tmp_path)) == []
+
+
 def test_gc_keeps_what_an_analysis_of_other_images_looks_at(tmp_path):
     whole(tmp_path)
     place(tmp_path, 1, ("other-88888888", RUN[1]))

@@ -323,6 +323,15 @@ def test_shards_and_threads_change_no_byte_of_the_figures(tmp_path):
     assert made[0] == made[1]
 
 
+def end_in_zeros(path):
+    """Write a mask whose second half got lost, which Pillow reads without a word."""
+    values = np.random.default_rng(0).choice([0, 1, 2, 7], (32, 32)).astype(np.uint8)
+    Image.fromarray(values).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    assert Image.open(path, formats=("PNG",)).load()
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -332,7 +341,8 @@ def test_shards_and_threads_change_no_byte_of_the_figures(tmp_path):
         ),
         (lambda p: Image.new("L", (32, 32), 4).save(p), "pixels of value 4, which is no class"),
         (lambda p: Image.new("RGB", (32, 32)).save(p), r"holds colours \(RGB\): save it as"),
-        (lambda p: p.write_bytes(b"no"), "can't be read"),
+        (lambda p: p.write_bytes(b"no"), "can't be read: isn't a PNG"),
+        (end_in_zeros, "can't be read: its pixels don't match their checksum"),
         (lambda p: Image.new("L", (64, 64), 7).save(p), None),
     ],
 )

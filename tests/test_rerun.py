@@ -259,6 +259,22 @@ def test_without_the_records_of_snakemake_nothing_reruns(project):
         aside.rename(records)
 
 
+def test_an_entry_and_its_directory_can_be_renamed(project, configure):
+    tower = project.settings()["vit"].pop("tiny")
+    configure("vit", {"small": tower})
+    configure("runs", [{**run, "vit": "small"} for run in project.settings()["runs"]])
+    said = project.snakemake("--dry-run").stderr
+    (former,) = (project.folder / "results").glob("pets-*/tiny-*")
+    renamed = former.with_name(former.name.replace("tiny", "small"))
+    places = (path.relative_to(project.folder) for path in (former, renamed))
+    assert " ".join(map(str, ["mv", *places])) in said
+    former.rename(renamed)
+    try:
+        assert project.planned() == GALLERY
+    finally:
+        renamed.rename(former)
+
+
 def test_one_stage_can_be_forced(project):
     assert project.planned("--forcerun", "build_dashboard") == {**PAGES, **GALLERY}
 

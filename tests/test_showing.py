@@ -15,6 +15,7 @@ from project import ROOT
 
 import saev
 from saev.activations.artifact import Activations
+from saev.analyze.kept_codes import KeptCodes
 from saev.api import overlay
 from saev.api.overlay import coloured, draw
 from saev.core import shown
@@ -94,7 +95,9 @@ def test_an_overlay_of_a_recorded_image_is_what_the_page_of_the_run_shows(built,
     activations = Activations(run.path.parent.parent)
     peak = latents["top_values"][:, 0]
     stream = activations.streams[str(run.sae.stream)]
-    heat = make_heatmaps(tmp_path / "heat.npy", Reading(run.sae, activations, stream), top, peak)
+    kept = KeptCodes(run._analysis, activations, stream)
+    source = Reading(run.sae, activations, stream, kept)
+    heat = make_heatmaps(tmp_path / "heat.npy", source, top, peak)
     checked = 0
     for latent in range(0, run.summary["n_latents"], 7):
         for slot in range(0, 9, 4):

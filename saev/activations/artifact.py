@@ -107,9 +107,9 @@ class Activations:
 
     Args:
         path: the directory of the activations.
-        verify: how to check a shard's file when it is first opened: by its size or its SHA-256.
-            Other files are always checked by SHA-256. An unchanged file that this host verified
-            before isn't hashed again.
+        verify: how to check a shard's activations when they are first opened: by their size or
+            SHA-256. Other files, such as its rows, are always checked by SHA-256. An unchanged file
+            that this host verified before isn't hashed again.
 
     Raises:
         UserError: the activations aren't sealed, or were altered.
@@ -276,9 +276,6 @@ class Activations:
             return []
         return [read_json(path) for path in paths]
 
-    def _altered(self, entries: list[dict[str, Any]]) -> list[str]:
-        return altered_files(self.path, entries, self.verify == "sha256", self._matches)
-
     def _raise(self, problems: list[str]) -> None:
         if problems:
             raise UserError(
@@ -311,11 +308,16 @@ class Activations:
             return self._open[name]
         path = self.path / name
         if name not in self._verified:
-            entries = self._sidecars[shard]["files"]
-            self._raise(self._altered([entry for entry in entries if entry["name"] == name]))
+            entries = [one for one in self._sidecars[shard]["files"] if one["name"] == name]
+            deep = self.verify == "sha256" or name == shard_rows(shard)
+            self._raise(altered_files(self.path, entries, deep, self._matches))
             self._verified.add(name)
-        # An empty file can't be mapped.
-        array = np.load(path, mmap_mode="r" if 0 not in shape else None, allow_pickle=False)
+        try:
+            # An empty file can't be mapped.
+            array = np.load(path, mmap_mode="r" if 0 not in shape else None, allow_pickle=False)
+        except (ValueError, EOFError):
+            self._raise([f"{path} doesn't begin as an array does"])
+            raise
         if array.shape != shape:
             self._raise([f"{path} holds an array of shape {array.shape}, not {shape}"])
         array = np.asarray(array)

@@ -1,4 +1,4 @@
-"""Doubts about what the model saw: images nearly black or cut off, files of several pages."""
+"""Doubts about what the model saw: images nearly black, cut off or transparent, files of pages."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -7,6 +7,8 @@ DEPTH = "depth"
 """Key of a record with the `Depth` of its image. It isn't written to `images.parquet`."""
 SEVERAL = "several"
 """The same for an image of whose file only the first page or frame was taken."""
+HIDDEN = "hidden"
+"""The same for an image that is transparent throughout."""
 DARK = 0.25
 """An image that reaches at most this share of white is nearly black: it has 14 bits or fewer."""
 
@@ -26,6 +28,8 @@ class Depths(NamedTuple):
     cut_largest: float = 0.0
     several: int = 0
     """Images in files with more pages or frames."""
+    hidden: int = 0
+    """Images that are transparent throughout."""
 
     def doubts(self, gray_range: tuple[float, float] | None) -> list[str]:
         """What should be said about them, a line each."""
@@ -54,13 +58,19 @@ class Depths(NamedTuple):
                 f"{self.several:,} images are in files of several pages or frames, of which only "
                 f"the first was taken: to have them all, write each into a file of its own"
             )
+        if self.hidden:
+            found.append(
+                f"{self.hidden:,} images are transparent throughout, so the tower sees only white. "
+                f"If this isn't right, save them without the alpha channel"
+            )
         return found
 
 
 def depths_of(records: Sequence[dict[str, Any]]) -> Depths:
     """Count the images of some records."""
     deep = [_one(*record[DEPTH]) for record in records if record.get(DEPTH)]
-    return merged([*deep, Depths(several=sum(SEVERAL in record for record in records))])
+    counts = {kind: sum(kind in record for record in records) for kind in (SEVERAL, HIDDEN)}
+    return merged([*deep, Depths(**counts)])
 
 
 def merged(parts: Iterable[Depths]) -> Depths:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from saev.activations.depth import DEPTH, SEVERAL
+from saev.activations.depth import DEPTH, HIDDEN, SEVERAL
 from saev.core.files import sha256_bytes
 from saev.images.artifact import Images
 from saev.images.decode import BadImage, decode
@@ -56,7 +56,8 @@ def read_image(images: Images, entry: Entry, geometry: Geometry) -> DecodedImage
         record["sha256"] = sha256_bytes(data)
         if entry.bytes not in (None, len(data)):
             raise BadImage(f"has {len(data):,} bytes, {entry.bytes:,} when it was listed")
-        image, depth, several = decode(data, images.settings.max_pixels, images.settings.gray_range)
+        seen = decode(data, images.settings.max_pixels, images.settings.gray_range)
+        image, depth = seen.image, seen.depth
         pixels = geometry.pixels(image)
     except OSError as error:
         return DecodedImage(record | {"skipped": f"the file can't be read: {error.strerror}"}, None)
@@ -65,8 +66,10 @@ def read_image(images: Images, entry: Entry, geometry: Geometry) -> DecodedImage
     box = geometry.crop(*image.size)
     crop = {f"crop_{name}": float(edge) for name, edge in box._asdict().items()}
     record |= {"width": image.width, "height": image.height, **crop}
-    more = ({DEPTH: list(depth)} if depth else {}) | ({SEVERAL: True} if several else {})
-    return DecodedImage(record | more, pixels)
+    if depth:
+        record[DEPTH] = list(depth)
+    doubts = {SEVERAL: seen.several, HIDDEN: seen.hidden}
+    return DecodedImage(record | {kind: True for kind, found in doubts.items() if found}, pixels)
 
 
 def batches(

@@ -70,9 +70,10 @@ def _open(given: argparse.Namespace, settings: AnalysisSettings) -> "Inputs":
 def _part(given: argparse.Namespace) -> None:
     spec = read_spec(given.spec)
     provenance = Provenance(STAGE, spec.code, given.threads)
-    settings: AnalysisSettings = spec.parsed(AnalysisSettings)
-    described = identity(settings, spec.found(AnalysisResolved))
     out, started = Path(given.out), time.monotonic()
+    loose = from_plan.loose("analysis", out.name)
+    settings: AnalysisSettings = spec.parsed(AnalysisSettings, **loose)
+    described = identity(settings, spec.found(AnalysisResolved))
     key = (described, spec.code, _digests(given), given.part)
     once = Once(given.done, out, *key)
     if once.there():

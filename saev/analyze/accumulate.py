@@ -6,16 +6,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from saev.activations.artifact import Stream
 from saev.analyze.cells import Cells
 from saev.analyze.counts import Counter
 from saev.analyze.histogram import BINS, bin_of
 from saev.analyze.inputs import Inputs
+from saev.analyze.kept_codes import CodesWriter
 from saev.analyze.label_codes import LabelCodes
 from saev.analyze.mapped import release
 from saev.analyze.ordered import in_order, one_thread
 from saev.analyze.reconstruction import contributions
 from saev.analyze.top import largest_patches
 from saev.analyze.totals import Totals
+from saev.sae import Sae
 
 STEP_VECTORS = 4096
 """Roughly how many vectors are read at once."""
@@ -90,6 +93,7 @@ def accumulate(
     stop: int,
     labels: dict[str, LabelCodes],
     counters: dict[str, Counter],
+    codes: CodesWriter,
     update: Callable[[int], None] = lambda n: None,
 ) -> Totals:
     """Look at the images of ``[start, stop)`` once.
@@ -103,6 +107,7 @@ def accumulate(
         k: how many top images to keep for each latent.
         start, stop: range of the listing; ``start`` is a multiple of the part's size.
         labels: labels of the range; counters: count them, by label name.
+        codes: keeps what fires.
         update: called after each step with the number of images it read.
     """
     names = tuple(inputs.splits(np.empty(0, np.int64)))
@@ -119,6 +124,7 @@ def accumulate(
         )
         for batch, fired in work:
             found.append(add_batch(totals, inputs, cells, batch, fired))
+            codes.add(fired.n_active, fired.latent, fired.value)
             if not batch.ends_step:
                 continue
             rows, latent, value = add_images(totals, batch.step, found)
@@ -131,15 +137,20 @@ def accumulate(
     return totals
 
 
+def steps(stream: Stream, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Divide ``[start, stop)`` of the listing into ranges of images that are read at once."""
+    step = power_of_two(STEP_VECTORS // stream.n_patches)
+    for first in range(start, stop, step):
+        yield first, min(first + step, stop)
+
+
 def batches(inputs: Inputs, start: int, stop: int) -> Iterator[VectorBatch]:
     """Read ``[start, stop)`` of the listing batch by batch.
 
     Images without activations are left out.
     """
-    step = power_of_two(STEP_VECTORS // inputs.stream.n_patches)
     size = batch_vectors(inputs.sae.n_latents, inputs.sae.W_dec.device)
-    for first in range(start, stop, step):
-        last = min(first + step, stop)
+    for first, last in steps(inputs.stream, start, stop):
         rows, values = inputs.activations.read(inputs.stream, first, last)
         vectors = values.reshape(-1, values.shape[-1])
         here = Step(first, last, rows, inputs.splits(rows))
@@ -154,6 +165,17 @@ def padded(vectors: np.ndarray) -> torch.Tensor:
     filled = np.zeros((-(-len(vectors) // PADDING) * PADDING, vectors.shape[1]), np.float32)
     filled[: len(vectors)] = vectors
     return torch.from_numpy(filled)
+
+
+def active(sae: Sae, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What fires on vectors (b, d) float32: vector, latent (m,) int64 and value (m,) float32.
+
+    Sorted by vector, then latent. The bits of a vector don't depend on the others.
+    """
+    found = sae.active(padded(vectors).to(sae.W_dec.device))
+    vector, latent, value = (part.detach().cpu().numpy() for part in found)
+    real = int(np.searchsorted(vector, len(vectors)))
+    return vector[:real], latent[:real], value[:real]
 
 
 def look(inputs: Inputs, centre: torch.Tensor, batch: VectorBatch) -> Fired:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saev.core.errors import UserError, listed
+from saev.core.errors import UserError
 from saev.core.made import require_as_made
-from saev.core.meta import altered_files, read_meta
+from saev.core.meta import WholeFiles, read_meta
 from saev.labels.artifact import PIECE, LabelTable, NoLabels, labels_folder, read_labels
 from saev.labels.artifact import STAGE as LABELS
 from saev.labels.artifact import TABLE as LABEL_TABLE
@@ -29,6 +29,8 @@ PURITY_IMAGES = 16
 """How many top images the figures of their labels look at."""
 PARTS = "parts"
 PART_JSON = f"{PARTS}/{{number}}.json"
+CODES = "codes"
+"""Folder of the codes that an analysis keeps. They may be deleted at any time."""
 BASELINES = "baselines"
 """Folder in the activations' directory. It holds the PCAs that analyses share."""
 
@@ -50,6 +52,21 @@ def part_json(part: int) -> str:
 def part_folder(part: int) -> str:
     """Folder with the files of one part."""
     return f"{PARTS}/{part:05}"
+
+
+def codes_json(part: int) -> str:
+    """Name of the file that lists a part's codes with size and SHA-256. It is written last."""
+    return f"{CODES}/{part:05}.json"
+
+
+def codes_entries(part: int) -> str:
+    """Name of the file with what fires in a part."""
+    return f"{CODES}/{part:05}.entries.npy"
+
+
+def codes_counts(part: int) -> str:
+    """Name of the file that says how many latents fire on each vector of a part."""
+    return f"{CODES}/{part:05}.counts.npy"
 
 
 def baseline_json(key: str) -> str:
@@ -81,19 +98,15 @@ class Analysis:
         path: the directory of the analysis.
 
     Raises:
-        UserError: the analysis isn't complete, or a file doesn't have the recorded size.
+        UserError: the analysis isn't complete, or a file doesn't have the recorded size. Their
+            SHA-256 are compared when they are first read.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.meta, self.digest = read_meta(self.path, STAGE)
         self.summary: dict = self.meta["summary"]
-        problems = altered_files(self.path, self.meta["files"], deep=False)
-        if problems:
-            raise UserError(
-                listed(problems, f"{path} was changed after it was written:")
-                + "\nRemove it and run again."
-            )
+        self.files = WholeFiles(self.path, self.meta["files"])
 
     @property
     def is_current(self) -> bool:
@@ -144,10 +157,10 @@ class Analysis:
         image_count, sum_activation and histogram; and bin_edges."""
         from safetensors.numpy import load_file
 
-        return load_file(self.path / LATENTS)
+        return load_file(self.files.path(LATENTS))
 
-    def table(self) -> "pyarrow.Table":
-        """A row of figures for each latent. Null where a figure isn't defined."""
+    def table(self, columns: list[str] | None = None) -> "pyarrow.Table":
+        """A row of figures for each latent, or some of them. Null where a figure isn't defined."""
         import pyarrow.parquet
 
-        return pyarrow.parquet.read_table(self.path / TABLE)
+        return pyarrow.parquet.read_table(self.files.path(TABLE), columns=columns)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from saev.analyze.mapped import mapped
+
 LIMIT = 1 << 22
 """How many keys are in memory at once (32 MiB)."""
 
@@ -56,15 +58,8 @@ def open_counts(
 ) -> PairCounts:
     """Map the files of a run into memory, with its sums of values if they are wanted."""
     files = [keys_name, counts_name, *[sums_name] * sums]
-    keys, counts, *more = (_mapped(folder / name(prefix)) for name in files)
+    keys, counts, *more = (mapped(folder / name(prefix)) for name in files)
     return PairCounts(keys, counts, n_labels, codes, *more)
-
-
-def _mapped(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError:
-        return np.load(path, allow_pickle=False)  # an empty array can't be mapped
 
 
 class Counter:

@@ -1,9 +1,18 @@
-"""Frees the memory of mapped files."""
+"""Maps files into memory, and frees this memory."""
 
 import mmap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+
+def mapped(path: Path) -> np.ndarray:
+    """The array of an `.npy` file, mapped."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError:
+        return np.load(path, allow_pickle=False)  # an empty array can't be mapped
 
 
 def release(array: np.ndarray) -> None:

@@ -11,6 +11,8 @@ from saev.analyze.accumulate import accumulate
 from saev.analyze.artifact import PART, n_parts, part_folder, part_json
 from saev.analyze.counts import Counter
 from saev.analyze.inputs import Inputs
+from saev.analyze.kept_codes import CodesWriter, remove_codes
+from saev.analyze.kept_codes import identity as codes_identity
 from saev.analyze.label_codes import label_codes
 from saev.analyze.label_counts import label_prefix
 from saev.analyze.totals import Totals
@@ -71,6 +73,7 @@ def write_part(
             f"counted from 0"
         )
     start, stop = part * part_images, min((part + 1) * part_images, n_images)
+    remove_codes(out, part)
     labels = label_codes(inputs, start, stop)
     counters = {}
     for index, (name, coded) in enumerate(labels.items()):
@@ -78,7 +81,12 @@ def write_part(
         folder.mkdir()
         counters[name] = Counter(folder, len(coded.texts), sums=True)
     progress = Progress(stop - start, "images", f"analysing part {part}")
-    totals = accumulate(inputs, settings.top_images, start, stop, labels, counters, progress.update)
+    limit = settings.codes_gib * (1 << 30) * (stop - start) / n_images
+    codes = CodesWriter(scratch, inputs.sae.n_latents, inputs.stream.n_patches, limit)
+    totals = accumulate(
+        inputs, settings.top_images, start, stop, labels, counters, codes, progress.update
+    )
+    codes.finish(out, part, codes_identity(inputs.digests, start, stop))
     folder = out / part_folder(part)
     write_bytes(folder / TOTALS, save(totals.arrays()))
     names = [TOTALS]

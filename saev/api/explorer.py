@@ -19,7 +19,7 @@ from saev.activations.towers.precision import exact_float32
 from saev.activations.towers.splice import spliced
 from saev.activations.towers.tower import normalise
 from saev.analyze.accumulate import batch_vectors, padded
-from saev.analyze.artifact import LATENTS
+from saev.analyze.artifact import LATENTS, Analysis
 from saev.analyze.ordered import in_order, one_thread
 from saev.api.found import Found, Lens, rgb_of
 from saev.api.places import dictionary_of, folder_of, latent_number, require_input
@@ -221,6 +221,6 @@ def _largest(
 
 def _largest_of(run: Path) -> np.ndarray:
     """The largest activation of each latent in a run: (n,) float32."""
-    with safe_open(run / LATENTS, framework="np") as file:
+    with safe_open(Analysis(run).files.path(LATENTS), framework="np") as file:
         values: np.ndarray = file.get_slice("top_values")[:, :1]
     return values[:, 0]

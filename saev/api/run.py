@@ -192,7 +192,7 @@ class Run:
         from safetensors import safe_open
 
         latent = latent_number(latent, self.summary["n_latents"])
-        with safe_open(self.path / LATENTS, framework="np") as file:
+        with safe_open(self._analysis.files.path(LATENTS), framework="np") as file:
             names = ("top_rows", "top_values", "top_patches")
             rows, values, patches = (file.get_slice(name)[latent : latent + 1][0] for name in names)
         there = rows >= 0

@@ -139,6 +139,39 @@ def altered_files(
     return problems
 
 
+class WholeFiles:
+    """Files of a result, checked by SHA-256 when they are first read.
+
+    Args:
+        folder: the stage's directory.
+        files: ``files`` of its `meta.json`.
+
+    Raises:
+        UserError: one is missing or has another size.
+    """
+
+    def __init__(self, folder: Path, files: list[dict[str, Any]]) -> None:
+        self.folder, self.files = folder, files
+        self._whole: set[str] = set()
+        problems = altered_files(folder, files, deep=False)
+        if problems:
+            raise UserError(
+                listed(problems, f"{folder} was changed after it was written:")
+                + "\nRemove it and run again."
+            )
+
+    def path(self, name: str) -> Path:
+        """Where a file lies.
+
+        Raises:
+            UserError: its SHA-256 isn't the recorded one.
+        """
+        if name not in self._whole:
+            require_unaltered(self.folder, [one for one in self.files if one["name"] == name])
+            self._whole.add(name)
+        return self.folder / name
+
+
 def require_unaltered(folder: str | Path, entries: list[dict[str, Any]]) -> None:
     """Raise a UserError that names each file whose size or SHA-256 differs from ``meta.json``."""
     problems = altered_files(folder, entries, deep=True)

@@ -95,7 +95,7 @@ def _beside(args: argparse.Namespace) -> None:
     sae, results = args.analysis.parent, args.analysis.parents[3]
     page = args.analysis / names.FOLDER_NAME
     dictionary = sae.relative_to(results).as_posix()
-    write_given(page, dictionary, given.names, given.sha256)
+    write_given(page, dictionary, given)
     write_bytes(page / names.REPORT_RUN, run_page(results, args.analysis))
     write_bytes(page / names.REPORT / CURVES, (sae / CURVES).read_bytes())
 

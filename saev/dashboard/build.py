@@ -12,9 +12,10 @@ from saev.analyze import columns
 from saev.analyze.artifact import STAGE as ANALYZE
 from saev.analyze.artifact import Analysis
 from saev.analyze.cells import cells
+from saev.analyze.kept_codes import KeptCodes
 from saev.core.errors import UserError
 from saev.core.files import file_entry, folder_entry, write_bytes
-from saev.core.meta import read_meta, require_unaltered
+from saev.core.meta import read_meta
 from saev.dashboard import artifact as names
 from saev.dashboard import evaluated
 from saev.dashboard.contrast import Contrast
@@ -40,6 +41,7 @@ from saev.evaluate.artifact import Evaluation
 from saev.evaluate.neighbours import nearest
 from saev.images.artifact import Images
 from saev.sae import Sae
+from saev.settings.pages import BesideSettings
 from saev.train import artifact as trained
 
 N_NEIGHBOURS = 6
@@ -83,16 +85,14 @@ def build(
         UserError: an input was altered after it was made.
     """
     analysis.require_format()
-    require_unaltered(analysis.path, analysis.meta["files"])
     train, train_digest = read_meta(sae_folder, trained.STAGE)
     _require_inputs(analysis, {"train": train_digest, "activations": activations.digest})
     if evaluation:
-        require_unaltered(evaluation.path, evaluation.meta["files"])
         _require_of(evaluation, analysis)
     latents, table = analysis.latents(), analysis.table()
     sae = trained.load(sae_folder, device)
     stream = activations.streams[str(sae.stream)]
-    source = Reading(sae, activations, stream)
+    source = Reading(sae, activations, stream, KeptCodes(analysis, activations, stream))
     made = state / "page"
     contrast, silent = Contrast(analysis), None
     drawn_rows = np.empty(0, np.int64)
@@ -137,12 +137,12 @@ def build(
         about["evaluation"] = said["evaluation"]
         more = evaluated.columns(evaluation)
         about["columns"] += more
-        about["orders"] += [column.name for column in more]
+        about["orders"] += [column.name for column in more if column.format != "text"]
         about["filters"] += evaluated.filters(evaluation)
     write_bytes(made / names.PAGE, page("run", about))
     (made / "pictures").mkdir(exist_ok=True)
     if not (out / names.GIVEN).exists():
-        write_given(out, "", None, None)
+        write_given(out, "", BesideSettings())
     keep_projection(out, analysis)
     for part in ("data", "pictures", names.PAGE):
         if (out / part).is_dir():

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from safetensors import safe_open
 
-from saev.analyze.artifact import LATENTS, PURITY_IMAGES, TABLE, Analysis
+from saev.analyze.artifact import LATENTS, PURITY_IMAGES, Analysis
 from saev.core.errors import UserError
 from saev.core.files import read_json, write_bytes
 from saev.core.made import recorded, require_as_made
@@ -166,7 +165,7 @@ def strips(analysis: Analysis) -> Strips:
     of_label = ["order", "named", "top_label", "top_label_count", "top_label_base"]
     if label:
         columns += [f"{name}.{label}" for name in of_label]
-    table = pq.read_table(analysis.path / TABLE, columns=columns)
+    table = analysis.table(columns)
     image_count = table.column("image_count").to_numpy()
     live = np.flatnonzero(image_count > 0)
     if label:

@@ -1,127 +1,55 @@
-"""Names of latents that a person or a model gave: read from a CSV file, written beside the page.
+"""Writes names that people gave to latents, and their scores, beside the page."""
 
-The page can save such a file. The columns ``dictionary`` (``images/vit/sae``, the folders of the
-dictionary under results/), ``latent`` and ``name`` are needed; ``note`` and ``author`` aren't.
-"""
-
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-from saev.core.errors import UserError, listed
-from saev.core.files import sha256_file, write_bytes
+from saev.analyze.names_file import GivenName, digest_of, distinct, read_names
+from saev.core.errors import UserError
+from saev.core.files import read_json, sha256_file, write_bytes
 from saev.dashboard import artifact as names
-from saev.dashboard.scripts import script
-from saev.dashboard.structures import GivenNamed
-
-NEEDED = ("dictionary", "latent", "name")
-KNOWN = (*NEEDED, "note", "author", "star")
-
-
-class GivenName(NamedTuple):
-    """A row of the file."""
-
-    line: int
-    dictionary: str
-    latent: int
-    name: str
-    note: str
-    author: str
+from saev.dashboard.scripts import rounded, script
+from saev.dashboard.structures import GivenNamed, NameScore
+from saev.evaluate.artifact import SCORES
+from saev.settings.pages import BesideSettings
 
 
-def read_names(where: str, path: Path) -> list[GivenName]:
-    """The rows of a file of names. Rows without a name and a note are left out.
-
-    Args:
-        where: the setting that names it, for messages.
-
-    Raises:
-        UserError: it isn't there, isn't CSV in UTF-8, lacks a column, has one that isn't known, or
-            a row has no whole number as its latent.
-    """
-    import pandas as pd  # slow to import, and most projects have no such file
-
-    if not path.is_file():
-        raise UserError(f"{where}: there is no file {path}")
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            heading = file.readline()
-        separator = next((one for one in (",", ";", "\t") if one in heading), ",")
-        table = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (ValueError, OSError) as error:
-        reason = str(error).strip() if path.stat().st_size else "it is empty"
-        raise UserError(f"{where}: {path} isn't a CSV table in UTF-8: {reason}") from error
-    table.columns = [str(name).strip().lower() for name in table.columns]
-    missing = [name for name in NEEDED if name not in table.columns]
-    unknown = [name for name in table.columns if name not in KNOWN]
-    if missing or unknown:
-        wrong = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(unknown)}"
-        raise UserError(
-            f"{where}: {path} {wrong}; needed: {', '.join(NEEDED)}; allowed: {', '.join(KNOWN)}"
-        )
-    return list(_rows(where, path, table.to_dict("records")))
-
-
-def _rows(where: str, path: Path, rows: list[dict[str, str]]) -> Iterator[GivenName]:
-    problems = []
-    for line, row in enumerate(rows, 2):
-        told = {name: row.get(name, "").strip() for name in KNOWN}
-        if not told["name"] and not told["note"]:
-            continue
-        if not told["latent"].isdecimal() or not told["latent"].isascii():
-            problems.append(f"line {line}: latent {told['latent']!r} is no whole number")
-            continue
-        latent = int(told["latent"])
-        dictionary = told["dictionary"].strip("/").removeprefix("results/")
-        yield GivenName(line, dictionary, latent, told["name"], told["note"], told["author"])
-    if problems:
-        raise UserError(listed(problems, f"{where}: {path} has rows that can't be read:", 5))
-
-
-def require_latents(where: str, found: list[GivenName], sizes: Mapping[str, int]) -> str:
-    """What to say about names that no run shows; empty if all are shown.
-
-    Args:
-        where: the setting, for messages.
-        sizes: number of latents of each dictionary that the names may be for.
-
-    Raises:
-        UserError: a dictionary has no such latent.
-    """
-    problems = [
-        f"line {one.line}: {one.dictionary} has {sizes[one.dictionary]:,} latents, from 0, so no "
-        f"{one.latent}"
-        for one in found
-        if one.latent >= sizes.get(one.dictionary, one.latent + 1)
-    ]
-    if problems:
-        raise UserError(listed(problems, f"{where}: there are no such latents:", 5))
-    others = sorted({one.dictionary for one in found} - set(sizes))
-    if not others:
-        return ""
-    n = sum(one.dictionary in others for one in found)
-    return (
-        f"{where}: {n:,} of {len(found):,} names are for dictionaries that no run has with this "
-        f"analysis, such as {others[0]}; they have {', '.join(sizes)}"
-    )
-
-
-def write_given(out: Path, dictionary: str, path: str | None, sha256: str | None) -> None:
-    """Write the names for a dictionary beside its page, in ``out``; none without a ``path``.
+def write_given(out: Path, dictionary: str, settings: BesideSettings) -> None:
+    """Write the names for a dictionary beside its page, in ``out``; none without a file of names.
 
     Raises:
         UserError: the file was changed since the workflow started.
     """
     found: list[GivenName] = []
-    if path is not None:
-        found = read_names("analysis.names", Path(path))
-        if sha256_file(Path(path)) != sha256:
+    if settings.names is not None:
+        path = Path(settings.names)
+        found = read_names("analysis.names", path)
+        if sha256_file(path) != settings.sha256:
             raise UserError(f"{path} was changed since the workflow started: start it again")
     given: list[GivenNamed] = [
         {"latent": one.latent, "name": one.name, "note": one.note, "author": one.author}
         for one in found
         if one.dictionary == dictionary
     ]
+    sha256 = digest_of(distinct(found, dictionary))
+    scored = _scored(out, sha256) if settings.score_names else {}
+    for one in given:
+        score = scored.get((one["latent"], one["name"]))
+        if score is not None:
+            one["score"] = score
     write_bytes(out / names.GIVEN, script("given", given))
+
+
+def _scored(out: Path, sha256: str) -> dict[tuple[int, str], NameScore]:
+    """The scores beside a page; none if they are of other names than those with this SHA-256."""
+    path = out / SCORES
+    found = read_json(path) if path.is_file() else {}
+    if found.get("sha256") != sha256:
+        return {}
+    return {
+        (one["latent"], one["name"]): {
+            "n": one["n"],
+            "hits": one["hits"],
+            "interval": one["interval"] and [rounded(end) or 0.0 for end in one["interval"]],
+            "fewest": found["fewest"],
+        }
+        for one in found["scores"]
+    }

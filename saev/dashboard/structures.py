@@ -70,6 +70,19 @@ class Summary(TypedDict):
     all: WholeFigures
 
 
+class NameScore(TypedDict):
+    """On how many held-out images a name is ranked first among five."""
+
+    n: int
+    """Held-out images on which the latent fires and that whoever named it hasn't seen."""
+    hits: int | None
+    """None if there are too few images."""
+    interval: list[float] | None
+    """Ends of the 95 % interval of the share; None if there are too few images."""
+    fewest: int
+    """Fewer images than this give no score."""
+
+
 class GivenNamed(TypedDict):
     """A name of a latent that a person or a model gave."""
 
@@ -78,6 +91,7 @@ class GivenNamed(TypedDict):
     note: str
     author: str
     """Empty if nobody says who."""
+    score: NotRequired[NameScore]
 
 
 class ImageRow(TypedDict):

@@ -10,7 +10,8 @@ import argparse
 from pathlib import Path
 
 from saev.core import frame, logs
-from saev.core.files import place
+from saev.core.errors import UserError
+from saev.core.files import place, sha256_file
 from saev.core.machine import job_device, set_threads
 from saev.core.meta import META, RUN, write_meta
 from saev.core.once import Once
@@ -72,6 +73,10 @@ def _evaluate(given: argparse.Namespace) -> None:
     if settings.masks:
         found = resolved.masks.sha256 if resolved.masks else None
         require_same_masks(settings.masks, found)
+    if settings.vocabulary and sha256_file(settings.vocabulary) != resolved.vocabulary:
+        raise UserError(
+            f"{settings.vocabulary} was changed since the workflow started: start it again"
+        )
     device = job_device(from_plan.compute().device)
     opened = open_all(folders, device)
     with scratch(given.out, *key) as held:

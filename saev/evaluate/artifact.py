@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saev.analyze.artifact import TABLE
-from saev.core.errors import UserError, listed
 from saev.core.files import read_json
-from saev.core.meta import altered_files, read_meta
+from saev.core.meta import WholeFiles, read_meta
 
 if TYPE_CHECKING:
     import pyarrow
@@ -22,8 +21,10 @@ PARTNERS = "coactivation.parquet"
 """The partners of each latent. Only an evaluation with `coactivation` has it."""
 BY_CLASS = "masks.parquet"
 """The latents that find each class. Only an evaluation with `masks` has it."""
+SCORES = "names.json"
+"""Scores of the names that people gave. It lies beside the page, as names change without it."""
 
-__all__ = ["BY_CLASS", "FIGURES", "FOLDER", "PARTNERS", "STAGE", "TABLE", "Evaluation"]
+__all__ = ["BY_CLASS", "FIGURES", "FOLDER", "PARTNERS", "SCORES", "STAGE", "TABLE", "Evaluation"]
 
 
 class Evaluation:
@@ -33,23 +34,19 @@ class Evaluation:
         path: its directory.
 
     Raises:
-        UserError: it isn't complete, or a file doesn't have the recorded size.
+        UserError: it isn't complete, or a file doesn't have the recorded size. Their SHA-256 are
+            compared when they are first read.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.meta, self.digest = read_meta(self.path, STAGE)
-        problems = altered_files(self.path, self.meta["files"], deep=False)
-        if problems:
-            raise UserError(
-                listed(problems, f"{path} was changed after it was written:")
-                + "\nRemove it and run again."
-            )
+        self.files = WholeFiles(self.path, self.meta["files"])
 
     @property
     def figures(self) -> list[dict[str, Any]]:
         """The figures of the run, each with its baselines: see docs/evaluation.md."""
-        found: list[dict[str, Any]] = read_json(self.path / FIGURES)["figures"]
+        found: list[dict[str, Any]] = read_json(self.files.path(FIGURES))["figures"]
         return found
 
     @property
@@ -62,7 +59,7 @@ class Evaluation:
         """A row of figures for each latent. Null where a figure isn't defined."""
         import pyarrow.parquet
 
-        return pyarrow.parquet.read_table(self.path / TABLE)
+        return pyarrow.parquet.read_table(self.files.path(TABLE))
 
     def partners(self) -> "pyarrow.Table | None":
         """For each latent those that fire with it; None if that wasn't asked for."""
@@ -70,7 +67,7 @@ class Evaluation:
 
         if not (self.path / PARTNERS).is_file():
             return None
-        return pyarrow.parquet.read_table(self.path / PARTNERS)
+        return pyarrow.parquet.read_table(self.files.path(PARTNERS))
 
     def by_class(self) -> "pyarrow.Table | None":
         """The latents that find each class of masks; None if that wasn't asked for."""
@@ -78,4 +75,4 @@ class Evaluation:
 
         if not (self.path / BY_CLASS).is_file():
             return None
-        return pyarrow.parquet.read_table(self.path / BY_CLASS)
+        return pyarrow.parquet.read_table(self.files.path(BY_CLASS))

@@ -5,19 +5,20 @@ An image counts with its largest value over its patches.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 
-from saev.analyze.accumulate import STEP_VECTORS, batch_vectors
+from saev.analyze.accumulate import STEP_VECTORS, active, batch_vectors
 from saev.analyze.baseline import Pca
 from saev.analyze.inputs import Inputs
 from saev.analyze.ordered import in_order, one_thread
 from saev.core.progress import Progress
-from saev.evaluate.firing import active
 from saev.evaluate.on_disk import OnDisk
 from saev.sae import Sae
+
+Made = TypeVar("Made")
 
 CLASSES_AT_ONCE = 32
 """Classes whose sums over features are in memory at once."""
@@ -144,6 +145,8 @@ class Dense:
 class Chunk(NamedTuple):
     """Images that are read at once."""
 
+    first: int
+    """Position of the first one."""
     n: int
     vectors: np.ndarray
     """(n · patches, d) float32."""
@@ -156,7 +159,7 @@ def _chunks(inputs: Inputs, rows: np.ndarray, what: str) -> Iterator[Chunk]:
     for first in range(0, len(rows), size):
         here = rows[first : first + size]
         values = inputs.activations.float32(inputs.activations.take(inputs.stream, here))
-        yield Chunk(len(here), values.reshape(-1, inputs.stream.d))
+        yield Chunk(first, len(here), values.reshape(-1, inputs.stream.d))
         progress.update(len(here))
 
 
@@ -196,17 +199,17 @@ def latents(
     """
     n_patches, n = inputs.stream.n_patches, sae.n_latents
 
-    def look(chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
+    def look(chunk: Chunk) -> tuple[int, np.ndarray, np.ndarray]:
         size = batch_vectors(n, sae.W_dec.device)
         keys, values = [], []
         for start in range(0, len(chunk.vectors), size):
             vector, latent, value = active(sae, chunk.vectors[start : start + size])
             keys.append((start + vector) // n_patches * n + latent)
             values.append(value)
-        return pool(np.concatenate(keys), np.concatenate(values), n_patches)
+        return chunk.n, *pool(np.concatenate(keys), np.concatenate(values), n_patches)
 
     made = Sparse(folder, n)
-    for n_images, (keys, values) in _over(inputs, rows, look, "encoding"):
+    for n_images, keys, values in over(inputs, rows, look, "encoding"):
         image, latent = np.divmod(keys, n)
         made.add(n_images, image, latent, values)
     return made
@@ -242,27 +245,24 @@ def averages(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
         u = inputs.sae.normalise(torch.from_numpy(chunk.vectors).to(inputs.sae.W_dec.device))
         return u.reshape(chunk.n, -1, inputs.stream.d).mean(1).cpu().numpy()
 
-    return np.concatenate([values for _, values in _over(inputs, rows, look, "averaging")])
+    return np.concatenate(list(over(inputs, rows, look, "averaging")))
 
 
 def _dense(
     inputs: Inputs, rows: np.ndarray, folder: Path, look: Callable[[Chunk], np.ndarray], what: str
 ) -> Dense:
     made = Dense(folder, inputs.stream.d)
-    for _, values in _over(inputs, rows, look, what):
+    for values in over(inputs, rows, look, what):
         made.add(values)
     return made
 
 
-def _over(
-    inputs: Inputs, rows: np.ndarray, look: Callable[[Chunk], Any], what: str
-) -> Iterator[tuple[int, Any]]:
-    """How many images each chunk has, and what ``look`` makes of it. One thread computes a chunk.
-
-    Chunks come in order.
-    """
+def over(
+    inputs: Inputs, rows: np.ndarray, look: Callable[[Chunk], Made], what: str
+) -> Iterator[Made]:
+    """What ``look`` makes of each chunk, in order. One thread computes a chunk."""
     with one_thread() as threads:
         on_cpu = inputs.sae.W_dec.device.type == "cpu"
         work = in_order(look, _chunks(inputs, rows, what), threads if on_cpu else 1)
-        for chunk, found in work:
-            yield chunk.n, found
+        for _, found in work:
+            yield found

@@ -125,6 +125,11 @@ TITLES: dict[str, tuple[str, str]] = {
         "share of the most common class of the masks among a latent's 16 top patches, one of each "
         "image, mean over latents",
     ),
+    "vocabulary.share": (
+        "Words suggested",
+        "share of latents whose strongest images are nearer to a word of the vocabulary than those "
+        "of 99 % of shuffled latents are to any",
+    ),
     "coactivation.mean_largest_pmi": (
         "Co-activation",
         "largest pointwise mutual information of a latent with another one, in nats, mean over "

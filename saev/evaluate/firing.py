@@ -5,10 +5,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from saev.analyze.accumulate import Step, VectorBatch, batches, padded
+from saev.analyze.accumulate import VectorBatch, active, batches, steps
+from saev.analyze.artifact import PART
 from saev.analyze.inputs import Inputs
+from saev.analyze.kept_codes import KeptCodes, PartCodes
 from saev.analyze.ordered import in_order, one_thread
-from saev.sae import Sae
 
 
 class Firing(NamedTuple):
@@ -36,7 +37,10 @@ class Observer(Protocol):
 
 
 def look(
-    inputs: Inputs, observers: Sequence[Observer], update: Callable[[int], None] = lambda n: None
+    inputs: Inputs,
+    observers: Sequence[Observer],
+    update: Callable[[int], None] = lambda n: None,
+    kept: KeptCodes | None = None,
 ) -> None:
     """Look at all images once, for all ``observers``.
 
@@ -47,41 +51,49 @@ def look(
         inputs: the dictionary, and what it looks at.
         observers: what to give each step to.
         update: called after each step with the number of listed images that it covers.
+        kept: codes of this dictionary, which needn't be encoded again.
     """
-    for step, seen in _steps(inputs):
-        for observer in observers:
-            observer.add(seen)
-        update(step.last - step.first)
+    n_images = inputs.activations.n_images
+    for number, start in enumerate(range(0, n_images, PART)):
+        stop, part = min(start + PART, n_images), kept and kept.part(number)
+        found = _read(inputs, part, start, stop) if part else _encoded(inputs, start, stop)
+        for n, seen in found:
+            for observer in observers:
+                observer.add(seen)
+            update(n)
 
 
-def _steps(inputs: Inputs) -> Iterator[tuple[Step, Firing]]:
+def _read(inputs: Inputs, part: PartCodes, start: int, stop: int) -> Iterator[tuple[int, Firing]]:
+    for first, last in steps(inputs.stream, start, stop):
+        low, high = np.searchsorted(part.rows, [first, last])
+        if low < high:
+            rows = part.rows[low:high]
+            yield last - first, _firing(inputs, rows, *part.take(rows))
+
+
+def _encoded(inputs: Inputs, start: int, stop: int) -> Iterator[tuple[int, Firing]]:
     held: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     on_cpu = inputs.sae.W_dec.device.type == "cpu"
-    n_patches = inputs.stream.n_patches
 
     def work(batch: VectorBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return active(inputs.sae, inputs.activations.float32(batch.stored))
 
     with one_thread() as threads:
-        todo = batches(inputs, 0, inputs.activations.n_images)
+        todo = batches(inputs, start, stop)
         for batch, (vector, latent, value) in in_order(work, todo, threads if on_cpu else 1):
             held.append((vector + batch.begin, latent, value))
             if batch.ends_step:
-                vector, latent, value = (np.concatenate(part) for part in zip(*held, strict=True))
+                found = (np.concatenate(part) for part in zip(*held, strict=True))
                 held = []
-                image, patch = np.divmod(vector, n_patches)
-                yield batch.step, Firing(batch.step.rows, n_patches, image, patch, latent, value)
+                n = batch.step.last - batch.step.first
+                yield n, _firing(inputs, batch.step.rows, *found)
 
 
-def active(sae: Sae, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What fires on vectors (b, d) float32: vector, latent (m,) int64 and value (m,) float32.
-
-    Sorted by vector, then latent. The bits of a vector don't depend on the others.
-    """
-    found = sae.active(padded(vectors).to(sae.W_dec.device))
-    vector, latent, value = (part.detach().cpu().numpy() for part in found)
-    real = int(np.searchsorted(vector, len(vectors)))
-    return vector[:real], latent[:real], value[:real]
+def _firing(
+    inputs: Inputs, rows: np.ndarray, vector: np.ndarray, latent: np.ndarray, value: np.ndarray
+) -> Firing:
+    image, patch = np.divmod(vector, inputs.stream.n_patches)
+    return Firing(rows, inputs.stream.n_patches, image, patch, latent, value)
 
 
 def largest_per_image(seen: Firing, n_latents: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -43,6 +43,20 @@ LATENT_COLUMNS = (
         "largest cosine of its decoder row to that of another latent of this dictionary",
     ),
     Column(
+        "suggested",
+        "suggested",
+        "text",
+        "word of the vocabulary that is nearest to its strongest images by the model's text "
+        "tower, where chance doesn't explain it: a suggestion of the vocabulary, not a name",
+    ),
+    Column(
+        "suggested_margin",
+        "suggestion's margin",
+        "number",
+        "by how much the similarity of its nearest word of the vocabulary exceeds what 1 % of "
+        "shuffled latents reach: a word is suggested above 0",
+    ),
+    Column(
         "pmi",
         "co-activation",
         "number",

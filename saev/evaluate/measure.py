@@ -17,6 +17,7 @@ from saev.activations.towers.text_tower import TextTower, load_text_tower
 from saev.analyze.accumulate import STEP_VECTORS
 from saev.analyze.baseline import Pca, sample
 from saev.analyze.baseline import fit as fit_pca
+from saev.analyze.kept_codes import KeptCodes
 from saev.analyze.merge import write_table
 from saev.analyze.ordered import one_thread
 from saev.core import logs
@@ -34,10 +35,12 @@ from saev.evaluate import (
     probing,
     redundancy,
     stability,
+    vocabulary,
     zero_shot,
 )
 from saev.evaluate.artifact import BY_CLASS, FIGURES, PARTNERS, TABLE
 from saev.evaluate.classes import Classes, classes_of
+from saev.evaluate.crops import embed
 from saev.evaluate.firing import Observer, look
 from saev.evaluate.mask_counts import MaskCounts
 from saev.evaluate.monosemanticity import Embedded, embeddings_of
@@ -46,6 +49,7 @@ from saev.evaluate.opened import Opened
 from saev.evaluate.results import Results, missing
 from saev.evaluate.tower_outputs import Rerun
 from saev.evaluate.untrained import untrained
+from saev.evaluate.words import read_words
 from saev.settings.evaluation import EvaluationSettings
 from saev.train.artifact import load
 
@@ -116,6 +120,9 @@ class Evaluator:
             self._timed(f"ablation {label}", lambda: self._ablation(label))
         if settings.absorption:
             self._timed("absorption", self._absorption)
+        if settings.vocabulary:
+            path = Path(settings.vocabulary)
+            self._timed("vocabulary", lambda: self._vocabulary(path))
         self._pass()
 
     def _probing(self, label: str) -> Results:
@@ -162,6 +169,24 @@ class Evaluator:
         classes, inputs = self._classes(named.parent), self.opened.inputs
         given = (inputs, named, classes, self._l0, self.settings.seed)
         return absorption.measure(*given, self.scratch)
+
+    def _vocabulary(self, path: Path) -> Results:
+        words, inputs = read_words("vocabulary", path), self.opened.inputs
+        recording, device = inputs.activations, inputs.sae.W_dec.device
+        found = self.opened.analysis.latents()
+        latents = vocabulary.asked(found["top_rows"])
+        rows, patches = (
+            found[name][latents, : vocabulary.TOP].reshape(-1).astype(np.int64)
+            for name in ("top_rows", "top_patches")
+        )
+        if inputs.stream.kind != "patches":
+            patches = np.full_like(rows, -1)
+        texts = load_text_tower(recorded_settings(recording.meta, recording.path), device)
+        vectors = texts(words)
+        del texts
+        crops = embed(self._rerun, rows, patches) if len(rows) else torch.empty(0, 1)
+        n, seed = inputs.sae.n_latents, self.settings.seed
+        return vocabulary.measure(latents, n, crops, words, vectors, seed)
 
     @cached_property
     def _rerun(self) -> Rerun:
@@ -248,7 +273,8 @@ class Evaluator:
             return
         started = time.monotonic()
         progress = Progress(inputs.activations.n_images, "images", "evaluating")
-        look(inputs, observers, progress.update)
+        kept = KeptCodes(self.opened.analysis, inputs.activations, inputs.stream)
+        look(inputs, observers, progress.update, kept)
         if embedded:
             self._keep(self._monosemanticity(embedded))
         if found:

@@ -7,17 +7,20 @@ class covers half of its pixels or more.
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from saev.activations.artifact import Activations
 from saev.core.errors import UserError
 from saev.evaluate.mask_files import mask_key, require_folders
 from saev.images.artifact import Images
+from saev.images.damage import damage
 from saev.images.geometry import Box, Geometry
+from saev.images.sources.source import read_regular
 from saev.settings.evaluation import MaskSettings
 
 MODES = {"index": ("P", "L"), "red_green": ("RGB", "RGBA"), "file": ("1", "P", "L")}
@@ -193,11 +196,15 @@ class Masks:
         """The values of a mask's pixels (h, w)."""
         kind = self.settings.pixels
         try:
-            with Image.open(path, formats=("PNG",)) as image:
+            data = read_regular(path)
+            with Image.open(BytesIO(data), formats=("PNG",)) as image:
                 mode = image.mode
                 pixels = np.asarray(image)
         except Exception as error:  # Pillow raises errors of any kind for a damaged file
-            raise UserError(f"the mask {path} can't be read: {error}") from error
+            reason = "isn't a PNG" if isinstance(error, UnidentifiedImageError) else error
+            raise UserError(f"the mask {path} can't be read: {reason}") from error
+        if harm := damage(data):
+            raise UserError(f"the mask {path} can't be read: {harm}")
         if mode not in MODES[kind]:
             holds = "holds colours" if mode in MODES["red_green"] else "has another format"
             raise UserError(f"the mask {path} {holds} ({mode}): {NEEDED[kind]}")

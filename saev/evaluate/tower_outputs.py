@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -80,19 +81,28 @@ class Rerun:
             done += n
         return {name: torch.cat(parts) for name, parts in found.items()}
 
-    def _batches(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Number of images and pixels (BATCH, h, w, 3) uint8 of each batch; zeros fill it up."""
-        side = self.tower.geometry.image_size
+    def pixels(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """What the tower saw of images ``rows`` (b,), ascending: (h, w, 3) uint8 each.
+
+        Raises:
+            UserError: an image is gone, or isn't the one that was recorded.
+        """
         with ThreadPoolExecutor(max(1, self.workers)) as pool:
             for start in range(0, len(rows), BATCH):
                 here = rows[start : start + BATCH]
                 # Several threads can't read one parquet file.
                 entries = self.images.entries(here.tolist())
                 records = self.activations.take_records(here)
-                pixels = np.zeros((BATCH, side, side, 3), np.uint8)
-                for slot, image in enumerate(pool.map(self._pixels, entries, records)):
-                    pixels[slot] = image
-                yield len(here), pixels
+                yield from pool.map(self._pixels, entries, records)
+
+    def _batches(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Number of images and pixels (BATCH, h, w, 3) uint8 of each batch; zeros fill it up."""
+        side = self.tower.geometry.image_size
+        images = self.pixels(rows)
+        while held := list(islice(images, BATCH)):
+            pixels = np.zeros((BATCH, side, side, 3), np.uint8)
+            pixels[: len(held)] = held
+            yield len(held), pixels
 
     def _pixels(self, entry: Entry, record: dict[str, Any]) -> np.ndarray:
         image = read_image(self.images, entry, self.tower.geometry)

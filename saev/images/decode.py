@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from saev.images.damage import damage
 from saev.images.float_tiffs import FloatTiff, float_tiff
 from saev.images.sources.formats import PILLOW
 from saev.images.sources.source import read_regular
@@ -20,9 +21,9 @@ from saev.images.sources.source import read_regular
 Range = tuple[float, float]
 MAX_PIXELS = 178_956_970
 ORIENTATION = 0x0112
-BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+BITS, PHOTOMETRIC, FILL_ORDER, PLANES, COLOURS, SAMPLE_FORMAT = 258, 262, 266, 284, 320, 339
 """Tags of TIFF."""
-WHITE_IS_ZERO, UNSIGNED, SIGNED = 0, 1, 2
+WHITE_IS_ZERO, UNSIGNED, SIGNED, APART, REVERSED = 0, 1, 2, 2, 2
 """Values of these tags."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -57,6 +58,8 @@ class Decoded(NamedTuple):
     """RGB."""
     depth: Depth | None
     """None for an image of at most 8 bits."""
+    hidden: bool = False
+    """Whether it is transparent throughout, and so white."""
     several: bool = False
     """Whether the file holds more pages or frames, of which this is the first."""
 
@@ -126,6 +129,9 @@ def decode(
         _require_size(floats.width, floats.height, max_pixels)
         return _of_floats(floats, data, gray_range)
     _require_size(*image.size, max_pixels)
+    harm = damage(data)
+    if harm:
+        raise BadImage(f"damaged {image.format}: {harm}")
     if image.mode == "F" and data[:2] == b"MM" and image.info.get("compression") != "raw":
         floats = float_tiff(data)  # Pillow takes these for little-endian
         if floats is None:
@@ -169,7 +175,7 @@ def to_rgb(image: Image.Image, gray_range: Range | None = None) -> Decoded:
     try:
         depth: Depth | None
         deep_colour = _is_deep_colour(image)
-        _require_unsigned(image)
+        _require_readable(image)
         _scale_transparent(image)
         image.load()
         if image.mode.startswith("I;16") or image.mode in ("I", "F"):
@@ -178,10 +184,10 @@ def to_rgb(image: Image.Image, gray_range: Range | None = None) -> Decoded:
             if image.mode == "I" and _first(tags, SAMPLE_FORMAT) == UNSIGNED:
                 values = values.view(np.uint32)  # Pillow takes them for signed
             gray, depth = _gray(values, tags, image.info.get("transparency"), gray_range)
-            rgb = Image.fromarray(gray).convert("RGB")
+            rgb, hidden = Image.fromarray(gray).convert("RGB"), False
         else:
-            rgb, depth = _as_rgb(image), _colour_depth(image) if deep_colour else None
-        return Decoded(_turned(rgb, _orientation(image)), depth)
+            (rgb, hidden), depth = _as_rgb(image), _colour_depth(image) if deep_colour else None
+        return Decoded(_turned(rgb, _orientation(image)), depth, hidden)
     except BadImage:
         raise
     except MemoryError:
@@ -203,17 +209,19 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _as_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
+    """Convert an image of at most 8 bits; also say whether it is transparent throughout."""
     mode = image.mode
     if mode == "RGB" and "transparency" not in image.info:
-        return image
+        return image, False
     if "transparency" in image.info or mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         layer = image.convert("LA").convert("RGBA") if mode == "La" else image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
+        rgb = Image.alpha_composite(white, layer).convert("RGB")
+        return rgb, layer.getchannel("A").getextrema() == (0, 0)
     if mode == "LAB":
         raise BadImage("Lab colours: convert the picture to RGB")
-    return image.convert("RGB")
+    return image.convert("RGB"), False
 
 
 def _gray(
@@ -250,15 +258,30 @@ def _gray(
     return (gray if transparent is None else np.where(values == transparent, 255, gray)), depth
 
 
-def _require_unsigned(image: Image.Image) -> None:
-    """Refuse negative gray of 8 bits, which Pillow takes for light.
+def _require_readable(image: Image.Image) -> None:
+    """Refuse TIFFs that Pillow reads wrongly without a word.
 
     Raises:
-        BadImage: it has such values.
+        BadImage: it takes negative numbers for light, the colours of a palette of 8 bits for black,
+            or, in uncompressed planes, bytes for whole numbers and forgets what zero means.
     """
     about = getattr(image, "tag_v2", {})
-    if _first(about, SAMPLE_FORMAT) == SIGNED and _first(about, BITS) == 8:
+    bits = _first(about, BITS)
+    if _first(about, SAMPLE_FORMAT) == SIGNED and bits == 8:
         raise BadImage("a TIFF of signed 8-bit numbers: convert it to unsigned ones")
+    odd = (
+        bits not in (None, 1, 8)
+        or _first(about, PHOTOMETRIC) == WHITE_IS_ZERO
+        or _first(about, FILL_ORDER) == REVERSED
+    )
+    if _first(about, PLANES) == APART and image.info.get("compression") == "raw" and odd:
+        raise BadImage(
+            "an uncompressed TIFF in planes (PlanarConfiguration 2) of a kind that can't be read: "
+            "save it with PlanarConfiguration 1 (contiguous), or compressed"
+        )
+    colours = about.get(COLOURS)
+    if colours and 0 < max(colours) < 256:
+        raise BadImage("a TIFF whose palette has colours of 8 bits, not 16: convert it to RGB")
 
 
 def _first(tags: Any, number: int) -> Any:

@@ -17,14 +17,13 @@ from saev.core.plan_file import PLANS
 from saev.images.artifact import MANIFEST, Images
 from saev.images.sources.source import SOURCE
 from saev.labels.artifact import PIECE, PREFIX, TABLE
+from saev.labels.label_doubts import Kinds
 from saev.labels.source_labels import as_labels, as_text, corrected, require_brought
 from saev.labels.table_files import quotes_match, require_columns, stated_separator, uneven_rows
 from saev.settings.labels import LabelSettings, LabelsResolved, LabelsSettings
 
 NONE = pyarrow.array(["nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"])
 """What programs write for no value. Some can be real labels (NA is Namibia)."""
-MOST_KINDS = 10_000
-"""Most different labels to count."""
 Column = Callable[[pyarrow.RecordBatch], pyarrow.Array]
 """Makes the labels (text or null) for a piece of the manifest."""
 
@@ -78,7 +77,7 @@ def write_labels(
             writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema), PIECE)
     for name, n in labelled.items():
         logs.say(f"label {name}: {n:,} of {images.n_images:,} images have one")
-        if doubt := kinds[name].doubt():
+        for doubt in kinds[name].doubts():
             logs.say(f"warning: label {name}: {doubt}")
         if broken[name]:
             logs.say(
@@ -91,35 +90,6 @@ def write_labels(
                 f"none, leave these fields empty"
             )
     return labelled
-
-
-class Kinds:
-    """Counts the different labels of a column, up to `MOST_KINDS`."""
-
-    def __init__(self) -> None:
-        self.texts: set[str] = set()
-        self.n = 0
-        """How many labels were looked at."""
-
-    def add(self, labels: pyarrow.Array) -> None:
-        """Look at more labels."""
-        if len(self.texts) <= MOST_KINDS:
-            self.texts.update(pyarrow.compute.unique(labels.drop_null()).to_pylist())
-            self.n += len(labels) - labels.null_count
-
-    def doubt(self) -> str | None:
-        """Why these labels tell nothing about latents; None if nothing speaks against them."""
-        if self.n < 2:
-            return None
-        if len(self.texts) == 1:
-            return f"all {self.n:,} are {min(self.texts)!r}, so they tell no images apart"
-        if len(self.texts) == self.n:
-            first = sorted(self.texts)[:2]
-            return (
-                f"no two of {self.n:,} are equal ({first[0]!r}, {first[1]!r}, …), so no images "
-                f"share one. Make groups of them, such as the years of dates"
-            )
-        return None
 
 
 def _doubtful(labels: pyarrow.Array) -> dict[str, int]:

@@ -76,6 +76,11 @@ def _first_line(where: str, path: Path) -> str:
             while at < LOOKED_AT and (data := file.read(1 << 20)):
                 text = decoder.decode(data)
                 first = first or text
+                if "\0" in text:
+                    raise UserError(
+                        f"{where} isn't a table in text, as it holds bytes that are zero: save it "
+                        f"again as UTF-8 (in a spreadsheet: CSV UTF-8)"
+                    )
                 at += len(data)
     except UnicodeDecodeError as error:
         raise UserError(

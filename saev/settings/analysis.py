@@ -1,6 +1,8 @@
 """Settings of the `analyze` stage: labels, and how much to keep for each latent."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from saev.settings.labels import LabelsResolved, LabelsSettings
 from saev.settings.paths import AtHome
@@ -17,6 +19,15 @@ class AnalysisSettings(LabelsSettings):
         description="Another entry of `images` to analyse, instead of the one that the dictionary "
         "was trained on.",
     )
+    codes_gib: float = Field(
+        4.0,
+        ge=0,
+        exclude=True,
+        description="Largest size in GiB of the codes that the analysis keeps: which latents fire "
+        "on each vector, and how strongly. Pages and evaluations read them instead of encoding "
+        "images again. Each part may use its share of images; if it needs more, it keeps none. 0 "
+        "keeps none. This changes no result.",
+    )
     names: AtHome | None = Field(
         None,
         exclude=True,
@@ -30,6 +41,19 @@ class AnalysisSettings(LabelsSettings):
         "directions, so that similar ones lie together. Needs the package openTSNE. You can change "
         "this at any time.",
     )
+    score_names: bool = Field(
+        False,
+        exclude=True,
+        description="Whether to score these names: on held-out images, the text tower of the model "
+        "ranks the true name among five. Runs the tower again over 16 images for each name. You "
+        "can change this at any time.",
+    )
+
+    @model_validator(mode="after")
+    def _names_to_score(self) -> Self:
+        if self.score_names and self.names is None:
+            raise ValueError("score_names needs names: a .csv file")
+        return self
 
 
 class AnalysisResolved(LabelsResolved):

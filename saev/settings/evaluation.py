@@ -142,6 +142,13 @@ class EvaluationSettings(Settings):
         None,
         description="How well single latents of patches find what masks show.",
     )
+    vocabulary: PathText | None = Field(
+        None,
+        description="A text file with a word or phrase on each line: which of them the model's "
+        "text tower finds nearest to a latent's strongest images. The page shows it as a "
+        "suggestion where chance doesn't explain it. Runs the tower over four images for each "
+        "latent.",
+    )
     seed: int = Field(
         0, ge=0, description="Seed of bootstraps, of random baselines and of samples."
     )
@@ -178,3 +185,4 @@ class EvaluationResolved(Resolved):
         (), description="Directories of two dictionaries of shuffled vectors, if any."
     )
     masks: MasksResolved | None = Field(None, description="The masks, if any.")
+    vocabulary: str | None = Field(None, description="SHA-256 of the vocabulary, if any.")

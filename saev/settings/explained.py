@@ -129,10 +129,13 @@ def _line(error: Any, sections: Sections) -> str:
     if kind == "value_error":
         return f"{where}: {error['ctx']['error']}"
     if value is None and kind in MUST_BE:
-        known = _model_at(location, sections).model_fields.get(str(location[-1]))
+        is_entry = location[0] in VARIANTS and len(location) == 2  # its class isn't known
+        fields = {} if is_entry else _model_at(location, sections).model_fields
+        known = fields.get(str(location[-1]))
         spare = known is not None and not known.is_required()
         rest = ", or leave the key out" if spare else ""
-        return f"{where}: is empty: must be {MUST_BE[kind]}{rest}"
+        wanted = MUST_BE["model_type" if is_entry else kind]
+        return f"{where}: is empty: must be {wanted}{rest}"
     if kind in EMPTY:
         return f"{where}: {value!r}: must not be empty"
     if kind == "too_long":

@@ -1,6 +1,6 @@
 """Settings of the `labels` stage: where the labels of images come from."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -52,7 +52,9 @@ class LabelSettings(Settings):
 class LabelsSettings(Settings):
     """The labels of an analysis. Analyses of the same images with equal labels share them."""
 
-    labels: dict[str, LabelSettings] = Field({}, description="Labels by name: none, one or many.")
+    labels: dict[Annotated[str, Field(min_length=1)], LabelSettings] = Field(
+        {}, description="Labels by name: none, one or many."
+    )
 
 
 class TableResolved(Resolved):

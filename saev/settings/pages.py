@@ -16,6 +16,14 @@ class BesideSettings(Settings):
 
     names: str | None = Field(None, description="A .csv file with names of latents.")
     sha256: str | None = Field(None, description="SHA-256 of that file.")
+    score_names: bool = Field(False, description="Whether to show how well they were scored.")
+
+
+class ScoreSettings(Settings):
+    """Which names of latents to score."""
+
+    names: str = Field(description="A .csv file with names of latents.")
+    sha256: str = Field(description="SHA-256 of the dictionary's names in it.")
 
 
 class GallerySettings(Settings):

@@ -11,8 +11,10 @@ def at_home(text: str) -> str:
     """A path with `~` replaced by the home folder.
 
     Raises:
-        ValueError: there is no such user.
+        ValueError: there is no such user, or the text can't be a path.
     """
+    if "\0" in text:
+        raise ValueError(f"{text!r}: no path holds a character of number 0: remove it")
     found = os.path.expanduser(text)  # noqa: PTH111 (the text may be no path, such as a tag)
     if found == text and text.startswith("~"):
         raise ValueError(f"{text}: there is no home folder of that name: write the whole path")

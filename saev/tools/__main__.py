@@ -80,8 +80,12 @@ includes results of other settings files, unless you name those files with --con
 if you name them, and asks first (unless you add --yes). It never removes what saev didn't make,
 never follows symbolic links, and refuses to work while the workflow runs.
 
+--codes adds the codes that analyses of these settings keep. They may go: no result changes and
+nothing runs again, but the next page or evaluation of such an analysis takes longer.
+
   saev gc --configfile mine.yaml
   saev gc --delete
+  saev gc --codes --delete
   saev gc --delete results/pets-1a2b3c4d/clip-5e6f7a8b/cls-11111111
 """
 BORROW = """\
@@ -168,6 +172,9 @@ def _parser() -> argparse.ArgumentParser:
         help="remove temporary files, states, plans and listings, and the listed directories that "
         "you name",
     )
+    gc.add_argument(
+        "--codes", action="store_true", help="list or remove the codes of analyses, too"
+    )
     gc.add_argument("--yes", action="store_true", help="remove directories without asking")
     plan = add(
         "plan", _plan, "show the jobs left to do, what they write and how long they take", PLAN
@@ -216,8 +223,9 @@ def _check(arguments: argparse.Namespace) -> int:
     print(f"{n_results} results: all are complete, unaltered and made by this code.")
     if not arguments.deep:
         print(
-            "Only the sizes of activations, parts and large pages were compared; images weren't "
-            "looked at, nor were labels that come with them. To read them all: saev check --deep"
+            "Only the sizes of activations, parts, codes and large pages were compared; images "
+            "weren't looked at, nor were labels that come with them. To read them all: saev check "
+            "--deep"
         )
     elif findings:
         print("The check says nothing about what wasn't seen (above).")
@@ -252,7 +260,8 @@ def _gc(arguments: argparse.Namespace) -> int:
 
     results = tree.existing(arguments.results)
     agreed = _agreed if not arguments.yes else lambda question: True
-    print("\n".join(garbage.run(results, arguments.configfile, arguments.delete, agreed)))
+    given = (arguments.configfile, arguments.delete, agreed, arguments.codes)
+    print("\n".join(garbage.run(results, *given)))
     return 0
 
 

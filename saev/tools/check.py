@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from saev.activations.artifact import ALL_SHARDS, shard_json
+from saev.activations.artifact import ALL_SHARDS, shard_json, shard_rows
 from saev.activations.artifact import STAGE as ACTIVATIONS
+from saev.analyze.artifact import CODES, labels_of
 from saev.analyze.artifact import STAGE as ANALYZE
-from saev.analyze.artifact import labels_of
 from saev.core.errors import UserError
 from saev.core.files import read_json, sha256_bytes
 from saev.core.locks import Lock
@@ -94,7 +94,8 @@ def _result(results: Path, path: Path, codes: dict[str, str], deep: bool) -> lis
     for name, large in stage.described.items():
         for path in sorted((folder / name).glob("*.json")):
             problems = altered_files(folder, read_json(path)["files"], deep or not large)
-            findings += [Finding(folder, "altered", text) for text in problems]
+            what = folder / CODES if name == CODES else folder  # they can be removed alone
+            findings += [Finding(what, "altered", text) for text in problems]
     return findings + _stale(results, folder, meta, codes)
 
 
@@ -105,8 +106,10 @@ def _shards(folder: Path, meta: dict[str, Any], deep: bool) -> list[Finding]:
         if not sidecar.exists():
             findings.append(Finding(folder, "altered", f"{sidecar} is missing"))
             continue
-        problems = altered_files(folder, read_json(sidecar)["files"], deep)
-        findings += [Finding(folder, "altered", text) for text in problems]
+        files, rows = read_json(sidecar)["files"], shard_rows(number)
+        for entry in files:
+            problems = altered_files(folder, [entry], deep or entry["name"] == rows)
+            findings += [Finding(folder, "altered", text) for text in problems]
     if not findings:
         found = b"".join(
             (folder / shard_json(n)).read_bytes() for n in range(meta["summary"]["n_shards"])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from saev.analyze.artifact import CODES
 from saev.core import logs
 from saev.core.errors import UserError
 from saev.core.locks import Lock
@@ -27,6 +28,7 @@ def run(
     configfiles: list[str],
     named: list[str] | None,
     agreed: Callable[[str], bool] = lambda question: True,
+    with_codes: bool = False,
 ) -> list[str]:
     """List or remove what the current settings don't use. Return lines to print.
 
@@ -37,17 +39,18 @@ def run(
         configfiles: settings files to merge into `config.yaml`.
         named: directories to remove, besides temporary files, states and plans. None only lists.
         agreed: asks the user whether to remove the directories.
+        with_codes: list or remove the codes of analyses that the settings use, too.
 
     Raises:
         UserError: the settings have problems, a named directory can't be removed, or the workflow
             is running.
     """
     if named is None:
-        return _report(results, configfiles, None, agreed)
+        return _report(results, configfiles, None, agreed, with_codes)
     lock = Lock(results / ".lock", f"{results}/")
     lock.acquire(on_wait=logs.say)
     try:
-        return _report(results, configfiles, named, agreed)
+        return _report(results, configfiles, named, agreed, with_codes)
     finally:
         lock.release()
 
@@ -67,14 +70,24 @@ def _chosen(found: list[Garbage], named: list[str], results: Path) -> list[Garba
 
 
 def _report(
-    results: Path, configfiles: list[str], named: list[str] | None, agreed: Callable[[str], bool]
+    results: Path,
+    configfiles: list[str],
+    named: list[str] | None,
+    agreed: Callable[[str], bool],
+    with_codes: bool,
 ) -> list[str]:
     plan = present.plan(configfiles, str(results))
-    found = garbage(results, plan)
+    found, codes = garbage(results, plan), kept_codes(plan)
     reached = f"{present.described(configfiles)} has {texts.count(len(plan.runs), 'run')}"
+    aside = []
+    if with_codes:
+        found += codes
+    elif codes:
+        size = texts.size(sum(item.bytes for item in codes))
+        aside = [f"Analyses keep {size} of codes, which may go: saev gc --codes lists them."]
     if not found:
-        return [f"{reached}, and nothing else is here."]
-    text = [f"{reached}. They don't use:", "", *lines(found), ""]
+        return [f"{reached}, and nothing else is here.", *aside]
+    text = [f"{reached}. They don't {'need' if with_codes else 'use'}:", "", *lines(found), ""]
     if named is None:
         total = texts.size(sum(item.bytes for item in found))
         return [
@@ -82,6 +95,7 @@ def _report(
             f"{total}. Nothing was removed.",
             "Other settings may still use a directory, so name those to remove: "
             "saev gc --delete DIR …",
+            *aside,
         ]
     found = _chosen(found, named, results)
     total = texts.size(sum(item.bytes for item in found))
@@ -119,6 +133,19 @@ def garbage(results: Path, plan: Plan) -> list[Garbage]:
     found = list(_directories(results, results, 0, reached, planned))
     found += temporary_files(results)
     return [*found, *plans(results, plan)]
+
+
+def kept_codes(plan: Plan) -> list[Garbage]:
+    """The codes that the analyses of ``plan`` keep, unless a job is writing them."""
+    last = len(tree.LEVELS) - 1
+    why = "codes: without them, pages and evaluations encode images again"
+    return [
+        Garbage(analysis / CODES, why, None, tree.bytes_of(tree.everything(analysis / CODES)))
+        for analysis in sorted(
+            {Path(plan.results, *(run[level] for level in tree.LEVELS)) for run in plan.runs}
+        )
+        if (analysis / CODES).is_dir() and not _in_use(analysis, last)
+    ]
 
 
 def remove(found: list[Garbage]) -> list[Path]:

@@ -11,6 +11,7 @@ from saev.core.errors import UserError
 from saev.core.files import read_json, to_json, write_bytes, write_json
 from saev.core.meta import META, RUN, read_meta, require_unaltered
 from saev.core.plan_file import PLANS
+from saev.evaluate.words import read_words
 from saev.images.artifact import (
     MANIFEST,
     PLACE,
@@ -328,9 +329,20 @@ class Resolver:
         if settings.masks and settings.masks.sha256 is None:
             where = f"evaluation.{run.evaluation}.masks.folder"
             masks = MasksResolved(sha256=masks_digest(where, settings.masks, self.hashes))
-        resolved = EvaluationResolved(seeds=tuple(seeds), shuffled=tuple(shuffled), masks=masks)
+        words = self._vocabulary(run, settings.vocabulary) if settings.vocabulary else None
+        resolved = EvaluationResolved(
+            seeds=tuple(seeds), shuffled=tuple(shuffled), masks=masks, vocabulary=words
+        )
         compared = [*seeds, *shuffled]
         return self._put("evaluation", run.evaluation, settings, resolved, seeds=compared)
+
+    def _vocabulary(self, run: RunSettings, path: str) -> str:
+        """SHA-256 of a vocabulary that can be read, for a tower with a text tower."""
+        where = f"evaluation.{run.evaluation}.vocabulary"
+        read_words(where, Path(path))
+        if reason := self.no_text_tower(run.vit):
+            raise UserError(f"{where}: needs a text tower: vit.{run.vit}: {reason}")
+        return self.hashes.of(path)
 
     def _reference(self, name: str) -> str:
         settings = self.config.references[name]

@@ -1,17 +1,26 @@
 """What is known of names that people gave to latents when the workflow is parsed."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from saev.analyze.names_file import (
+    FEWEST_NAMES,
+    digest_of,
+    distinct,
+    n_texts,
+    read_names,
+    require_latents,
+)
 from saev.core import logs
-from saev.dashboard.given_names import read_names, require_latents
+from saev.core.errors import UserError
 from saev.settings.config import Config
 from saev.workflow.hashes import Hashes
 
 
 def named(
     config: Config, runs: list[dict[str, str]], components: dict[str, Any], hashes: Hashes
-) -> dict[str, dict[str, str]]:
+) -> dict[str, dict[str, Any]]:
     """The settings of what lies beside pages, by the directory name of their analysis.
 
     Says how many names no run shows.
@@ -19,9 +28,10 @@ def named(
     Raises:
         UserError: a file of names is missing or can't be read, or a dictionary has no such latent.
     """
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for directory, known in components["analysis"].items():
-        path = config.analysis[known["entry"]].names
+        settings = config.analysis[known["entry"]]
+        path = settings.names
         found[directory] = {}
         if path is None:
             continue
@@ -35,6 +45,47 @@ def named(
         if said:
             logs.say(said)
         found[directory] = {"names": path, "sha256": hashes.of(path)}
+        if settings.score_names:
+            found[directory]["score_names"] = True
+    return found
+
+
+def scored(
+    config: Config,
+    runs: list[dict[str, str]],
+    components: dict[str, Any],
+    no_text_tower: Callable[[str], str],
+) -> dict[str, dict[str, str]]:
+    """The settings with which names are scored, by the path of their analysis.
+
+    Says where there are too few names.
+
+    Args:
+        no_text_tower: why no text tower belongs to the tower of an entry; empty if one does.
+
+    Raises:
+        UserError: names are to be scored for a tower without a text tower.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for run in runs:
+        entry = components["analysis"][run["analysis"]]["entry"]
+        settings = config.analysis[entry]
+        if not settings.score_names or settings.names is None:
+            continue
+        where = f"analysis.{entry}.score_names"
+        dictionary = "/".join(run[kind] for kind in ("images", "vit", "sae"))
+        named = distinct(read_names(where, Path(settings.names)), dictionary)
+        vit = components["vit"][run["vit"]]["entry"]
+        if named and (reason := no_text_tower(vit)):
+            raise UserError(f"{where}: names of {dictionary} can't be scored: vit.{vit}: {reason}")
+        if n_texts(named) < FEWEST_NAMES:
+            logs.say(
+                f"{where}: {dictionary} has {n_texts(named)} different names; {FEWEST_NAMES} are "
+                f"needed to score them"
+            )
+            continue
+        about = {"names": settings.names, "sha256": digest_of(named)}
+        found[f"{dictionary}/{run['analysis']}"] = about
     return found
 
 

@@ -19,14 +19,14 @@ from saev.settings.config import Config, parse, parse_component
 from saev.settings.elsewhere import CHECKPOINT
 from saev.workflow.components import Resolver
 from saev.workflow.groups import groups
-from saev.workflow.hashes import Hashes
 from saev.workflow.known_elsewhere import CONVERSION
-from saev.workflow.known_names import named
+from saev.workflow.known_names import named, scored
 from saev.workflow.known_projections import projected
 from saev.workflow.stage import Stage
 from saev.workflow.stages import STAGES
 
 RECORDING_LIBRARIES = ("torch", "open_clip_torch", "timm", "pillow")
+SCORING = "saev.evaluate.score_names"
 MAKERS = ("demo.clip_weights", "demo.focus_weights", "demo.openmoji")
 """Modules that make the demo's images and weights. Each has a rule in `demo/demo.smk`."""
 
@@ -140,7 +140,7 @@ def resolve(raw: dict[str, Any], results: str = "results") -> Plan:
         "components": components,
         "runs": unique,
         "trained": trained,
-        "specs": _specs(config, unique, components, resolver.hashes),
+        "specs": _specs(config, unique, components, resolver),
         "compute": compute,
         "sources": resolver.hashes.sources,
         "config": json.loads(json.dumps(raw, default=str)),
@@ -155,9 +155,10 @@ def _is_converted(stage: Stage, known: dict[str, Any]) -> bool:
 
 
 def _specs(
-    config: Config, runs: list[dict[str, str]], components: dict[str, Any], hashes: Hashes
+    config: Config, runs: list[dict[str, str]], components: dict[str, Any], resolver: Resolver
 ) -> dict[str, Any]:
     """The parameter of each stage's rules: settings and code as JSON with sorted keys."""
+    hashes = resolver.hashes
     codes = {stage.name: hashes.stage(stage) for stage in STAGES}
     converting = hashes.module(CONVERSION)
     specs: dict[str, Any] = {}
@@ -195,6 +196,10 @@ def _specs(
     specs["beside"] = {
         directory: canonical_json({"settings": settings})
         for directory, settings in named(config, runs, components, hashes).items()
+    }
+    specs["names"] = {
+        folder: canonical_json({"code": hashes.module(SCORING), "settings": settings})
+        for folder, settings in scored(config, runs, components, resolver.no_text_tower).items()
     }
     specs["projections"] = projected(config, components, hashes)
     specs["makers"] = {

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from test_nothing_lost import stage_of
 
+from saev.analyze.artifact import CODES
+
 from .jobs import STAGES, deep_check, same_command
 from .strikes import DETECTED, LOST, SURVIVED, Outcome, Scene
 from .template import remove_from
@@ -74,6 +76,8 @@ def removed(scene: Scene) -> Outcome:
 def files(scene: Scene) -> list[Path]:
     """Results of the stage that count, which may be struck."""
     results = [RESULTS / name for name in scene.template.truth if stage_of(name) == scene.stage]
+    if scene.stage == "analyze":  # without its codes, all else must be the same
+        results += RESULTS.glob(f"*/*/*/*/{CODES}/*")
     return sorted(path for path in results if path.exists() and path.stat().st_size)
 
 

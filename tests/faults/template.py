@@ -11,6 +11,7 @@ from typing import NamedTuple
 import warm
 from project import Project
 
+from saev.analyze.artifact import CODES
 from saev.core.plan_file import PLAN_VARIABLE
 
 from .jobs import PRELOADED, Job, Watch, all_jobs, plan_of, start
@@ -87,8 +88,13 @@ def enter(folder: Path, plan: str) -> None:
 
 
 def counted(project: Project) -> dict[str, bytes]:
-    """Bytes of all results that count: not the plots, whose look is no result."""
-    return {name: data for name, data in project.results().items() if not name.endswith(".png")}
+    """Bytes of all results that count: not the plots, whose look is no result, nor the codes of
+    analyses, which may go."""
+    return {
+        name: data
+        for name, data in project.results().items()
+        if not name.endswith(".png") and f"/{CODES}/" not in name
+    }
 
 
 def remove_from(stage: str) -> None:

@@ -34,9 +34,27 @@ function card(latent) {
       ...labelLines(latent, view.label, called),
       cardFigures(latent, view.label),
       badges(latent, view.label),
+      suggestion(latent),
       noteLine(latent),
-      ...givenTo(latent).map(givenLine),
+      ...givenTo(latent).flatMap(givenLines),
     ),
+  );
+}
+
+/**
+ * The word of the vocabulary that is suggested for a latent; null if there is none.
+ * @param {number} latent
+ */
+function suggestion(latent) {
+  if (!about.evaluation?.columns.includes("suggested")) return null;
+  const word = texts("suggested", "")[latent];
+  if (word === null) return null;
+  return make(
+    "p",
+    { class: "fact soft suggested" },
+    term("suggested:", columnOf("suggested").meaning),
+    inOneLine(word),
+    make("span", { class: "push" }, "(vocabulary)"),
   );
 }
 

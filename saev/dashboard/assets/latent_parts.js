@@ -172,11 +172,16 @@ function labelTable(latent) {
 function evaluatedFigures(latent) {
   const columns = (about.evaluation?.columns ?? []).map(columnOf);
   if (!columns.length) return null;
-  const entries = columns.map((column) =>
-    entry(column.title, written(column, latent, ""), column.meaning),
+  const entries = columns
+    .filter(({ format }) => format !== "text")
+    .map((column) => entry(column.title, written(column, latent, ""), column.meaning));
+  return make(
+    "section",
+    {},
+    make("h3", {}, "Evaluation"),
+    make("dl", { class: "tiles" }, ...entries),
+    suggestion(latent),
   );
-  const title = make("h3", {}, "Evaluation");
-  return make("section", {}, title, make("dl", { class: "tiles" }, ...entries));
 }
 
 /**

@@ -34,12 +34,32 @@ async function readGiven() {
 const givenTo = (latent) => namings.get(latent) ?? [];
 
 /**
- * One name that somebody gave, with who did.
+ * One name that somebody gave, with who did, and its score.
  * @param {GivenNamed} one
  */
-function givenLine({ name: called, note, author }) {
+function givenLines({ name: called, note, author, score }) {
   const said = [called || note, author && `(${author})`].filter(Boolean).join(" ");
-  return make("p", { class: "fact given" }, "✎", inOneLine(said));
+  const line = make("p", { class: "fact given" }, "✎", inOneLine(said));
+  if (!score || score.hits === null) return [line];
+  const right = term(`fits ${score.hits} of ${score.n} held out`, scoreTold(score));
+  return [line, make("p", { class: "fact soft scored" }, right, make("span", {}, "chance 20 %"))];
+}
+
+/**
+ * What the score of a name says.
+ * @param {NameScore} score
+ */
+function scoreTold(score) {
+  const { hits, n, interval, fewest } = score;
+  const images = `${n} held-out image${n === 1 ? "" : "s"}`;
+  if (hits === null || !interval) {
+    return `No score: it fires on ${images} that nobody was shown, and ${fewest} are needed.`;
+  }
+  const [low, high, all] = [...interval, hits / n].map((end) => Math.round(100 * end));
+  return (
+    `By the model's text tower, the nearest of five names of this dictionary to ${hits} of ` +
+    `${images}: ${all} % (${low} to ${high}). Chance is 20 %.`
+  );
 }
 
 /** @param {number} latent */
@@ -140,9 +160,10 @@ function noteFields(latent) {
   const meaning =
     "kept in this browser only. Save all of them to a file, or read one, at the end of the list";
   const title = make("h3", {}, term("Your name and note", meaning));
-  const others = givenTo(latent).map(({ name: called, note: said, author }) => {
+  const others = givenTo(latent).flatMap(({ name: called, note: said, author, score }) => {
     const by = make("span", { class: "soft" }, author ? `(${author})` : "");
-    return make("p", { class: "given" }, make("b", {}, called), ` ${said} `, by);
+    const line = make("p", { class: "given" }, make("b", {}, called), ` ${said} `, by);
+    return score ? [line, make("p", { class: "soft scored" }, scoreTold(score))] : [line];
   });
   const fromOthers = others.length ? [make("h3", {}, "Named by others"), ...others] : [];
   return make("section", { class: "note" }, title, field, text, ...fromOthers);

@@ -175,6 +175,18 @@ interface Summary {
   all: WholeFigures;
 }
 
+/** On how many held-out images a name is ranked first among five. */
+interface NameScore {
+  /** Held-out images on which the latent fires and that whoever named it hasn't seen. */
+  n: number;
+  /** null if there are too few images. */
+  hits: number | null;
+  /** Ends of the 95 % interval of the share; null if there are too few images. */
+  interval: number[] | null;
+  /** Fewer images than this give no score. */
+  fewest: number;
+}
+
 /** A name of a latent that a person or a model gave. */
 interface GivenNamed {
   latent: number;
@@ -182,6 +194,7 @@ interface GivenNamed {
   note: string;
   /** Empty if nobody says who. */
   author: string;
+  score?: NameScore;
 }
 
 /** A row of images on the page of a latent. */

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from saev.core.errors import UserError, listed, printable
+from saev.images.sources.source import IGNORED, passed_over
 from saev.images.sources.walk import BROKEN_LINK, CLOSED, Walk, extension_of, kind_of
 
 
@@ -71,6 +72,7 @@ def find_files(key: str, pattern: str, suffix: str) -> FoundFiles:
             f"{key}: there is no file {pattern}{BRACES * ('{' in pattern)}"
             if not (path.is_dir() or rest)
             else f"{key}: there is no {suffix} file under {pattern}"
+            + (f"; it holds {held}" if (held := passed_over({IGNORED: dict(ignored)})) else "")
         )
     odd = [ascii(name) for name in names if not name.isascii() and not _is_utf8(name)]
     if odd:

@@ -223,7 +223,18 @@ def _classes(schema: pyarrow.Schema) -> dict[str, list[str]]:
 
 
 def _common(types: list[pyarrow.DataType]) -> pyarrow.DataType:
-    return types[0] if all(kind == types[0] for kind in types) else pyarrow.string()
+    if all(kind == types[0] for kind in types):
+        return types[0]
+    # As texts, equal times and decimals would differ if files keep different numbers of digits.
+    named = pyarrow.types
+    kinds = (named.is_timestamp, named.is_duration, named.is_time, named.is_decimal)
+    if any(all(map(is_kind, types)) for is_kind in kinds):
+        schemas = [pyarrow.schema([("", kind)]) for kind in types]
+        try:
+            return pyarrow.unify_schemas(schemas, promote_options="permissive").field(0).type
+        except pyarrow.ArrowTypeError:
+            pass  # other time zones
+    return pyarrow.string()
 
 
 def _cast(
@@ -267,5 +278,9 @@ def image_features(found: ParquetFiles) -> Any:
     if encoded:
         # It can decode a dictionary, but makes no images of it in the same step.
         texts = any(map(pyarrow.types.is_string, encoded))
+        return datasets.Features({found.image: datasets.Value("string" if texts else "binary")})
+    views = (pyarrow.types.is_binary_view, pyarrow.types.is_string_view)
+    if any(is_view(kind) for kind in kinds for is_view in views):
+        texts = any(map(pyarrow.types.is_string_view, kinds))
         return datasets.Features({found.image: datasets.Value("string" if texts else "binary")})
     return datasets.Features({found.image: datasets.Image(decode=False)})

@@ -129,12 +129,14 @@ class Case:
         top_images: int = 4,
         dtype: str = "float32",
         always: int = 0,
+        more: dict[str, np.ndarray] | None = None,
     ) -> None:
+        """``more`` streams may be recorded beside that of the dictionary."""
         self.values, self.labels, self.absent = values, labels, absent
         self.stream = "layer-01.patches" if values.ndim == 3 else "layer-01.cls"
         self.activations = write_activations(
             folder / "vit",
-            {self.stream: values},
+            {self.stream: values, **(more or {})},
             absent=absent,
             shard_images=shard_images,
             dtype=dtype,

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 from analysed import TOPK, Case, vectors
-from evaluated import evaluated, figures
-from scipy.sparse import csc_array, csr_array
+from evaluated import evaluated, figures, sparse
+from scipy.sparse import csr_array
 
 from saev import sae as saes
 from saev.core.errors import UserError
 from saev.evaluate.absorption import Side, absorbers, of_children, own_latents
 from saev.evaluate.classes import Classes
-from saev.evaluate.features import Sparse, largest, mean_of_patches
+from saev.evaluate.features import largest, mean_of_patches
 from saev.settings.evaluation import EvaluationSettings, HierarchySettings
 from saev.train.artifact import load
 
@@ -35,15 +35,15 @@ def test_a_latent_absorbs_if_it_says_the_parent_in_place_of_the_parents_own():
     assert found.tolist() == [-1, 1, -1, -1, -1, -1]
 
 
-def test_a_latent_is_of_a_child_on_which_it_fires_twice_as_often():
-    z = csr_array(np.array([[1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 1, 0], [9, 9, 9]]))
+def test_a_latent_is_of_a_child_on_which_it_fires_twice_as_often(tmp_path):
+    z = sparse(tmp_path, np.array([[1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 1, 0], [9, 9, 9]]))
     side = Side(np.array([0, 0, 0, 0, 1]), np.array([5, 5, 7, 7, 8]), z)
     # On child 5: 2/2, 1/2, 0. On child 7: 1/2, 2/2, 1/2.
     expected = [[True, False, False], [False, True, True]]
     assert of_children(side, 0, np.array([5, 7])).tolist() == expected
 
 
-def test_a_parent_has_as_many_latents_as_make_its_probe_better():
+def test_a_parent_has_as_many_latents_as_make_its_probe_better(tmp_path):
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 2, 400)
     values = np.zeros((400, 5))
@@ -52,7 +52,7 @@ def test_a_parent_has_as_many_latents_as_make_its_probe_better():
     values[first[1::2], 3] = 1  # the other half
     values[:, 4] = rng.random(400) < 0.5
     classes = Classes(["a", "b"], np.arange(400), codes, *([np.zeros(0, int)] * 2), {}, "")
-    own = own_latents(Sparse.of(csc_array(values)), classes)
+    own = own_latents(sparse(tmp_path, values), classes)
     assert sorted(own[0].tolist()) == [0, 3]
 
 

@@ -8,8 +8,8 @@ from synthetic import write_activations
 
 from saev import sae as saes
 from saev.core.errors import UserError
-from saev.settings.baseline_runs import DICTIONARY
-from saev.settings.config import parse
+from saev.settings.baseline_runs import DICTIONARY, shuffled_of
+from saev.settings.config import parse, unused
 from saev.train.artifact import load
 
 BOTH = ["untrained_tower", "untrained_dictionary"]
@@ -58,6 +58,26 @@ def test_every_point_of_a_sweep_has_its_baseline():
     config = parse(given({"sae": "t", "baselines": ["untrained_dictionary"]}, sae={"t": swept}))
     names = ["t.k-1", "t.k-2"]
     assert [run.sae for run in config.runs] == [*names, *(f"{name}.untrained" for name in names)]
+
+
+def test_seeds_share_two_dictionaries_of_shuffled_activations():
+    swept = {"sweep": {"init_seed": [0, 1], "k": [1, 2]}, "architecture": "topk", "seed": 4}
+    swept |= {"tokens": "pooled", "n_latents": 8, "batch_size": 2, "epochs": 4.0, "lr": 0.1}
+    config = parse(
+        given({"sae": "t", "baselines": ["shuffled_activations"]}, sae={"t": swept}),
+    )
+    assert [run.sae for run in config.runs] == list(config.sae)[1:5]  # no run is added
+    added = {name: one for name, one in config.sae.items() if ".shuffled" in name}
+    assert list(added) == [
+        f"t.init_seed-0.k-{k}{suffix}" for k in (1, 2) for suffix in (".shuffled", ".shuffled_2")
+    ]
+    assert [(one.k, one.init_seed) for one in added.values()] == [(1, 4), (1, 5), (2, 4), (2, 5)]
+    assert all(one.shuffled_dimensions for one in added.values())
+    for run in config.runs:
+        named = shuffled_of(run, config.sae)
+        assert {config.sae[name].k for name in named} == {config.sae[run.sae].k}
+        assert len(named) == 2
+    assert not [name for name in unused(config) if ".shuffled" in name]
 
 
 def test_a_baseline_that_cannot_be_is_refused():

@@ -200,7 +200,7 @@ def test_baselines_are_fitted_on_all_that_was_trained_on(case, tmp_path):
     inputs = evaluator.opened.inputs
     rows, values = inputs.activations.read(inputs.stream, 0, 600)
     trained = torch.from_numpy(values[inputs.splits(rows)["train"]].reshape(-1, 10).copy())
-    assert torch.equal(torch.cat(evaluator._sample), inputs.sae.normalise(trained).detach())
+    assert torch.equal(evaluator._sample, inputs.sae.normalise(trained).detach())
     assert evaluator._pca.n_fit == len(trained) > len(rows)
 
 

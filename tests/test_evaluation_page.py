@@ -54,6 +54,20 @@ def test_the_page_has_every_figure_with_its_baselines_its_note_and_its_number(mo
             assert one["interval"] == (other["interval"] and [*map(rounded, other["interval"])])
 
 
+def test_the_page_names_the_classes_that_were_left_out(most, monkeypatch):
+    few = {
+        "animal": {"yak": 9, "ant": 1234},
+        "masks": {},
+        "kind": {f"c{i:02}": i for i in range(40)},
+    }
+    monkeypatch.setattr(Evaluation, "left_out", few)
+    shown = evaluated.described(most, [])
+    require(evaluated.Evaluated, shown)
+    animal, kind = shown["left_out"]
+    assert animal == {"label": "animal", "n": 2, "named": ["ant (1,234)", "yak (9)"]}
+    assert (kind["n"], len(kind["named"]), kind["named"][0]) == (40, evaluated.NAMED, "c00 (0)")
+
+
 def test_figures_of_latents_are_widened_by_the_columns_that_the_evaluation_has(most):
     table = pa.table({"image_count": range(24)})
     assert evaluated.widened(table, None) is table

@@ -10,6 +10,7 @@ import torch
 from analysed import Case, vectors, write_images
 from evaluated import evaluated, figures, firing, folders
 from PIL import Image
+from pydantic import ValidationError
 from recording import list_images, record, settings
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, log_loss
@@ -22,7 +23,13 @@ from saev.evaluate.artifact import Evaluation
 from saev.evaluate.mask_counts import MaskCounts
 from saev.evaluate.mask_files import mask_key
 from saev.evaluate.mask_scores import BINS, Counted, bin_of, edge_of, iou_at, scores
-from saev.evaluate.patch_classes import Masks, nearest_pixels, patch_classes
+from saev.evaluate.patch_classes import (
+    Masks,
+    covered_pixels,
+    nearest_pixels,
+    overlapping_classes,
+    patch_classes,
+)
 from saev.evaluate.untrained import untrained
 from saev.images.geometry import Box, Geometry
 from saev.settings.evaluation import EvaluationSettings, MaskSettings
@@ -470,6 +477,74 @@ def test_values_may_lie_in_red_and_green_beside_the_image_and_some_mean_nothing(
         UserError, match=r"000_object.png has another format \(L\): with pixels: red"
     ):
         masks.read(np.array([0]))
+
+
+def test_patches_may_be_of_several_classes_with_files_of_their_own():
+    # Two patches of 2 × 2 pixels. Class 1 covers 4 and 1 of them, 2 covers 2 and 2, 3 covers 3
+    # and 2.
+    pixels = np.array([[1, 1, 0, 1], [1, 1, 0, 0]], bool)
+    assert covered_pixels(pixels, 2, (1, 2)).tolist() == [4, 1]
+    covered = np.array([[4, 1], [2, 2], [3, 2]])
+    assert overlapping_classes(covered, 2).tolist() == [[1, 2], [3, 3], [2, 0]]
+    assert overlapping_classes(covered[:1], 2).tolist() == [[1, 0], [0, 0]]
+
+
+@pytest.fixture
+def in_folders(case, tmp_path):
+    """Files for two classes of three images, and the settings that name them."""
+    bits = {"fur": [255, 0, 0, 255], "eye": [255, 255, 0, 0]}
+    for name, values in bits.items():
+        paint(tmp_path, f"{name}/k0/000.png", values, palette=False)
+    paint(tmp_path, "eye/k1/001.png", [0, 0, 0, 1])
+    for path in tmp_path.rglob("k0/*.png"):
+        Image.open(path).convert("1").save(path)
+    given = {"folder": str(tmp_path), "pixels": "file", "classes": ("fur", "eye")}
+    return lambda **more: Masks(
+        MaskSettings(**{**given, **more}), case.open().activations, case.activations.parent
+    )
+
+
+def test_a_class_may_have_a_folder_of_masks_of_its_own(in_folders):
+    masks = in_folders()
+    have, numbers = masks.read(np.array([0, 1, 2]))
+    assert masks.names == ["fur", "eye"]
+    assert have.tolist() == [True, True, False]
+    assert numbers[:, 0].tolist() == [[1, 2, 0, 1], [2, 0, 0, 0]]
+    assert numbers[:, 1].tolist() == [[0, 0, 0, 2], [0] * 4]  # it has no file of fur, so no fur
+    assert masks.example == "fur/k2/002.png"
+
+
+def test_mistakes_in_folders_of_classes_are_named(in_folders, tmp_path):
+    with pytest.raises(
+        UserError, match="have no folder tail, which `classes` names; there are: eye"
+    ):
+        in_folders(classes=("fur", "tail"))
+    with pytest.raises(UserError, match="have a folder eye, which is no class"):
+        in_folders(classes=("fur",))
+    assert in_folders(classes=("fur",), unnamed="none").names == ["fur"]
+    Image.new("L", (32, 16)).save(tmp_path / "eye/k1/001.png")
+    with pytest.raises(UserError, match=r"eye/k1/001.png has 32 × 16 pixels"):
+        in_folders().read(np.array([0, 1]))
+    for wrong in ({"classes": {"fur": 1}}, {"classes": ("fur", "fur")}, {"pixels": "index"}):
+        with pytest.raises(ValidationError, match="classes: "):
+            in_folders(**wrong)
+
+
+def test_counts_of_one_file_a_class_are_those_of_one_file_for_all(case, tmp_path):
+    for name, value in CLASSES.items():
+        for path in (case.activations.parent / "masks").rglob("*.png"):
+            key = path.relative_to(case.activations.parent / "masks")
+            bits = np.asarray(Image.open(path)) == value
+            (tmp_path / name / key).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(bits).save(tmp_path / name / key)
+    found = []
+    for given in (
+        setting(case),
+        setting(case, folder=str(tmp_path), pixels="file", classes=tuple(CLASSES)),
+    ):
+        masks = Masks(MaskSettings(**given), case.open().activations, case.activations.parent)
+        found.append(masks.read(np.arange(20)[np.arange(20) != 3]))
+    assert all((one == other).all() for one, other in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("classes", [{}, {"a": 0}, {"a": 256}, {"a": 3, "b": 3}])

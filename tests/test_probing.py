@@ -1,19 +1,22 @@
 """Sparse probing: what it chooses, fits and says, beside scikit-learn and by hand."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 from analysed import TOPK, Case, cycling, vectors
-from evaluated import evaluated
+from evaluated import dense, evaluated, sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from saev.core.errors import UserError
 from saev.evaluate import classes as classes_module
+from saev.evaluate import features as features_module
 from saev.evaluate import logistic
+from saev.evaluate import probing as probing_module
 from saev.evaluate.auroc import auroc, resampled
 from saev.evaluate.classes import Classes, classes_of
-from saev.evaluate.features import Dense, Sparse
 from saev.evaluate.probing import Sides, choose, judge
 from saev.evaluate.untrained import untrained
 from saev.settings.config import parse
@@ -51,18 +54,16 @@ def test_the_area_of_a_resample_is_that_of_the_images_drawn():
         assert area == pytest.approx(roc_auc_score(positive[images], score[images]))
 
 
-def test_features_are_chosen_by_their_difference_of_means():
+def test_features_are_chosen_by_their_difference_of_means(tmp_path):
     values = np.array([[1.0, 0, 5, 0], [3, 0, 5, 0], [0, 0, 5, 1], [0, 5, 5, 1]])
     codes = np.array([0, 0, 1, -1])
     # Class 0: means 2, 0, 5, 0 beside 0, 5/2, 5, 1. Class 1: 0, 0, 5, 1 beside 4/3, 5/3, 5, 1/3.
-    image, feature = np.nonzero(values)
-    sparse = Sparse(image, feature, values[image, feature].astype(np.float32), values.shape)
-    for features in (sparse, Dense(values.astype(np.float32), np.ones(4))):
+    for features in (sparse(tmp_path, values), dense(tmp_path, values)):
         assert choose(features, codes, 2, 3).tolist() == [[1, 0, 3], [1, 0, 3]]
         assert features.take(np.array([2, 0])).tolist() == values[:, [2, 0]].tolist()
 
 
-def test_a_probe_of_one_perfect_feature_is_perfect_and_of_noise_is_chance():
+def test_a_probe_of_one_perfect_feature_is_perfect_and_of_noise_is_chance(tmp_path):
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 2, 2000)
     noise = rng.standard_normal(2000)
@@ -70,14 +71,63 @@ def test_a_probe_of_one_perfect_feature_is_perfect_and_of_noise_is_chance():
     given = Classes(
         ["a", "b"], np.arange(1000), codes[:1000], np.arange(1000), codes[1000:], {}, ""
     )
-    sides = Sides(Dense(values[:1000], np.ones(2)), Dense(values[1000:], np.ones(2)))
+    sides = Sides(dense(tmp_path, values[:1000]), dense(tmp_path, values[1000:]))
     drawn = resampled(1000, 50, seed=0)
-    perfect = judge(sides, given, 1, np.array([[0], [0]]), drawn)
+    perfect = judge(sides, given, np.array([[0], [0]]), drawn)[1]
     assert (perfect.auroc == 1).all()
     assert (perfect.accuracy == 1).all()
-    chance = judge(sides, given, 1, np.array([[1], [1]]), drawn)
+    chance = judge(sides, given, np.array([[1], [1]]), drawn)[1]
     assert chance.auroc[0] == pytest.approx(0.5, abs=0.05)
     assert chance.auroc[1:].std() > 0.005
+
+
+def test_features_are_the_same_in_one_block_and_in_many(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    values = rng.random((50, 6)) * (rng.random((50, 6)) < 0.3)
+    members, chosen = rng.random((50, 3)) < 0.5, np.array([4, 0, 4])
+    some = np.flatnonzero(rng.random(50) < 0.4)
+    for entries in (1, 7, 1 << 20):
+        monkeypatch.setattr(features_module, "ENTRIES", entries)
+        few, all_of = sparse(tmp_path, values), dense(tmp_path, values)
+        for features in (few, all_of):
+            assert features.take(chosen) == pytest.approx(values[:, chosen], rel=1e-6)
+            assert features.sums(members) == pytest.approx(values.T @ members, rel=1e-6)
+        assert all_of.std() == pytest.approx(values.std(0), rel=1e-6)
+        at, parts = zip(*few.blocks(some), strict=True)
+        assert np.concatenate(at).tolist() == some.tolist()
+        assert np.concatenate([part.toarray() for part in parts]).tolist() == values[some].tolist()
+        assert max(part.nnz for part in parts) <= max(entries, 6)
+
+
+SIZES = (100, 400, 2400)
+
+
+def peak_memory(folder, n, **settings):
+    """Bytes of arrays while a metric is measured on ``n`` images, each with 64 latents of 256."""
+    labels = {"kind": cycling(n, *"abcd"), "wide": cycling(n, *"xyxy")}
+    case = Case(folder, vectors(n), labels, sae={**TOPK, "n_latents": 256, "k": 64})
+    case.analyse()
+    tracemalloc.start()
+    evaluated(case, folder / "out", **settings)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"probing": ("kind",)}, {"absorption": {"parent": "wide", "child": "kind"}}],
+    ids=["probing", "absorption"],
+)
+def test_no_metric_holds_the_latents_of_all_images(tmp_path, monkeypatch, settings):
+    monkeypatch.setattr(features_module, "ENTRIES", 4096)
+    monkeypatch.setattr(features_module, "STEP_VECTORS", 128)
+    monkeypatch.setattr(probing_module, "RESAMPLES", 2)
+    # The first run also imports what it needs.
+    _, few, many = (peak_memory(tmp_path / f"{i}", n, **settings) for i, n in enumerate(SIZES))
+    # One latent of an image takes 12 bytes at least.
+
+    assert many - few < (SIZES[2] - SIZES[1]) * 64 * 12 / 2
 
 
 def planted(folder, patches=0):

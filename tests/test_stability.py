@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 import torch
 from analysed import TOPK, Case, vectors, write_sae
-from evaluated import evaluated, figures
+from evaluated import OFF, evaluated, figures, folders
 from project import TOWER, draw_pictures
 from scipy.optimize import linear_sum_assignment
+from synthetic import write_activations
 
+from saev.activations.artifact import Activations
 from saev.core.errors import UserError
+from saev.evaluate import __main__ as evaluate
+from saev.evaluate.artifact import Evaluation
 from saev.evaluate.neighbours import nearest, random_rows
 from saev.evaluate.stability import compare, match_exactly, match_greedily
+from saev.tools.garbage import _reached
+from saev.train.loader import InMemory, batches
+from saev.train.shuffled import permute, shuffled_batches
 from saev.workflow import jobs
 from saev.workflow.plan import resolve
 
@@ -132,6 +139,93 @@ def test_the_plan_finds_the_seeds_of_a_sweep_and_waits_for_their_trainings(proje
         (seeds,) = {tuple(plan.component("evaluation", job.folder.name)["seeds"])}
         assert point not in seeds
         assert len(seeds) == 2
+
+
+def test_the_plan_trains_two_dictionaries_of_shuffled_activations_for_all_seeds(project):
+    project["sae"]["s"]["sweep"] = {"init_seed": [0, 1, 2]}
+    project["sae"]["s"]["k"] = 2
+    project["runs"][0]["baselines"] = ["shuffled_activations"]
+    plan = resolve(project)
+    trainings = {job.folder.name: job for job in jobs.of_stage(plan, "train")}
+    added = [name for name in trainings if ".shuffled" in name]
+    assert (len(trainings), len(added)) == (5, 2)
+    assert plan.settings("sae", added[0]).shuffled_dimensions
+    for job in jobs.of_stage(plan, "evaluate"):
+        assert {trainings[name].stamp for name in added} <= {*job.inputs}
+        resolved = plan.component("evaluation", job.folder.name)["resolved"]
+        assert resolved["shuffled"] == added
+    assert len(jobs.of_stage(plan, "analyze")) == 6  # a part and the merge of each seed
+    assert {trainings[name].folder for name in added} <= _reached(plan)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"evaluation": None}, "name one with stability"),
+        ({"sae": "one"}, "no other run differs in init_seed alone"),
+    ],
+)
+def test_shuffled_activations_without_a_stability_are_refused(project, change, said):
+    project["sae"]["one"] = {k: v for k, v in project["sae"]["s"].items() if k != "sweep"}
+    run = {**project["runs"][0], "baselines": ["shuffled_activations"], **change}
+    project["sae"]["one"]["k"] = 5
+    project["runs"].append({k: v for k, v in run.items() if v is not None})
+    with pytest.raises(UserError, match=said):
+        resolve(project)
+
+
+def test_shuffled_vectors_keep_the_values_of_each_dimension_and_nothing_that_belongs_together():
+    x = np.arange(4000, dtype=np.float32).reshape(1000, 4)
+    made = permute(x.copy(), 0, 5, 7)
+    assert (np.sort(made, axis=0) == x).all()
+    assert abs(np.corrcoef(made.T) - np.eye(4)).max() < 0.15
+    assert (made == permute(x.copy(), 0, 5, 7)).all()
+    assert (made != permute(x.copy(), 0, 5, 8)).any()
+
+
+def test_a_batch_of_shuffled_vectors_depends_on_its_step_alone(tmp_path):
+    values = vectors(300)
+    reader = Activations(write_activations(tmp_path, {"layer-01.cls": values}))
+    opened = InMemory(reader, reader.streams["layer-01.cls"], np.arange(300))
+
+    def made(first, share=None):
+        whole = batches(opened, 64, 5, first, 8)
+        return [batch.copy() for batch in shuffled_batches(whole, 5, first, share)]
+
+    assert all((one == two).all() for one, two in zip(made(0)[3:], made(3), strict=True))
+    assert all(
+        (one[16:32] == two).all() for one, two in zip(made(0), made(0, (16, 32)), strict=True)
+    )
+    (plain,) = batches(opened, 64, 5, 3, 4)
+    assert (np.sort(plain, axis=0) == np.sort(made(3)[0], axis=0)).all()
+
+
+def test_stability_stands_beside_that_of_shuffled_activations(case, tmp_path):
+    (same,) = seeds(case, 7)
+    pair = [same, same]  # as if training had found the same latents twice
+    given = {"more": {"seeds": seeds(case, 1)}, "shuffled": pair}
+    found = figures(evaluated(case, tmp_path / "a", stability=True, **given))
+    for name, chance in (("mean", 1), ("share_70", 1), ("both_ways", 1), ("matched", 1)):
+        figure = found[f"stability.{name}"]
+        assert set(figure.baselines) == {"random_directions", "shuffled_activations"}
+        assert figure.baselines["shuffled_activations"].value == pytest.approx(chance)
+        assert figure.measured.value < 0.95
+
+
+def test_the_stage_tells_seeds_from_shuffled_activations(case, tmp_path):
+    given, others = folders(case), seeds(case, 1, 2, 3)
+    names = [path.name for path in others]
+    resolved = {"seeds": names[:1], "shuffled": names[1:]}
+    spec = {"settings": {**OFF, "stability": True}, "resolved": resolved, "code": "x"}
+    out = tmp_path / "evaluations/e"
+    arguments = ["--spec", json.dumps(spec), "--analysis", given.analysis, "--sae", given.sae]
+    arguments += ["--activations", given.activations, "--out", out, "--threads", "1"]
+    arguments += [f"--seed={path}" for path in others]
+    arguments += ["--labels", given.labels] * (given.labels is not None)
+    evaluate.main([str(argument) for argument in arguments])
+    (mean,) = (f for f in Evaluation(out).figures if f["name"] == "mean")
+    assert mean["note"] == "1 other seed"
+    assert set(mean["baselines"]) == {"random_directions", "shuffled_activations"}
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ EVERYTHING = {
     "init": "data",
     "resample_every": 640,
     "resample_until": 0.8,
+    "shuffled_dimensions": True,
     "patience": 2,
     "min_improvement": 0.2,
     "eval_every": 9,

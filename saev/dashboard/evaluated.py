@@ -14,6 +14,8 @@ from saev.evaluate.latent_columns import FILTERS, LATENT_COLUMNS
 
 HEADLINES = ("stability.mean", "downstream.loss_recovered")
 """The figures that the gallery shows of a run."""
+NAMED = 30
+"""How many of the classes that were left out are named."""
 
 
 class Estimate(TypedDict):
@@ -49,6 +51,17 @@ class EvaluatedFigure(Estimate):
     baselines: list[Baseline]
 
 
+class LeftOut(TypedDict):
+    """The classes of a label that an evaluation leaves out, as they have too few images."""
+
+    label: str
+    """Its name, or ``masks``."""
+    n: int
+    """How many classes."""
+    named: list[str]
+    """The first of them, each with how many images it has."""
+
+
 class Evaluated(TypedDict):
     """The evaluation that the page of a run shows."""
 
@@ -56,6 +69,7 @@ class Evaluated(TypedDict):
     others: list[str]
     """Names of other evaluations of this analysis."""
     figures: list[EvaluatedFigure]
+    left_out: list[LeftOut]
     columns: list[str]
     """Names of the columns that it adds to the figures of latents."""
 
@@ -114,6 +128,15 @@ def described(evaluation: Evaluation, others: list[str]) -> Evaluated:
         "name": evaluation.path.name,
         "others": others,
         "figures": [_figure(entry) for entry in evaluation.figures],
+        "left_out": [
+            {
+                "label": label,
+                "n": len(classes),
+                "named": [f"{name} ({n:,})" for name, n in sorted(classes.items())[:NAMED]],
+            }
+            for label, classes in evaluation.left_out.items()
+            if classes
+        ],
         "columns": [column.name for column in columns(evaluation)],
     }
 

@@ -3,7 +3,7 @@
     python -m saev.evaluate --spec JSON --analysis DIR --sae DIR --activations DIR --out DIR
 
 An analysis with labels also needs `--labels DIR`. `--seed DIR` names the same dictionary with
-another `init_seed`.
+another `init_seed`, or one of shuffled activations that the evaluation is compared with.
 """
 
 import argparse
@@ -80,7 +80,11 @@ def _evaluate(given: argparse.Namespace) -> None:
     device = job_device(from_plan.compute().device)
     opened = open_all(folders, device)
     with scratch(given.out, *key) as held:
-        evaluator = Evaluator(opened, settings, held.folder, folders.seeds, given.threads)
+        seeds, shuffled = (
+            [one for one in folders.seeds if (one.name in resolved.shuffled) is wanted]
+            for wanted in (False, True)
+        )
+        evaluator = Evaluator(opened, settings, held.folder, seeds, given.threads, shuffled)
         evaluator.run()
         names = evaluator.write()
         made = write_meta(

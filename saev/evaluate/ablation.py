@@ -10,6 +10,8 @@ tower's output gives the class a logit. The figure is how much that falls on ave
 Beside it: the fall when another latent is ablated that fires on about as many images.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -71,6 +73,7 @@ def measure(
     classes: Classes,
     image_count: np.ndarray,
     seed: int,
+    scratch: Path,
 ) -> Results:
     """The figure.
 
@@ -78,12 +81,13 @@ def measure(
         rerun: the tower and the images; label: the label; classes: its classes.
         image_count: (n,) int64, on how many images each latent fires.
         seed: of all that is drawn.
+        scratch: an existing folder for what doesn't fit into memory.
     """
     if len(classes.names) < 2 or inputs.sae.n_latents < 2:
         note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
         return Results([missing("ablation", "logit_fall", "images", note)])
     with one_thread():
-        features = latents(inputs, inputs.sae, classes.training)
+        features = latents(inputs, inputs.sae, classes.training, scratch)
         chosen = choose(features, classes.training_codes, len(classes.names), 1)[:, 0]
     others = of_equal_frequency(chosen, image_count, seed)
     training = some(classes.training, classes.training_codes, MOST_TRAINING, [seed, 2])

@@ -21,6 +21,7 @@ The paper has words instead of images, and asks that this latent adds one unit o
 more than any other. That has no counterpart here; instead it has to be a latent of the child.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,8 +33,9 @@ from saev.core.errors import UserError
 from saev.core.progress import Progress
 from saev.evaluate import logistic, softmax
 from saev.evaluate.classes import Classes, codes_of
+from saev.evaluate.downstream import MOST_TRAINING, some
 from saev.evaluate.features import Sparse, averages, latents, mean_of_patches
-from saev.evaluate.probing import choose
+from saev.evaluate.probing import FITTED_AT_ONCE, choose, taken
 from saev.evaluate.results import Figure, Results, mean_of, missing
 from saev.evaluate.untrained import UNTRAINED, untrained
 from saev.sae import Sae
@@ -64,8 +66,8 @@ class Side(NamedTuple):
     """(b,) int64, the parent of each; −1 for one that is left out."""
     children: np.ndarray
     """(b,) int64, the child of each; −1 for none."""
-    z: Any
-    """(b, n) sparse by row, the means of its latents."""
+    z: Sparse
+    """(b, n), the means of its latents."""
 
 
 def require_hierarchy(inputs: Inputs, named: HierarchySettings) -> None:
@@ -92,19 +94,21 @@ def require_hierarchy(inputs: Inputs, named: HierarchySettings) -> None:
 def own_latents(training: Sparse, classes: Classes) -> list[np.ndarray]:
     """The latents of each class: (K,) int64, one at least."""
     n = len(classes.names)
-    at_most = min(MOST_OWN, training.values.shape[1])
+    at_most = min(MOST_OWN, training.n_features)
     chosen = choose(training, classes.training_codes, n, at_most, above=True)
     found = []
     for number in range(n):
+        if number % FITTED_AT_ONCE == 0:
+            values = taken(training, chosen[number : number + FITTED_AT_ONCE])
         y = classes.training_codes == number
-        x = training.take(chosen[number])
+        x = values[number % FITTED_AT_ONCE]
         std = x.std(0)
         x = (x - x.mean(0)) / np.where(std > 0, std, 1)
         best, k = -1.0, 0
         while k < at_most:
-            taken = torch.from_numpy(x[None, :, : k + 1])
-            theta = logistic.fit(taken, torch.from_numpy(y)[None])
-            f1 = _f1(logistic.margins(taken, theta)[0].numpy() > 0, y)
+            first = torch.from_numpy(x[None, :, : k + 1])
+            theta = logistic.fit(first, torch.from_numpy(y)[None])
+            f1 = _f1(logistic.margins(first, theta)[0].numpy() > 0, y)
             if k and f1 <= best + F1_GAIN:
                 break
             best, k = f1, k + 1
@@ -126,16 +130,15 @@ def of_children(training: Side, parent: int, children: np.ndarray) -> np.ndarray
     Returns:
         (c, n) bool. A latent that fires on no other image of the parent is one of the child.
     """
-    here = training.codes == parent
-    fires = training.z[here] > 0
-    found = np.zeros((len(children), fires.shape[1]), bool)
-    for place, child in enumerate(children):
-        mine = training.children[here] == child
-        rates = [
-            np.asarray(fires[side].sum(0)).reshape(-1) / max(1, side.sum())
-            for side in (mine, ~mine)
-        ]
-        found[place] = (rates[0] > 0) & (rates[0] >= TIMES * rates[1])
+    here = np.flatnonzero(training.codes == parent)
+    counts = np.zeros((len(children) + 1, training.z.n_features))
+    for images, z in training.z.blocks(here):
+        belongs = training.children[images] == children[:, None]
+        counts += np.concatenate([belongs, np.ones_like(belongs[:1])]).astype(float) @ (z > 0)
+    counts, total = counts[:-1], counts[-1]
+    n = (training.children[here] == children[:, None]).sum(1, keepdims=True)
+    mine, others = counts / np.maximum(1, n), (total - counts) / np.maximum(1, len(here) - n)
+    found: np.ndarray = (mine > 0) & (mine >= TIMES * others)
     return found
 
 
@@ -193,8 +196,7 @@ def shares(
     length = np.linalg.norm(decoder, axis=1)
     weights = (probe.weights[:-1] / probe.std[:, None]).numpy()
     directions = weights - weights.mean(1, keepdims=True)
-    values = training.z.tocsc()
-    own = own_latents(Sparse.of(values), classes)
+    own = own_latents(training.z, classes)
     found = np.full((2, len(classes.names)), np.nan)
     for parent in range(len(classes.names)):
         mine = training.codes == parent
@@ -207,13 +209,23 @@ def shares(
         tells = of_children(training, parent, children)
         child = np.searchsorted(children, judging.children[judged])
         cosine = effect / np.maximum(length * np.linalg.norm(p), np.finfo(float).tiny)
-        silent, latent = absorbers(judging.z[judged], own[parent], effect, cosine, child, tells)
+        at = np.flatnonzero(judged)
+        parts = [
+            absorbers(z, own[parent], effect, cosine, child[np.searchsorted(at, images)], tells)
+            for images, z in judging.z.blocks(at)
+        ]
+        silent, latent = (np.concatenate(part) for part in zip(*parts, strict=True))
         found[:, parent] = silent.mean(), (latent >= 0).mean()
     return Shares(*found)
 
 
 def measure(
-    inputs: Inputs, named: HierarchySettings, classes: Classes, l0: float, seed: int
+    inputs: Inputs,
+    named: HierarchySettings,
+    classes: Classes,
+    l0: float,
+    seed: int,
+    scratch: Path,
 ) -> Results:
     """The figures.
 
@@ -221,6 +233,7 @@ def measure(
         named: the labels; classes: those of the parent.
         l0: mean number of latents that fire on a vector.
         seed: of the probe, the untrained dictionary and the intervals.
+        scratch: an existing folder for what doesn't fit into memory.
     """
     if len(classes.names) < 2:
         note = f"{named.parent} has fewer than two classes with enough images"
@@ -229,14 +242,17 @@ def measure(
     children = Hierarchy(codes[classes.training], codes[classes.judging])
     with one_thread():
         progress = Progress(2, "dictionaries", f"absorption {named.child}")
-        means = [torch.from_numpy(averages(inputs, rows)) for rows in _rows(classes)]
-        kept = classes.training_codes >= 0
-        targets = torch.from_numpy(classes.training_codes[kept])
-        probe = softmax.fit(means[0][kept].double(), targets, len(classes.names), seed)
-        said = probe.logits(means[1]).argmax(1).numpy()
+        fitted = some(classes.training, classes.training_codes, MOST_TRAINING, [seed, 2])
+        means = torch.from_numpy(averages(inputs, fitted[0])).double()
+        probe = softmax.fit(means, torch.from_numpy(fitted[1]), len(classes.names), seed)
+        judged = torch.from_numpy(averages(inputs, classes.judging))
+        said = probe.logits(judged).argmax(1).numpy()
         found = {}
         for name, sae in (("ours", inputs.sae), (UNTRAINED, untrained(inputs.sae, l0, seed))):
-            z = [latents(inputs, sae, rows, mean_of_patches).values for rows in _rows(classes)]
+            z = [
+                latents(inputs, sae, rows, scratch, mean_of_patches)
+                for rows in (classes.training, classes.judging)
+            ]
             sides = _sides(classes, children, z)
             found[name] = shares(sae, classes, probe, said, sides)
             if name == "ours":
@@ -270,18 +286,10 @@ def results(found: dict[str, Shares], named: HierarchySettings, note: str, seed:
     return Results(figures)
 
 
-def _rows(classes: Classes) -> tuple[np.ndarray, np.ndarray]:
-    return classes.training, classes.judging
-
-
-def _sides(classes: Classes, children: Hierarchy, z: list[Any]) -> tuple[Side, Side]:
+def _sides(classes: Classes, children: Hierarchy, z: list[Sparse]) -> tuple[Side, Side]:
     codes = (classes.training_codes, classes.judging_codes)
-    training, judging = (Side(*one) for one in zip(codes, children, _by_row(z), strict=True))
+    training, judging = (Side(*one) for one in zip(codes, children, z, strict=True))
     return training, judging
-
-
-def _by_row(z: list[Any]) -> list[Any]:
-    return [one.tocsr() for one in z]
 
 
 def _shuffled(children: Hierarchy, classes: Classes, seed: int) -> Hierarchy:

@@ -49,6 +49,12 @@ class Evaluation:
         found: list[dict[str, Any]] = read_json(self.files.path(FIGURES))["figures"]
         return found
 
+    @property
+    def left_out(self) -> dict[str, dict[str, int]]:
+        """By label, or ``masks``, the classes with too few images, and how many they have."""
+        found: dict[str, dict[str, int]] = read_json(self.path / FIGURES)["left_out"]
+        return found
+
     def table(self) -> "pyarrow.Table":
         """A row of figures for each latent. Null where a figure isn't defined."""
         import pyarrow.parquet

@@ -13,6 +13,7 @@ principal components as latents fire on a vector.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -77,27 +78,63 @@ def changes_of(inputs: Inputs, pca: Pca, rank: int) -> dict[str, RowChange | Non
     }
 
 
+class Spliced(NamedTuple):
+    """What the tower gives for the images that judge."""
+
+    stream: str
+    """The stream that was changed."""
+    codes: np.ndarray
+    """(h,) int64, the class of each image."""
+    outputs: dict[str, Tensor]
+    """(h, e) float64, by what took the place of the vectors."""
+
+
+def spliced_outputs(
+    inputs: Inputs, rerun: Rerun, classes: Classes, pca: Pca, l0: float, seed: int
+) -> Spliced:
+    """Run the tower over held-out images of the classes.
+
+    Args:
+        rerun: the tower and the images.
+        pca: principal components of the vectors, in the dictionary's space.
+        l0: mean number of latents that fire on a vector.
+        seed: of the sample of images.
+    """
+    rows, codes = some(classes.judging, classes.judging_codes, MOST_JUDGING, [seed, 3])
+    rank = min(max(1, round(l0)), inputs.sae.d)
+    outputs = rerun.outputs(rows, inputs.stream, changes_of(inputs, pca, rank))
+    return Spliced(inputs.stream.name, codes, outputs)
+
+
+def note_of(spliced: Spliced, classes: Classes) -> str:
+    """What to know of figures of these outputs."""
+    if torch.equal(spliced.outputs[ORIGINAL], spliced.outputs[ZEROS]):
+        return f"the tower's output doesn't depend on {spliced.stream}: take an earlier block"
+    return classes.note
+
+
 def measure(
-    inputs: Inputs, rerun: Rerun, label: str, classes: Classes, pca: Pca, l0: float, seed: int
+    inputs: Inputs,
+    rerun: Callable[[], Rerun],
+    spliced: Callable[[], Spliced],
+    label: str,
+    classes: Classes,
+    seed: int,
 ) -> Results:
     """The figures.
 
     Args:
-        rerun: the tower and the images; label: the label; classes: its classes.
-        pca: principal components of the vectors, in the dictionary's space.
-        l0: mean number of latents that fire on a vector.
+        rerun: gives the tower and the images; spliced: gives its outputs.
+        label: the label; classes: its classes.
         seed: of the validation split and the resamples.
     """
     if len(classes.names) < 2:
         note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
         return Results([missing("downstream", "loss_recovered", "images", note)])
-    with one_thread():
-        training = some(classes.training, classes.training_codes, MOST_TRAINING, [seed, 2])
-        judging = some(classes.judging, classes.judging_codes, MOST_JUDGING, [seed, 3])
-    x = rerun.original(training[0], inputs.stream)
-    rank = min(max(1, round(l0)), inputs.sae.d)
-    outputs = rerun.outputs(judging[0], inputs.stream, changes_of(inputs, pca, rank))
-    codes = torch.from_numpy(judging[1])
+    training = some(classes.training, classes.training_codes, MOST_TRAINING, [seed, 2])
+    x = rerun().original(training[0], inputs.stream)
+    found = spliced()
+    outputs, codes = found.outputs, torch.from_numpy(found.codes)
     with one_thread():
         probe = softmax.fit(x, torch.from_numpy(training[1]), len(classes.names), seed)
         losses = {name: probe.losses(output, codes) for name, output in outputs.items()}
@@ -106,10 +143,7 @@ def measure(
             for name, output in outputs.items()
         }
     drawn = resampled(len(codes), RESAMPLES, seed)
-    note = classes.note
-    if torch.equal(outputs[ORIGINAL], outputs[ZEROS]):
-        note = f"the tower's output doesn't depend on {inputs.stream.name}: take an earlier block"
-    return Results(figures(losses, right, drawn, label, note))
+    return Results(figures(losses, right, drawn, label, note_of(found, classes)))
 
 
 def figures(
@@ -118,6 +152,7 @@ def figures(
     drawn: np.ndarray,
     label: str,
     note: str,
+    metric: str = "downstream",
 ) -> list[Figure]:
     """Figures from the cross entropy (h,) and the success (h,) of each judging image, by change.
 
@@ -143,7 +178,7 @@ def figures(
     }
     return [
         Figure(
-            "downstream",
+            metric,
             name,
             found.pop("reconstruction"),
             drawn.shape[1],

@@ -4,7 +4,8 @@ An image counts with its largest value over its patches.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -14,10 +15,15 @@ from saev.analyze.baseline import Pca
 from saev.analyze.inputs import Inputs
 from saev.analyze.ordered import in_order, one_thread
 from saev.core.progress import Progress
+from saev.evaluate.on_disk import OnDisk
 from saev.sae import Sae
+
+Made = TypeVar("Made")
 
 CLASSES_AT_ONCE = 32
 """Classes whose sums over features are in memory at once."""
+ENTRIES = 1 << 20
+"""Values of features that are in memory at once."""
 
 
 class Features(Protocol):
@@ -31,54 +37,109 @@ class Features(Protocol):
 
 
 class Sparse:
-    """Features that are 0 for most images.
+    """Features that are 0 for most images. They lie on disk, and are read block by block.
 
     Args:
-        image, feature: (m,) int64; value: (m,) float32; shape: number of images and of features.
+        folder: where; n_features: f.
     """
 
-    def __init__(
-        self, image: np.ndarray, feature: np.ndarray, value: np.ndarray, shape: tuple[int, int]
-    ) -> None:
-        from scipy.sparse import csc_array
+    def __init__(self, folder: Path, n_features: int) -> None:
+        self.n_features = n_features
+        self._feature, self._value = OnDisk(folder, np.int32), OnDisk(folder, np.float64)
+        self._lengths: list[np.ndarray] = []
 
-        # Features as columns, so that those chosen are found at once.
-        self.values: Any = csc_array((value.astype(np.float64), (image, feature)), shape=shape)
+    def add(self, n: int, image: np.ndarray, feature: np.ndarray, value: np.ndarray) -> None:
+        """Add ``n`` images: which ``feature`` (m,) of which ``image`` (m,), ascending from 0."""
+        self._lengths.append(np.bincount(image, minlength=n))
+        self._feature.add(feature)
+        self._value.add(value)
 
-    @classmethod
-    def of(cls, values: Any) -> "Sparse":
-        """Features from a sparse matrix by column, (images, features)."""
-        made = cls.__new__(cls)
-        made.values = values
-        return made
+    def blocks(self, images: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, Any]]:
+        """The values of some images, or of all, as many at once as fit into memory.
+
+        Args:
+            images: (m,) int64, their positions.
+
+        Yields:
+            positions (i,) int64, and a sparse matrix by row (i, f) float64.
+        """
+        from scipy.sparse import csr_array
+
+        lengths = np.concatenate([*self._lengths, np.zeros(0, np.int64)])
+        starts = np.cumsum(lengths) - lengths
+        images = np.arange(len(lengths)) if images is None else images
+        ends = np.cumsum(lengths[images])
+        first = 0
+        while first < len(images):
+            before = ends[first - 1] if first else 0
+            last = max(first + 1, int(np.searchsorted(ends, before + ENTRIES, side="right")))
+            here = images[first:last]
+            pointer = np.concatenate([[0], np.cumsum(lengths[here])])
+            at = np.arange(pointer[-1]) + np.repeat(starts[here] - pointer[:-1], lengths[here])
+            entries = self._value.array()[at], self._feature.array()[at], pointer
+            yield here, csr_array(entries, shape=(len(here), self.n_features))
+            self._value.release()
+            self._feature.release()
+            first = last
 
     def sums(self, members: np.ndarray) -> np.ndarray:
         """See `Features`."""
-        found: np.ndarray = self.values.T @ members.astype(np.float64)
+        found = np.zeros((self.n_features, members.shape[1]))
+        for images, values in self.blocks():
+            found += values.T @ members[images].astype(np.float64)
         return found
 
     def take(self, chosen: np.ndarray) -> np.ndarray:
         """See `Features`."""
-        found: np.ndarray = self.values[:, chosen].toarray()
-        return found
+        return np.concatenate([values[:, chosen].toarray() for _, values in self.blocks()])
 
 
 class Dense:
-    """Features with a value for every image: (b, f) float32. Scaled by what `scale` says."""
+    """Features with a value for every image. They lie on disk, and are read block by block.
 
-    def __init__(self, values: np.ndarray, scale: np.ndarray) -> None:
-        self.values, self.scale = values, scale
+    Args:
+        folder: where; n_features: f.
+
+    Attributes:
+        scale: (f,), what values are divided by.
+    """
+
+    def __init__(self, folder: Path, n_features: int) -> None:
+        self.n_features, self.scale = n_features, np.ones(n_features)
+        self._values = OnDisk(folder, np.float32)
+
+    def add(self, values: np.ndarray) -> None:
+        """Add images, (b, f) float32."""
+        self._values.add(values)
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Which images, and their values (i, f) float64."""
+        values = self._values.array().reshape(-1, self.n_features)
+        size = max(1, ENTRIES // self.n_features)
+        for start in range(0, len(values), size):
+            here = slice(start, start + size)
+            yield here, values[here].astype(np.float64) / self.scale
+            self._values.release()
+
+    def std(self) -> np.ndarray:
+        """The standard deviation of each feature: (f,) float64."""
+        n = self._values.n // self.n_features
+        mean = sum(values.sum(0) for _, values in self.blocks()) / n
+        squares = sum(((values - mean) ** 2).sum(0) for _, values in self.blocks())
+        return np.sqrt(squares / n)
 
     def sums(self, members: np.ndarray) -> np.ndarray:
         """See `Features`."""
+        found = np.zeros((self.n_features, members.shape[1]))
         with one_thread():
-            member = torch.from_numpy(members.astype(np.float64))
-            found = torch.from_numpy(self.values).double().T @ member
-        return found.numpy() / self.scale[:, None]
+            for images, values in self.blocks():
+                member = torch.from_numpy(members[images].astype(np.float64))
+                found += (torch.from_numpy(values).T @ member).numpy()
+        return found
 
     def take(self, chosen: np.ndarray) -> np.ndarray:
         """See `Features`."""
-        return self.values[:, chosen] / self.scale[chosen]
+        return np.concatenate([values[:, chosen] for _, values in self.blocks()])
 
 
 class Chunk(NamedTuple):
@@ -128,37 +189,53 @@ def _pooled(
     return distinct, combine.reduceat(values[order], first) if len(first) else values
 
 
-def latents(inputs: Inputs, sae: Sae, rows: np.ndarray, pool: Pool = largest) -> Sparse:
+def latents(
+    inputs: Inputs, sae: Sae, rows: np.ndarray, folder: Path, pool: Pool = largest
+) -> Sparse:
     """The latents of ``sae`` on images ``rows`` (b,), ascending.
 
     Args:
-        pool: what an image counts with.
+        folder: where they are put; pool: what an image counts with.
     """
     n_patches, n = inputs.stream.n_patches, sae.n_latents
 
-    def look(chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
+    def look(chunk: Chunk) -> tuple[int, np.ndarray, np.ndarray]:
         size = batch_vectors(n, sae.W_dec.device)
         keys, values = [], []
         for start in range(0, len(chunk.vectors), size):
             vector, latent, value = active(sae, chunk.vectors[start : start + size])
-            keys.append((chunk.first + (start + vector) // n_patches) * n + latent)
+            keys.append((start + vector) // n_patches * n + latent)
             values.append(value)
-        return pool(np.concatenate(keys), np.concatenate(values), n_patches)
+        return chunk.n, *pool(np.concatenate(keys), np.concatenate(values), n_patches)
 
-    found = over(inputs, rows, look, "encoding")
-    keys, values = (np.concatenate(part) for part in zip(*found, strict=True))
-    image, latent = np.divmod(keys, n)
-    return Sparse(image, latent, values, (len(rows), n))
+    made = Sparse(folder, n)
+    for n_images, keys, values in over(inputs, rows, look, "encoding"):
+        image, latent = np.divmod(keys, n)
+        made.add(n_images, image, latent, values)
+    return made
 
 
-def dimensions(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
-    """The raw dimensions of images ``rows`` (b,), ascending: (b, d) float32."""
+def dimensions(inputs: Inputs, rows: np.ndarray, folder: Path) -> Dense:
+    """The raw dimensions of images ``rows`` (b,), ascending, put into ``folder``."""
 
     def look(chunk: Chunk) -> np.ndarray:
         found: np.ndarray = chunk.vectors.reshape(chunk.n, -1, inputs.stream.d).max(1)
         return found
 
-    return np.concatenate(over(inputs, rows, look, "reading"))
+    return _dense(inputs, rows, folder, look, "reading")
+
+
+def components(inputs: Inputs, pca: Pca, rows: np.ndarray, folder: Path) -> Dense:
+    """Principal components of images ``rows`` (b,), ascending, put into ``folder``."""
+    device = inputs.sae.W_dec.device
+    mean, directions = (t.to(device, torch.float32) for t in (pca.mean, pca.directions))
+
+    def look(chunk: Chunk) -> np.ndarray:
+        u = inputs.sae.normalise(torch.from_numpy(chunk.vectors).to(device))
+        found = ((u - mean) @ directions).reshape(chunk.n, -1, inputs.stream.d).amax(1)
+        return found.cpu().numpy()
+
+    return _dense(inputs, rows, folder, look, "projecting")
 
 
 def averages(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
@@ -168,25 +245,24 @@ def averages(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
         u = inputs.sae.normalise(torch.from_numpy(chunk.vectors).to(inputs.sae.W_dec.device))
         return u.reshape(chunk.n, -1, inputs.stream.d).mean(1).cpu().numpy()
 
-    return np.concatenate(over(inputs, rows, look, "averaging"))
+    return np.concatenate(list(over(inputs, rows, look, "averaging")))
 
 
-def components(inputs: Inputs, pca: Pca, rows: np.ndarray) -> np.ndarray:
-    """Principal components of images ``rows`` (b,), ascending: (b, d) float32."""
-    device = inputs.sae.W_dec.device
-    mean, directions = (t.to(device, torch.float32) for t in (pca.mean, pca.directions))
-
-    def look(chunk: Chunk) -> np.ndarray:
-        u = inputs.sae.normalise(torch.from_numpy(chunk.vectors).to(device))
-        found = ((u - mean) @ directions).reshape(chunk.n, -1, inputs.stream.d).amax(1)
-        return found.cpu().numpy()
-
-    return np.concatenate(over(inputs, rows, look, "projecting"))
+def _dense(
+    inputs: Inputs, rows: np.ndarray, folder: Path, look: Callable[[Chunk], np.ndarray], what: str
+) -> Dense:
+    made = Dense(folder, inputs.stream.d)
+    for values in over(inputs, rows, look, what):
+        made.add(values)
+    return made
 
 
-def over(inputs: Inputs, rows: np.ndarray, look: Callable[[Chunk], Any], what: str) -> list[Any]:
+def over(
+    inputs: Inputs, rows: np.ndarray, look: Callable[[Chunk], Made], what: str
+) -> Iterator[Made]:
     """What ``look`` makes of each chunk, in order. One thread computes a chunk."""
     with one_thread() as threads:
         on_cpu = inputs.sae.W_dec.device.type == "cpu"
         work = in_order(look, _chunks(inputs, rows, what), threads if on_cpu else 1)
-        return [found for _, found in work]
+        for _, found in work:
+            yield found

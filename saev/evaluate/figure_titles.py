@@ -60,6 +60,21 @@ TITLES: dict[str, tuple[str, str]] = {
         "how much of the probe's loss reconstructions save: 1 is perfect, 0 is no better than "
         "zeros",
     ),
+    "zero_shot.accuracy": (
+        "Zero-shot accuracy",
+        "how often the class whose name is nearest to the tower's output is right when the tower "
+        "sees reconstructions",
+    ),
+    "zero_shot.cross_entropy": (
+        "Zero-shot cross entropy",
+        "cross entropy of the names, with the model's own scale of cosines, in nats: lower is "
+        "better",
+    ),
+    "zero_shot.loss_recovered": (
+        "Zero-shot loss recovered",
+        "how much of the loss of the names reconstructions save: 1 is perfect, 0 is no better "
+        "than zeros",
+    ),
     "ablation.logit_fall": (
         "Ablation, fall of the logit",
         "how much the probe's logit of a class falls when the latent that tells it best is taken "

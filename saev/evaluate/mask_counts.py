@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from saev.analyze.counts import LIMIT, Counter, merged, open_counts
+from saev.analyze.counts import Counter, merged, open_counts
 from saev.analyze.top import Kept, largest_patches, strongest
 from saev.evaluate import mask_probes
 from saev.evaluate.classes import FEWEST
@@ -19,6 +19,8 @@ from saev.evaluate.mask_scores import BINS, Counted, Scores, bin_of, iou_at, sco
 from saev.evaluate.patch_classes import Masks
 
 TOP = 16
+LIMIT = 1 << 20
+"""How many counts are in memory at once. A score of them takes some ten times their memory."""
 TRAINING, JUDGING = 0, 1
 
 

@@ -68,6 +68,27 @@ def require_same_masks(settings: MaskSettings, found: str | None) -> None:
         )
 
 
+def require_folders(settings: MaskSettings) -> None:
+    """Check that masks with a folder for each class have those that the settings name.
+
+    Raises:
+        UserError: one is missing, or there are others.
+    """
+    there = {path.name for path in Path(settings.folder).iterdir() if path.is_dir()}
+    missing = [name for name in settings.classes if name not in there]
+    if missing:
+        raise UserError(
+            f"the masks in {settings.folder} have no folder {missing[0]}, which `classes` names; "
+            f"there are: {', '.join(sorted(there)) or 'none'}"
+        )
+    others = sorted(there - set(settings.classes))
+    if others and settings.unnamed == "refuse":
+        raise UserError(
+            f"the masks in {settings.folder} have a folder {others[0]}, which is no class: name it "
+            f"in `classes` of the masks, or set `unnamed: none` there to leave it out"
+        )
+
+
 def mask_key(key: str, ending: str) -> str:
     """Where the mask of the image called ``key`` lies in the folder."""
     folder, slash, name = key.rpartition("/")

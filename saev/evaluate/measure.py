@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from saev.activations.towers.again import recorded_settings
-from saev.activations.towers.text_tower import load_text_tower
+from saev.activations.towers.text_tower import TextTower, load_text_tower
+from saev.analyze.accumulate import STEP_VECTORS
 from saev.analyze.baseline import Pca, sample
 from saev.analyze.baseline import fit as fit_pca
 from saev.analyze.kept_codes import KeptCodes
@@ -35,6 +36,7 @@ from saev.evaluate import (
     redundancy,
     stability,
     vocabulary,
+    zero_shot,
 )
 from saev.evaluate.artifact import BY_CLASS, FIGURES, PARTNERS, TABLE
 from saev.evaluate.classes import Classes, classes_of
@@ -42,6 +44,7 @@ from saev.evaluate.crops import embed
 from saev.evaluate.firing import Observer, look
 from saev.evaluate.mask_counts import MaskCounts
 from saev.evaluate.monosemanticity import Embedded, embeddings_of
+from saev.evaluate.on_disk import OnDisk
 from saev.evaluate.opened import Opened
 from saev.evaluate.results import Results, missing
 from saev.evaluate.tower_outputs import Rerun
@@ -60,7 +63,8 @@ class Evaluator:
     Args:
         opened: what to evaluate; settings: which metrics.
         scratch: an empty folder that only this job uses.
-        seeds: directories of the same dictionary with other seeds.
+        seeds: directories of the same dictionary with other seeds; shuffled: of two dictionaries
+            of shuffled activations, or none.
         workers: threads that decode images.
 
     Attributes:
@@ -76,10 +80,13 @@ class Evaluator:
         scratch: Path,
         seeds: Sequence[Path] = (),
         workers: int = 1,
+        shuffled: Sequence[Path] = (),
     ) -> None:
         self.workers = workers
-        self.opened, self.settings, self.scratch, self.seeds = opened, settings, scratch, seeds
+        self.opened, self.settings, self.scratch = opened, settings, scratch
+        self.seeds, self.shuffled = seeds, shuffled
         self.results = Results()
+        self._outputs: dict[str, downstream.Spliced] = {}
         self.seconds: dict[str, float] = {}
         self.files: list[str] = []
         self.left_out: dict[str, dict[str, int]] = {}
@@ -105,6 +112,9 @@ class Evaluator:
         if settings.downstream:
             label = settings.downstream
             self._timed(f"downstream {label}", lambda: self._downstream(label))
+        if settings.zero_shot:
+            label = settings.zero_shot
+            self._timed(f"zero-shot {label}", lambda: self._zero_shot(label))
         if settings.ablation:
             label = settings.ablation
             self._timed(f"ablation {label}", lambda: self._ablation(label))
@@ -118,23 +128,47 @@ class Evaluator:
     def _probing(self, label: str) -> Results:
         inputs, seed = self.opened.inputs, self.settings.seed
         classes = self._classes(label)
-        return probing.measure(inputs, label, classes, self._pca, self._l0, seed)
+        given = (inputs, label, classes, self._pca, self._l0, seed)
+        return probing.measure(*given, self.scratch)
 
     def _downstream(self, label: str) -> Results:
         inputs, seed = self.opened.inputs, self.settings.seed
-        classes = self._classes(label)
-        return downstream.measure(inputs, self._rerun, label, classes, self._pca, self._l0, seed)
+        spliced = partial(self._spliced, label)
+        given = (lambda: self._rerun, spliced, label, self._classes(label), seed)
+        return downstream.measure(inputs, *given)
+
+    def _zero_shot(self, label: str) -> Results:
+        recording = self.opened.inputs.activations
+        device = self.opened.inputs.sae.W_dec.device
+
+        def text_tower() -> TextTower:
+            return load_text_tower(recorded_settings(recording.meta, recording.path), device)
+
+        spliced = partial(self._spliced, label)
+        return zero_shot.measure(
+            text_tower, spliced, label, self._classes(label), self.settings.seed
+        )
+
+    def _spliced(self, label: str) -> downstream.Spliced:
+        """The tower's outputs for held-out images. They are kept, as two metrics ask for them."""
+        if label not in self._outputs:
+            classes = self._classes(label)
+            given = (self.opened.inputs, self._rerun, classes, self._pca, self._l0)
+            self._outputs[label] = downstream.spliced_outputs(*given, self.settings.seed)
+        return self._outputs[label]
 
     def _ablation(self, label: str) -> Results:
         image_count, seed = self.opened.image_count, self.settings.seed
         classes, inputs = self._classes(label), self.opened.inputs
-        return ablation.measure(inputs, self._rerun, label, classes, image_count, seed)
+        given = (inputs, self._rerun, label, classes, image_count, seed)
+        return ablation.measure(*given, self.scratch)
 
     def _absorption(self) -> Results:
         named = self.settings.absorption
         assert named is not None
         classes, inputs = self._classes(named.parent), self.opened.inputs
-        return absorption.measure(inputs, named, classes, self._l0, self.settings.seed)
+        given = (inputs, named, classes, self._l0, self.settings.seed)
+        return absorption.measure(*given, self.scratch)
 
     def _vocabulary(self, path: Path) -> Results:
         words, inputs = read_words("vocabulary", path), self.opened.inputs
@@ -170,15 +204,17 @@ class Evaluator:
         """Principal components of the vectors trained on, in the dictionary's space."""
         centre = self.opened.inputs.centre().cpu().double()
         with one_thread():
-            return fit_pca((block.double() for block in self._sample), centre)
+            return fit_pca((block.double() for block in self._sample.split(STEP_VECTORS)), centre)
 
     @cached_property
-    def _sample(self) -> list[Tensor]:
-        """Some of the vectors trained on, in the dictionary's space: blocks (b, d) float32."""
+    def _sample(self) -> Tensor:
+        """Some of the vectors trained on, in the dictionary's space: (m, d) float32, on disk."""
         split, figures = self._trained_on
+        held = OnDisk(self.scratch, np.float32)
         with one_thread():
-            blocks = sample(self.opened.inputs, split, figures["n_vectors"], PURPOSE)
-            return [block.float() for block in blocks]
+            for block in sample(self.opened.inputs, split, figures["n_vectors"], PURPOSE):
+                held.add(block.numpy())
+        return torch.from_numpy(held.array()).reshape(-1, self.opened.inputs.sae.d)
 
     def _stability(self) -> Results:
         sae = self.opened.inputs.sae
@@ -186,11 +222,12 @@ class Evaluator:
             note = "no other run differs in init_seed alone: sweep: {init_seed: [0, 1, 2]}"
             return Results([missing("stability", "mean", "latents", note)])
         others = []
-        for folder in self.seeds:
+        for folder in (*self.seeds, *self.shuffled):
             other = load(folder, sae.W_dec.device)
             stability.require_comparable(sae, other, str(folder))
             others.append(other)
-        return stability.measure(sae, others, self.settings.seed)
+        n = len(self.seeds)
+        return stability.measure(sae, others[:n], self.settings.seed, others[n:])
 
     def _timed(self, metric: str, measure: Callable[[], Results]) -> None:
         logs.say(f"measuring {metric}")
@@ -259,8 +296,9 @@ class Evaluator:
         return monosemanticity.results(ours, baseline, seed)
 
     def _by_mask(self, ours: MaskCounts) -> Results:
-        inputs, seed, vectors = self.opened.inputs, self.settings.seed, torch.cat(self._sample)
-        found = masks.measure(ours, inputs, self._pca, vectors, self._l0, seed, self.scratch)
+        inputs, seed = self.opened.inputs, self.settings.seed
+        given = (ours, inputs, self._pca, self._sample, self._l0, seed, self.scratch)
+        found = masks.measure(*given)
         self.left_out["masks"] = found.left_out
         if found.table is not None:
             write_table(self.scratch / BY_CLASS, found.table)

@@ -16,18 +16,20 @@ from PIL import Image, UnidentifiedImageError
 
 from saev.activations.artifact import Activations
 from saev.core.errors import UserError
-from saev.evaluate.mask_files import mask_key
+from saev.evaluate.mask_files import mask_key, require_folders
 from saev.images.artifact import Images
 from saev.images.damage import damage
 from saev.images.geometry import Box, Geometry
 from saev.images.sources.source import read_regular
 from saev.settings.evaluation import MaskSettings
 
-MODES = {"index": ("P", "L"), "red_green": ("RGB", "RGBA")}
-"""Pillow's names for 8-bit images of palette indices and of gray values, and of colours."""
+MODES = {"index": ("P", "L"), "red_green": ("RGB", "RGBA"), "file": ("1", "P", "L")}
+"""Pillow's names for 8-bit images of palette indices and of gray values, of colours, and of
+bits."""
 NEEDED = {
     "index": "save it as a PNG with a palette or 8-bit gray, whose pixel values are classes",
     "red_green": "with pixels: red_green it needs colours",
+    "file": "save it as a PNG of black and white, with a palette, or 8-bit gray",
 }
 VALUES = 1 << 16
 
@@ -70,6 +72,33 @@ def patch_classes(pixels: np.ndarray, patch_size: int, grid: tuple[int, int]) ->
     return np.stack(found)
 
 
+def covered_pixels(pixels: np.ndarray, patch_size: int, grid: tuple[int, int]) -> np.ndarray:
+    """How many of the pixels (side, side) bool of each patch are set: (P,) int64."""
+    rows, columns = grid
+    inside = pixels[: rows * patch_size, : columns * patch_size]
+    return inside.reshape(rows, patch_size, columns, patch_size).sum((1, 3)).reshape(-1)
+
+
+def overlapping_classes(covered: np.ndarray, patch_size: int) -> np.ndarray:
+    """Classes that cover half of a patch or more, where a pixel may be of several.
+
+    Args:
+        covered: (C, P) int64, how many pixels of each patch a class covers.
+
+    Returns:
+        (s, P) int64, s ≥ 2: numbers of classes from 1, the one that covers most first; then 0.
+    """
+    order = np.argsort(-covered, axis=0, kind="stable")
+    enough = 2 * np.take_along_axis(covered, order, 0) >= patch_size**2
+    found = np.where(enough, order + 1, 0)
+    return _padded(found[: enough.sum(0).max()], 2)
+
+
+def _padded(numbers: np.ndarray, n: int) -> np.ndarray:
+    """``numbers`` (s, P) with rows of 0 up to ``n``."""
+    return np.pad(numbers, ((0, max(0, n - len(numbers))), (0, 0)))
+
+
 class Masks:
     """Reads the classes of patches of images that were recorded.
 
@@ -83,7 +112,7 @@ class Masks:
         example: where the mask of the first image without one would lie.
 
     Raises:
-        UserError: the images aren't those of the recording.
+        UserError: the images aren't those of the recording, or a class has no folder.
     """
 
     def __init__(
@@ -100,7 +129,10 @@ class Masks:
         self.names = list(settings.classes)
         self.numbers = np.full(VALUES, -1 if settings.unnamed == "refuse" else 0)
         self.numbers[0] = 0
-        self.numbers[list(settings.classes.values())] = np.arange(1, len(self.names) + 1)
+        if isinstance(settings.classes, dict):
+            self.numbers[list(settings.classes.values())] = np.arange(1, len(self.names) + 1)
+        else:
+            require_folders(settings)
         self.workers = max(1, workers)
         self.example = ""
 
@@ -108,8 +140,8 @@ class Masks:
         """Classes of the patches of images ``rows`` (r,), ascending.
 
         Returns:
-            (r,) bool, which images have a mask, and (2, r, P) int64, numbers of classes, as
-            `patch_classes`.
+            (r,) bool, which images have a mask, and (s, r, P) int64, numbers of classes, as
+            `patch_classes` or `overlapping_classes`.
 
         Raises:
             UserError: a mask can't be read, doesn't fit its image, or has a value of no class.
@@ -117,22 +149,52 @@ class Masks:
         keys = {e.row: e.key for e in self.images.read(int(rows[0]), int(rows[-1]) + 1)}
         records = self.activations.take_records(rows)
         with ThreadPoolExecutor(self.workers) as pool:
-            found = list(pool.map(lambda r: self._read(keys[r["row"]], r), records))
+            read = self._read_files if self.settings.pixels == "file" else self._read
+            found = list(pool.map(lambda r: read(keys[r["row"]], r), records))
         have = np.array([one is not None for one in found])
         if not have.all() and not self.example:
             first = keys[int(rows[np.flatnonzero(~have)[0]])]
-            self.example = mask_key(first, self.settings.ending)
+            self.example = str(self._path(first).relative_to(self.settings.folder))
         none = np.zeros((2, math.prod(self.geometry.grid)), np.int64)
-        return have, np.stack([none if one is None else one for one in found], axis=1)
+        n = max([2, *(len(one) for one in found if one is not None)])
+        return have, np.stack([_padded(none if one is None else one, n) for one in found], axis=1)
 
-    def path_of(self, key: str) -> Path:
-        """Where the mask of an image lies, if it has one."""
-        return Path(self.settings.folder, mask_key(key, self.settings.ending))
+    def _path(self, key: str) -> Path:
+        """Where the mask of an image lies, if it has one; with `pixels: file`, the first class'."""
+        one = self.names[:1] if self.settings.pixels == "file" else []
+        return Path(self.settings.folder, *one, mask_key(key, self.settings.ending))
 
     def _read(self, key: str, record: dict[str, Any]) -> np.ndarray | None:
-        path, kind = self.path_of(key), self.settings.pixels
+        path = self._path(key)
         if not path.is_file():
             return None
+        pixels = self._pixels(path)
+        numbers = self.numbers[pixels]
+        seen = self._cut(path, numbers, key, record)
+        unknown = pixels[numbers == -1]
+        if unknown.size:
+            raise UserError(
+                f"the mask {path} has pixels of value {unknown.min()}, which is no class: name it "
+                f"in `classes` of the masks, or set `unnamed: none` there if it means none"
+            )
+        return patch_classes(seen, self.geometry.patch_size, self.geometry.grid)
+
+    def _read_files(self, key: str, record: dict[str, Any]) -> np.ndarray | None:
+        """Those of an image with a file for each class that it has."""
+        size, grid = self.geometry.patch_size, self.geometry.grid
+        covered = np.zeros((len(self.names), math.prod(grid)), np.int64)
+        some = False
+        for place, name in enumerate(self.names):
+            path = Path(self.settings.folder, name, mask_key(key, self.settings.ending))
+            if path.is_file():
+                some = True
+                seen = self._cut(path, self._pixels(path) != 0, key, record)
+                covered[place] = covered_pixels(seen, size, grid)
+        return overlapping_classes(covered, size) if some else None
+
+    def _pixels(self, path: Path) -> np.ndarray:
+        """The values of a mask's pixels (h, w)."""
+        kind = self.settings.pixels
         try:
             data = read_regular(path)
             with Image.open(BytesIO(data), formats=("PNG",)) as image:
@@ -148,8 +210,11 @@ class Masks:
             raise UserError(f"the mask {path} {holds} ({mode}): {NEEDED[kind]}")
         if kind == "red_green":
             pixels = pixels[..., 0] + 256 * pixels[..., 1].astype(np.int64)
-        numbers = self.numbers[pixels]
-        height, width = numbers.shape
+        return pixels
+
+    def _cut(self, path: Path, pixels: np.ndarray, key: str, record: dict[str, Any]) -> np.ndarray:
+        """What the tower sees of a mask's pixels (h, w): (side, side)."""
+        height, width = pixels.shape
         across, down = width / record["width"], height / record["height"]
         # A mask of another size may be rounded by half a pixel on each side.
         if abs(across - down) > 0.5 / record["width"] + 0.5 / record["height"]:
@@ -162,11 +227,4 @@ class Masks:
             record[f"crop_{side}"] for side in ("left", "top", "right", "bottom")
         )
         box = Box(left * across, top * down, right * across, bottom * down)
-        unknown = pixels[numbers == -1]
-        if unknown.size:
-            raise UserError(
-                f"the mask {path} has pixels of value {unknown.min()}, which is no class: name it "
-                f"in `classes` of the masks, or set `unnamed: none` there if it means none"
-            )
-        seen = nearest_pixels(numbers, box, self.geometry.image_size)
-        return patch_classes(seen, self.geometry.patch_size, self.geometry.grid)
+        return nearest_pixels(pixels, box, self.geometry.image_size)

@@ -10,6 +10,7 @@ dimensions and the principal components of the vectors (each divided by its stan
 before the choice), and a constant.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,6 @@ from saev.evaluate.auroc import auroc, resampled
 from saev.evaluate.classes import Classes
 from saev.evaluate.features import (
     CLASSES_AT_ONCE,
-    Dense,
     Features,
     components,
     dimensions,
@@ -36,6 +36,8 @@ from saev.evaluate.untrained import UNTRAINED, untrained
 CHOSEN = (1, 2, 5)
 """Numbers of features, k."""
 RESAMPLES = 200
+FITTED_AT_ONCE = 8
+"""Classes whose chosen features are in memory at once."""
 
 
 class Sides(NamedTuple):
@@ -76,43 +78,51 @@ def choose(
     return np.concatenate(found)
 
 
-def judge(sides: Sides, classes: Classes, k: int, chosen: np.ndarray, drawn: np.ndarray) -> Judged:
-    """Fit on the first ``k`` of ``chosen`` and judge.
+def judge(
+    sides: Sides, classes: Classes, chosen: np.ndarray, drawn: np.ndarray
+) -> dict[int, Judged]:
+    """Fit on the first k of ``chosen`` and judge, for each k of `CHOSEN`.
 
     Args:
-        chosen: (C, ≥ k) features of each class; drawn: (1 + r, h), see `resampled`.
+        chosen: (C, max k) features of each class; drawn: (1 + r, h), see `resampled`.
     """
-    areas, rights = np.zeros((2, len(drawn)))
-    n_defined = np.zeros(len(drawn))
-    for start in range(0, len(classes.names), CLASSES_AT_ONCE):
-        numbers = np.arange(start, min(start + CLASSES_AT_ONCE, len(classes.names)))
-        fitted = _fit(sides, classes, numbers, chosen[numbers, :k])
-        for number, score in zip(numbers, fitted, strict=True):
-            positive = classes.judging_codes == number
-            area = auroc(score, positive, drawn)
-            defined = ~np.isnan(area)
-            areas[defined] += area[defined]
-            n_defined += defined
-            rights += _shares(drawn, (score > 0) == positive)
-    return Judged(areas / n_defined, rights / len(classes.names))
+    areas, rights, n_defined = np.zeros((3, len(CHOSEN), len(drawn)))
+    n_classes = len(classes.names)
+    for start in range(0, n_classes, FITTED_AT_ONCE):
+        numbers = np.arange(start, min(start + FITTED_AT_ONCE, n_classes))
+        training, judging = (taken(side, chosen[numbers]) for side in sides)
+        for place, k in enumerate(CHOSEN):
+            fitted = _fit(training[..., :k], judging[..., :k], classes, numbers)
+            for number, score in zip(numbers, fitted, strict=True):
+                positive = classes.judging_codes == number
+                area = auroc(score, positive, drawn)
+                defined = ~np.isnan(area)
+                areas[place, defined] += area[defined]
+                n_defined[place] += defined
+                rights[place] += _shares(drawn, (score > 0) == positive)
+    found = zip(CHOSEN, areas / n_defined, rights / n_classes, strict=True)
+    return {k: Judged(area, right) for k, area, right in found}
 
 
-def _fit(sides: Sides, classes: Classes, numbers: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def taken(side: Features, chosen: np.ndarray) -> np.ndarray:
+    """Values of the features ``chosen`` (c, k) of each class: (c, b, k) float64."""
+    values = side.take(chosen.reshape(-1))
+    return values.reshape(len(values), *chosen.shape).swapaxes(0, 1)
+
+
+def _fit(
+    training: np.ndarray, judging: np.ndarray, classes: Classes, numbers: np.ndarray
+) -> np.ndarray:
     """Margins of the judging images: (c, h) float64.
 
     Args:
-        numbers: (c,) classes; chosen: (c, k), their features.
+        training, judging: (c, t, k) and (c, h, k), features of the classes ``numbers`` (c,).
     """
-    x, judging = [], []
-    for features in chosen:
-        values = sides.training.take(features)
-        mean, std = values.mean(0), values.std(0)
-        std = np.where(std > 0, std, 1)
-        x.append((values - mean) / std)
-        judging.append((sides.judging.take(features) - mean) / std)
+    mean, std = training.mean(1, keepdims=True), training.std(1, keepdims=True)
+    x, judged = ((side - mean) / np.where(std > 0, std, 1) for side in (training, judging))
     y = classes.training_codes == numbers[:, None]
-    theta = logistic.fit(torch.from_numpy(np.stack(x)), torch.from_numpy(y))
-    return logistic.margins(torch.from_numpy(np.stack(judging)), theta).numpy()
+    theta = logistic.fit(torch.from_numpy(x), torch.from_numpy(y))
+    return logistic.margins(torch.from_numpy(judged), theta).numpy()
 
 
 def _shares(drawn: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -139,7 +149,7 @@ def measured(figures: np.ndarray) -> Measured:
 
 
 def measure(
-    inputs: Inputs, label: str, classes: Classes, pca: Pca, l0: float, seed: int
+    inputs: Inputs, label: str, classes: Classes, pca: Pca, l0: float, seed: int, scratch: Path
 ) -> Results:
     """The figures.
 
@@ -148,6 +158,7 @@ def measure(
         pca: principal components of the vectors, in the dictionary's space.
         l0: mean number of latents that fire on a vector.
         seed: of the resamples and the untrained dictionary.
+        scratch: an existing folder for what doesn't fit into memory.
     """
     if len(classes.names) < 2:
         note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
@@ -158,9 +169,9 @@ def measure(
     with one_thread():
         progress = Progress(4, "kinds of features", f"probing {label}")
         for name in ("latents", UNTRAINED, "raw_dimensions", "pca"):
-            sides = _sides(name, inputs, classes, pca, l0, seed)
+            sides = _sides(name, inputs, classes, pca, l0, seed, scratch)
             chosen = choose(sides.training, classes.training_codes, len(classes.names), k)
-            found[name] = {k: judge(sides, classes, k, chosen, drawn) for k in CHOSEN}
+            found[name] = judge(sides, classes, chosen, drawn)
             progress.update(1)
     found["constant"] = dict.fromkeys(CHOSEN, constant(classes, drawn))
     ours = found.pop("latents")
@@ -182,16 +193,18 @@ def measure(
     return Results(figures)
 
 
-def _sides(name: str, inputs: Inputs, classes: Classes, pca: Pca, l0: float, seed: int) -> Sides:
+def _sides(
+    name: str, inputs: Inputs, classes: Classes, pca: Pca, l0: float, seed: int, scratch: Path
+) -> Sides:
     """The features called ``name``."""
     rows = (classes.training, classes.judging)
     if name in ("latents", UNTRAINED):
         sae = inputs.sae if name == "latents" else untrained(inputs.sae, l0, seed)
-        return Sides(*(latents(inputs, sae, side) for side in rows))
+        return Sides(*(latents(inputs, sae, side, scratch) for side in rows))
     if name == "pca":
-        training, judging = (components(inputs, pca, side) for side in rows)
+        training, judging = (components(inputs, pca, side, scratch) for side in rows)
     else:
-        training, judging = (dimensions(inputs, side) for side in rows)
-    std = training.astype(np.float64).std(0)
-    scale = np.where(std > 0, std, 1)
-    return Sides(Dense(training, scale), Dense(judging, scale))
+        training, judging = (dimensions(inputs, side, scratch) for side in rows)
+    std = training.std()
+    training.scale = judging.scale = np.where(std > 0, std, 1)
+    return Sides(training, judging)

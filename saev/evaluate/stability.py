@@ -11,10 +11,12 @@ among theirs, and of theirs among ours. Several latents may have the same neares
 also has the mean cosine when latents are matched one to one: by the matching with the largest sum
 (Kuhn 1955, The Hungarian method) up to `EXACT` latents, and greedily above.
 
-Chance is what two dictionaries of random directions reach.
+Chance is what two dictionaries of random directions reach. If they were trained, what two
+dictionaries of shuffled activations reach stands beside it: they have the distributions of the data
+in each dimension, and nothing that belongs together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +32,7 @@ EXACT = 8192
 """Largest number of latents to match exactly. Their cosines fill 0.8 GiB while they are matched."""
 CANDIDATES = 16
 """Nearest latents among which the greedy matching looks for a partner."""
+SHUFFLED = "shuffled_activations"
 STABLE = 0.7
 """From this cosine on, a latent counts as found again."""
 
@@ -110,18 +113,22 @@ def require_comparable(sae: Sae, other: Sae, name: str) -> None:
             )
 
 
-def measure(sae: Sae, others: Sequence[Sae], seed: int) -> Results:
+def measure(sae: Sae, others: Sequence[Sae], seed: int, shuffled: Sequence[Sae] = ()) -> Results:
     """The figures and the column.
 
     Args:
         sae: the dictionary; others: the same with other seeds, one at least.
         seed: of the intervals and the random directions.
+        shuffled: two dictionaries of shuffled activations, or none.
     """
     decoder = sae.dictionary().detach()
     n, d = decoder.shape
     found = [compare(decoder, other.dictionary().detach()) for other in others]
     one, two = (random_rows(n, d, seed, draw).to(decoder.device) for draw in (1, 2))
-    chance = compare(one, two)
+    chance = {RANDOM: compare(one, two)}
+    if shuffled:
+        first, second = (other.dictionary().detach() for other in shuffled)
+        chance[SHUFFLED] = compare(first, second)
     column = np.mean([one.ours for one in found], axis=0)
     matched = np.stack([one.matched for one in found])
     seeds = f"{len(others)} other seed{'s' * (len(others) > 1)}"
@@ -129,8 +136,11 @@ def measure(sae: Sae, others: Sequence[Sae], seed: int) -> Results:
     n_alone = int(np.isnan(matched).sum())
     alone = f"; {n_alone:,} without a partner are left out" if n_alone else ""
 
-    def figure(name: str, measured: Measured, baseline: Measured, note: str = seeds) -> Figure:
-        return Figure("stability", name, measured, n, "latents", {RANDOM: baseline}, note=note)
+    def figure(
+        name: str, measured: Measured, of: Callable[[Compared], Measured], note: str = seeds
+    ) -> Figure:
+        beside = {kind: of(compared) for kind, compared in chance.items()}
+        return Figure("stability", name, measured, n, "latents", beside, note=note)
 
     def share(values: np.ndarray) -> Measured:
         return mean_of((values >= STABLE).astype(np.float64), seed)
@@ -141,13 +151,13 @@ def measure(sae: Sae, others: Sequence[Sae], seed: int) -> Results:
 
     return Results(
         [
-            figure("mean", mean_of(column, seed), mean_of(chance.ours, seed)),
-            figure("share_70", share(column), share(chance.ours)),
-            figure("both_ways", both_ways(found), both_ways([chance])),
+            figure("mean", mean_of(column, seed), lambda one: mean_of(one.ours, seed)),
+            figure("share_70", share(column), lambda one: share(one.ours)),
+            figure("both_ways", both_ways(found), lambda one: both_ways([one])),
             figure(
                 "matched",
                 mean_of(_mean_of_known(matched), seed),
-                mean_of(chance.matched, seed),
+                lambda one: mean_of(one.matched, seed),
                 f"{seeds}; {way}{alone}",
             ),
         ],

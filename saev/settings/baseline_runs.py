@@ -2,6 +2,9 @@
 
 Each is an ordinary run, whose entry has the name of the run's own and `.untrained`. So runs that
 ask for the same baseline share it, and it is made once.
+
+`shuffled_activations` is no run: it adds two dictionaries, which only the stability of the run's
+evaluation is compared with. The points of a sweep of `init_seed` share them.
 """
 
 from typing import Any, NamedTuple
@@ -10,6 +13,7 @@ from saev.core.errors import UserError, listed
 from saev.settings.elsewhere import ElsewhereSettings
 
 SUFFIX = ".untrained"
+SHUFFLED, SHUFFLED_SUFFIXES = "shuffled_activations", (".shuffled", ".shuffled_2")
 TOWER: dict[str, Any] = {
     "weights": "random",
     "weights_sha256": None,
@@ -50,7 +54,10 @@ def with_baselines(given: Entries) -> Entries:
     Raises:
         UserError: a run asks for one that can't be, or an entry has its name.
     """
-    runs = [run.model_copy(update={"baselines": ()}) for run in given.runs]
+    runs = [
+        run.model_copy(update={"baselines": (SHUFFLED,) * (SHUFFLED in run.baselines)})
+        for run in given.runs
+    ]
     sections = {"vit": dict(given.vit), "sae": dict(given.sae)}
     problems = []
     for number, run in enumerate(given.runs):
@@ -61,6 +68,9 @@ def with_baselines(given: Entries) -> Entries:
                     f"{where}: sae.{run.sae} was trained elsewhere, so nothing here can be trained "
                     f"like it: leave baselines out"
                 )
+                continue
+            if baseline == SHUFFLED:
+                problems += _add_shuffled(where, run.sae, sections["sae"])
                 continue
             kind, changed = CHANGED[baseline]
             own, name = getattr(given, kind)[getattr(run, kind)], getattr(run, kind) + SUFFIX
@@ -73,3 +83,34 @@ def with_baselines(given: Entries) -> Entries:
     if problems:
         raise UserError(listed(problems, "the settings have problems:"))
     return Entries(tuple(runs), **sections)
+
+
+def shuffled_of(run: Any, sae: dict[str, Any]) -> list[str]:
+    """The entries that were added for the baseline `shuffled_activations` of a run, if any.
+
+    Args:
+        run: the run; sae: all entries by name.
+    """
+    if SHUFFLED not in run.baselines:
+        return []
+    return [_named(made, sae) or "" for made in _shuffled(sae[run.sae])]
+
+
+def _shuffled(own: Any) -> list[Any]:
+    """Two settings that differ in `init_seed`, the same for all points of a sweep of it."""
+    changes = ({"init_seed": own.seed + i, "shuffled_dimensions": True} for i in range(2))
+    return [own.model_copy(update=change) for change in changes]
+
+
+def _named(made: Any, sae: dict[str, Any]) -> str | None:
+    alike = (name for name, one in sae.items() if name.endswith(SHUFFLED_SUFFIXES) and one == made)
+    return next(alike, None)
+
+
+def _add_shuffled(where: str, name: str, sae: dict[str, Any]) -> list[str]:
+    """Add the entries of one run to ``sae``; return what is wrong."""
+    problems = []
+    for suffix, made in zip(SHUFFLED_SUFFIXES, _shuffled(sae[name]), strict=True):
+        if _named(made, sae) is None and sae.setdefault(name + suffix, made) != made:
+            problems.append(f"{where}: there is another sae.{name}{suffix}: rename it")
+    return problems

@@ -8,7 +8,7 @@ from pydantic import Field, PrivateAttr, StringConstraints, TypeAdapter, Validat
 
 from saev.core.errors import UserError, listed
 from saev.settings.analysis import AnalysisSettings
-from saev.settings.baseline_runs import Entries, with_baselines
+from saev.settings.baseline_runs import Entries, shuffled_of, with_baselines
 from saev.settings.component import Settings, digest
 from saev.settings.compute import ComputeSettings
 from saev.settings.elsewhere import AnySaeEntry
@@ -38,11 +38,14 @@ class RunSettings(Settings):
         None,
         description="An entry of `evaluation`: what to measure of the dictionary.",
     )
-    baselines: tuple[Literal["untrained_tower", "untrained_dictionary"], ...] = Field(
+    baselines: tuple[
+        Literal["untrained_tower", "untrained_dictionary", "shuffled_activations"], ...
+    ] = Field(
         (),
         description="Make the same run with an untrained tower, or with a dictionary that has its "
-        "initial weights, named after its entry and `.untrained`. Runs that ask for the same one "
-        "share it.",
+        "initial weights, named after its entry and `.untrained`. `shuffled_activations` trains "
+        "two dictionaries with other `init_seed` on shuffled vectors, beside which the "
+        "evaluation's stability stands. Runs that ask for the same one share it.",
     )
     reference: Name | None = Field(
         None,
@@ -245,6 +248,7 @@ def unused(config: Config) -> list[str]:
     """Entries that no run names, as ``images.birds``."""
     used = {(kind, getattr(run, kind)) for run in config.runs for kind in COMPONENTS}
     used |= {("images", config.analysis[run.analysis].on) for run in config.runs}
+    used |= {("sae", name) for run in config.runs for name in shuffled_of(run, config.sae)}
     return [
         f"{section}.{name}"
         for kind, section in COMPONENTS.items()

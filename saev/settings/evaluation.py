@@ -2,10 +2,13 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from saev.settings.component import Resolved, Settings
 from saev.settings.paths import PathText
+
+FolderName = Annotated[str, StringConstraints(pattern=r"^[^/\\.][^/\\]*$")]
+"""The name of a folder, without a path."""
 
 
 class MaskSettings(Settings):
@@ -21,18 +24,24 @@ class MaskSettings(Settings):
         description="What the name of a mask has in place of the image's extension, such as "
         "`_object.png`.",
     )
-    pixels: Literal["index", "red_green"] = Field(
+    pixels: Literal["index", "red_green", "file"] = Field(
         "index",
         description="What a pixel's value is: its `index` in a palette, or gray value; or, for "
-        "masks in colour, red + 256 · green (`red_green`), as in Broden.",
+        "masks in colour, red + 256 · green (`red_green`), as in Broden. With `file`, each class "
+        "has files of its own, in a folder of its name: `CLASS/a/b.png` is the mask of `a/b.jpg`, "
+        "and every pixel but 0 is of the class.",
     )
     unnamed: Literal["refuse", "none"] = Field(
         "refuse",
-        description="What pixel values mean that `classes` doesn't name: a mistake, or no class.",
+        description="What pixel values mean that `classes` doesn't name, or folders with "
+        "`pixels: file`: a mistake, or no class.",
     )
-    classes: dict[str, Annotated[int, Field(ge=1, le=65535)]] = Field(
-        min_length=1,
-        description="The pixel value of each class, such as `{skin: 1, hair: 2}`. 0 is no class.",
+    classes: (
+        Annotated[dict[str, Annotated[int, Field(ge=1, le=65535)]], Field(min_length=1)]
+        | Annotated[tuple[FolderName, ...], Field(min_length=1)]
+    ) = Field(
+        description="The pixel value of each class, such as `{skin: 1, hair: 2}`. 0 is no class. "
+        "With `pixels: file`, the folders, such as `[skin, hair]`.",
     )
     sha256: str | None = Field(
         None,
@@ -43,6 +52,17 @@ class MaskSettings(Settings):
 
     @model_validator(mode="after")
     def _a_value_each(self) -> Self:
+        if isinstance(self.classes, dict) == (self.pixels == "file"):
+            raise ValueError(
+                "classes: with pixels: file, list the folders of the classes: [skin, hair]"
+                if self.pixels == "file"
+                else "classes: give each class its pixel value: {skin: 1, hair: 2}; only pixels: "
+                "file takes a list"
+            )
+        if not isinstance(self.classes, dict):
+            if len(set(self.classes)) < len(self.classes):
+                raise ValueError("classes: a folder is listed twice: remove it once")
+            return self
         for name, value in self.classes.items():
             first = next(one for one, other in self.classes.items() if other == value)
             if first != name:
@@ -95,6 +115,12 @@ class EvaluationSettings(Settings):
         description="A label of the analysis: how well the tower still tells its classes apart if "
         "it sees reconstructions. Runs the tower again over some thousand images.",
     )
+    zero_shot: str | None = Field(
+        None,
+        description="A label of the analysis whose classes are named in words: how well the model "
+        "tells them apart by their names if its tower sees reconstructions. Needs a model with a "
+        "text tower.",
+    )
     ablation: str | None = Field(
         None,
         description="A label of the analysis: how much less the tower says a class if the latent "
@@ -130,7 +156,11 @@ class EvaluationSettings(Settings):
     def labels_used(self) -> list[tuple[str, str]]:
         """Labels of the analysis that it needs, each with the key that names it."""
         used = [("probing", label) for label in self.probing]
-        single = (("downstream", self.downstream), ("ablation", self.ablation))
+        single = (
+            ("downstream", self.downstream),
+            ("zero_shot", self.zero_shot),
+            ("ablation", self.ablation),
+        )
         two = self.absorption
         pair = () if two is None else (("parent", two.parent), ("child", two.child))
         used += [(f"absorption.{key}", label) for key, label in pair]
@@ -150,6 +180,9 @@ class EvaluationResolved(Resolved):
 
     seeds: tuple[str, ...] = Field(
         (), description="Directories of the dictionaries with other seeds, sorted."
+    )
+    shuffled: tuple[str, ...] = Field(
+        (), description="Directories of two dictionaries of shuffled vectors, if any."
     )
     masks: MasksResolved | None = Field(None, description="The masks, if any.")
     vocabulary: str | None = Field(None, description="SHA-256 of the vocabulary, if any.")

@@ -79,6 +79,12 @@ class SaeSettings(Settings):
         "see the same data in the same order, so `evaluation` can say how stable their latents "
         "are. Without it, `seed`.",
     )
+    shuffled_dimensions: bool = Field(
+        False,
+        description="Permute each dimension of every batch by itself: a baseline that has the "
+        "distributions of the data, and nothing that belongs together. `baselines: "
+        "[shuffled_activations]` sets it.",
+    )
     held_out: float = Field(
         0.0, ge=0, lt=1, description="Fraction of the images that training never sees."
     )
@@ -151,6 +157,8 @@ class SaeSettings(Settings):
         values: dict[str, Any] = serialise(self)
         if self.weights_seed == self.seed:
             values.pop("init_seed", None)
+        if not self.shuffled_dimensions:
+            values.pop("shuffled_dimensions", None)
         return values
 
     @property

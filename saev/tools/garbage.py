@@ -194,6 +194,7 @@ def _reached(plan: Plan) -> set[Path]:
             reached.add(BY_NAME[LABELS].place(Path(plan.results), {**run, "images": run["on"]}))
         if "evaluation" in run:
             reached.add(BY_NAME[EVALUATE].place(Path(plan.results), run))
+    reached |= {BY_NAME["train"].place(Path(plan.results), one) for one in plan.trainings}
     return reached
 
 

@@ -21,6 +21,7 @@ from saev.train import loader
 from saev.train.initial import initialise
 from saev.train.parallel import ALONE, Processes
 from saev.train.resample import resample_if_due
+from saev.train.shuffled import shuffled_batches
 from saev.train.sink import Sink
 from saev.train.stopping import is_spent
 from saev.train.task import Task, even_widths
@@ -176,10 +177,12 @@ def fit(learners: list[Learner], state_seconds: float) -> tuple[list[Learner], f
     with stop.between_steps() as stopping:
         progress = Progress(task.n_steps * size, "vectors", title, done=start * size)
         for_gpu = first.trainer.device.type == "cuda"
-        share = first.processes.share(size)
-        batches = loader.batches(
-            task.vectors, size, task.settings.seed, start, task.n_steps, for_gpu, share
-        )
+        share, seed = first.processes.share(size), task.settings.seed
+        shuffled = task.settings.shuffled_dimensions
+        given = (task.vectors, size, seed, start, task.n_steps, for_gpu)
+        batches = loader.batches(*given, None if shuffled else share)
+        if shuffled:
+            batches = shuffled_batches(batches, seed, start, share)
         for step, batch in enumerate(batches, start):
             wait = state_seconds * max(1.0, sum(learner.save_seconds for learner in going))
             due = time.monotonic() - saved >= wait

@@ -9,6 +9,7 @@ from saev.core.errors import UserError
 from saev.sae.base import EVEN
 from saev.settings.sae_base import SaeSettings
 from saev.train import loader
+from saev.train.shuffled import HELD_OUT, ShuffledVectors, permute
 from saev.train.split import Split, split_images
 
 EVAL_VECTORS = 16_384
@@ -60,6 +61,8 @@ def prepare(
     vectors = loader.load(
         activations, stream, split.training, data_in_memory, settings.processes, mem_mb
     )
+    if settings.shuffled_dimensions:
+        vectors = ShuffledVectors(vectors, settings.seed)
     if settings.batch_size > vectors.n:
         raise UserError(
             f"batch_size: {settings.batch_size:,} is more than the {vectors.n:,} training vectors "
@@ -70,6 +73,8 @@ def prepare(
     held_out = (
         loader.Streamed(activations, stream, split.held_out).gather(chosen) if n_held_out else None
     )
+    if settings.shuffled_dimensions and held_out is not None:
+        permute(held_out, settings.seed, HELD_OUT)
     n_steps = max(1, round(settings.epochs * vectors.n / settings.batch_size))
     mean, std = (activations.stats(stream)[name] for name in ("mean", "std"))
     return Task(settings, stream, mean, std, split, vectors, held_out, n_held_out, n_steps)

@@ -26,6 +26,7 @@ from saev.images.seen import Before, Seen, memory_name
 from saev.images.sources import open_source
 from saev.images.sources.source import SPLITS, Source, passed_over
 from saev.settings.analysis import AnalysisResolved
+from saev.settings.baseline_runs import shuffled_of
 from saev.settings.component import Settings, completed, digest
 from saev.settings.config import COMPONENTS, Config, RunSettings
 from saev.settings.elsewhere import ElsewhereResolved, ElsewhereSettings
@@ -40,7 +41,7 @@ from saev.settings.vit import WEIGHT_FILES, VitResolved, VitSettings
 from saev.workflow.amounts import require_amounts, require_batch
 from saev.workflow.hashes import Hashes
 from saev.workflow.known_elsewhere import FromElsewhere, looked_at, require_width
-from saev.workflow.known_evaluations import other_seeds, require_embeddings
+from saev.workflow.known_evaluations import other_seeds, require_embeddings, require_stability
 from saev.workflow.known_labels import Labels, Listings, labels_component
 from saev.workflow.known_masks import masks_digest
 from saev.workflow.known_towers import Facts, Towers, require_layer, without_file
@@ -68,6 +69,8 @@ class Resolver:
         self.hashes = Hashes(Path(results, PLANS, "hashes.json"))
         self._towers = Towers(Path(results, PLANS, "towers.json"), self.hashes.module)
         self.components: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+        self.trained: list[dict[str, str]] = []
+        """Directory names of dictionaries that only evaluations are compared with."""
         self.plans = Path(results, PLANS)
         self._directories: dict[tuple[str | None, ...], str] = {}
         self._from_elsewhere: dict[str, FromElsewhere] = {}
@@ -81,6 +84,7 @@ class Resolver:
         Raises:
             UserError: something that they refer to doesn't exist.
         """
+        require_stability(self.config, run)
         on = self.config.analysis[run.analysis].on
         images = self._once(self._images, run.images)
         on_images = self._once(self._images, on) if on else images
@@ -309,15 +313,28 @@ class Resolver:
         settings = self.config.evaluation[run.evaluation]
         n_blocks = self.towers[run.vit].n_blocks
         require_embeddings(self.config, run, settings.monosemanticity, n_blocks)
+        if settings.zero_shot and (why := self.no_text_tower(run.vit)):
+            raise UserError(
+                f"evaluation.{run.evaluation}.zero_shot: vit.{run.vit}: {why}. Leave zero_shot out"
+            )
         others = other_seeds(self.config, run) if settings.stability else []
         seeds = sorted({self._sae(one, images, vit) for one in others})
+        shuffled = [
+            self._sae(run.model_copy(update={"sae": name}), images, vit)
+            for name in shuffled_of(run, self.config.sae)
+        ]
+        place = {"images": images, "vit": vit, "on": images}
+        self.trained += [{**place, "sae": sae} for sae in shuffled]
         masks = None
         if settings.masks and settings.masks.sha256 is None:
             where = f"evaluation.{run.evaluation}.masks.folder"
             masks = MasksResolved(sha256=masks_digest(where, settings.masks, self.hashes))
         words = self._vocabulary(run, settings.vocabulary) if settings.vocabulary else None
-        resolved = EvaluationResolved(seeds=tuple(seeds), masks=masks, vocabulary=words)
-        return self._put("evaluation", run.evaluation, settings, resolved, seeds=seeds)
+        resolved = EvaluationResolved(
+            seeds=tuple(seeds), shuffled=tuple(shuffled), masks=masks, vocabulary=words
+        )
+        compared = [*seeds, *shuffled]
+        return self._put("evaluation", run.evaluation, settings, resolved, seeds=compared)
 
     def _vocabulary(self, run: RunSettings, path: str) -> str:
         """SHA-256 of a vocabulary that can be read, for a tower with a text tower."""

@@ -6,7 +6,7 @@ from saev.settings.component import digest
 from saev.settings.config import Config
 from saev.settings.elsewhere import ElsewhereSettings
 
-SEES = ("layer", "tokens", "held_out", "seed", "batch_size", "epochs")
+SEES = ("layer", "tokens", "held_out", "seed", "batch_size", "epochs", "shuffled_dimensions")
 """Settings that decide which vectors a dictionary sees, and in which order."""
 
 

@@ -73,7 +73,7 @@ def of_stage(plan: Plan, name: str) -> tuple[Job, ...]:
     """The jobs of a stage, over all runs, each once. Targets of all later stages ask for them."""
     stage = BY_NAME[name]
     found: dict[Path, dict[str, str]] = {}
-    for run in plan.runs:
+    for run in plan.trainings if name == "train" else plan.runs:
         for place in stage.runs_of(run):
             found.setdefault(stage.place(Path(plan.results), place), place)
     return tuple(

@@ -1,6 +1,7 @@
 """What is known of evaluations when the workflow is parsed: what they compare, and mistakes."""
 
 from saev.core.errors import UserError
+from saev.settings.baseline_runs import SHUFFLED
 from saev.settings.config import Config, RunSettings
 from saev.settings.elsewhere import ElsewhereSettings
 
@@ -50,3 +51,26 @@ def other_seeds(config: Config, run: RunSettings) -> list[RunSettings]:
         if same and other.weights_seed != own.weights_seed:
             alike.append(one)
     return alike
+
+
+def require_stability(config: Config, run: RunSettings) -> None:
+    """Refuse shuffled activations as the baseline of a stability that nobody measures.
+
+    Raises:
+        UserError: says what the run needs.
+    """
+    if SHUFFLED not in run.baselines:
+        return
+    where = f"runs (vit {run.vit!r}, sae {run.sae!r}): baselines: {SHUFFLED}"
+    named = None if run.evaluation is None else config.evaluation[run.evaluation]
+    if named is None or not named.stability:
+        raise UserError(
+            f"{where} stands beside the stability of an evaluation: name one with stability, or "
+            f"leave {SHUFFLED} out"
+        )
+    if not other_seeds(config, run):
+        raise UserError(
+            f"{where} stands beside the stability of the dictionary, but no other run differs in "
+            f"init_seed alone: give sae.{run.sae} sweep: {{init_seed: [0, 1, 2]}}, or leave "
+            f"{SHUFFLED} out"
+        )

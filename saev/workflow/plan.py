@@ -74,6 +74,12 @@ class Plan:
         ``labels`` and ``reference`` if it has any."""
         return self.data["runs"]
 
+    @property
+    def trainings(self) -> list[dict[str, str]]:
+        """Directory names of all runs, and of what dictionaries have that only an evaluation is
+        compared with: images, vit, sae and ``on``."""
+        return [*self.runs, *self.data.get("trained", [])]
+
     def directories(self, *kinds: str) -> list[str]:
         """Distinct directories of all runs, nested in the order of ``kinds``."""
         paths = ["/".join([self.results, *(run[kind] for kind in kinds)]) for run in self.runs]
@@ -127,10 +133,13 @@ def resolve(raw: dict[str, Any], results: str = "results") -> Plan:
     runs = [resolver.run(run) for run in config.runs]
     unique = list({canonical_json(run): run for run in runs}.values())
     components = resolver.components
-    compute = config.compute.model_dump() | {"together": groups(config, unique, components)}
+    trained = list({canonical_json(one): one for one in resolver.trained}.values())
+    together = groups(config, [*unique, *trained], components)
+    compute = config.compute.model_dump() | {"together": together}
     data = {
         "components": components,
         "runs": unique,
+        "trained": trained,
         "specs": _specs(config, unique, components, resolver),
         "compute": compute,
         "sources": resolver.hashes.sources,

@@ -120,7 +120,7 @@ def first_tries(plan: Plan, rule: str) -> list[dict[str, int]]:
 
     Memory isn't scarce here, so that only a training asks for what its sizes need.
     """
-    runs = plan.runs if rule == "train_sae" else [{}]
+    runs = plan.trainings if rule == "train_sae" else [{}]
     answers: list[dict[str, int]] = []
     for run in runs:
         if (asked := resources(plan, rule, run, attempt=1)) not in answers:

@@ -77,15 +77,31 @@ function header() {
   if (about.credit) at("footer").append(make("p", {}, about.credit));
 }
 
+/**
+ * Which classes the figures leave out, and why.
+ * @param {LeftOut} leftOut
+ */
+function leftOutClasses({ label, n, named: first }) {
+  const classes = n === 1 ? "class is" : "classes are";
+  const more = n > first.length ? ` and ${count(n - first.length)} more` : "";
+  return make(
+    "p",
+    { class: "soft" },
+    `${label}: ${count(n)} ${classes} left out, with fewer than 10 images (in brackets) or none ` +
+      `on one side of the split: ${first.join(", ")}${more}.`,
+  );
+}
+
 /** The figures of the evaluation, and which others there are; null without one. */
 function evaluation() {
   if (!about.evaluation) return null;
-  const { figures: found, name: directory, others } = about.evaluation;
+  const { figures: found, left_out: leftOut, name: directory, others } = about.evaluation;
   const more = others.length ? ` This analysis also has ${others.join(", ")}, not shown here.` : "";
   return make(
     "div",
     {},
     evaluationTable(found),
+    ...leftOut.map(leftOutClasses),
     make("p", { class: "soft" }, `${directory}.${more}`),
   );
 }

@@ -69,12 +69,23 @@ interface EvaluatedFigure {
   baselines: Baseline[];
 }
 
+/** The classes of a label that an evaluation leaves out, as they have too few images. */
+interface LeftOut {
+  /** Its name, or ``masks``. */
+  label: string;
+  /** How many classes. */
+  n: number;
+  /** The first of them, each with how many images it has. */
+  named: string[];
+}
+
 /** The evaluation that the page of a run shows. */
 interface Evaluated {
   name: string;
   /** Names of other evaluations of this analysis. */
   others: string[];
   figures: EvaluatedFigure[];
+  left_out: LeftOut[];
   /** Names of the columns that it adds to the figures of latents. */
   columns: string[];
 }

@@ -32,6 +32,7 @@ import matplotlib.backends.backend_agg
 import numba  # noqa: F401
 import numpy as np
 import open_clip  # noqa: F401
+import openTSNE  # noqa: F401
 import pandas as pd
 import pyarrow.parquet  # noqa: F401
 import safetensors.torch  # noqa: F401

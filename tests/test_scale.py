@@ -145,7 +145,7 @@ def test_a_gallery_of_many_runs_makes_the_details_of_a_run_when_it_comes_near(tm
         assert browser.run(filled) <= 48
 
 
-def test_the_gallery_reads_of_a_run_only_what_it_shows(tmp_path, monkeypatch):
+def test_the_gallery_reads_of_a_run_only_what_it_shows(tmp_path):
     seen, n = [], 500
     rng = np.random.default_rng(0)
     save_file(
@@ -172,14 +172,13 @@ def test_the_gallery_reads_of_a_run_only_what_it_shows(tmp_path, monkeypatch):
         "top_label_base.kind": np.full(n, 0.2),
     }
     table = pa.table(unlabelled | labelled | {"fire_rate": rng.random(n)})
-    pq.write_table(table, tmp_path / "latents.parquet")
-    read = pq.read_table
-    monkeypatch.setattr(
-        gallery.pq,
-        "read_table",
-        lambda path, columns: seen.append(columns) or read(path, columns=columns),
+    path = tmp_path / "latents.parquet"
+    pq.write_table(table, path)
+    analysis = SimpleNamespace(
+        path=tmp_path,
+        label_names=["kind"],
+        table=lambda columns: seen.append(columns) or pq.read_table(path, columns=columns),
     )
-    analysis = SimpleNamespace(path=tmp_path, label_names=["kind"])
     found = gallery.strips(analysis)
     assert seen == [[*unlabelled, *labelled]]
     live = unlabelled["image_count"] > 0

@@ -82,9 +82,11 @@ _OF_TOP = "share of the most common label among its top images"
 _TOP = "most common label of its top images (16 at most)"
 _TOP_N = "top images that have this label"
 _BASE = "share of all labelled images that have the label of its top images"
-_LIFT = "share of the label among its top images, divided by its share of all labelled images"
+_LIFT = (
+    "share of the label of its top images among them, divided by its share of all labelled images"
+)
 _LOW = "lower end of the 95 % interval of the lift (Wilson)"
-_TOP_SHARE = "share of that label among all images on which it fires"
+_TOP_SHARE = "share of the label of its top images among all images on which it fires"
 _OF_ALL = "share of the most common label among all images on which it fires"
 _ENTROPY = "over all images on which it fires: 0 is a single label, 1 is all labels equally often"
 _TOP_ENTROPY = "the same over its top images, each counted by its activation"
@@ -92,7 +94,7 @@ _SUPPORT = "images with a label on which it fires"
 _CHANCE = (
     "probability at most with which shuffled labels give a label such a share of the top images"
 )
-_COMMON = "most common among all images on which it fires"
+_COMMON = "most common label of all images on which it fires"
 _RATE = "share of the vectors on which it fires"
 _PLACES = "how evenly it fires over the image: 1 is everywhere equally often, 0 is a single place"
 _BORDER = "share of its top images whose strongest patch is at the border"

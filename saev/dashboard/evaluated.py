@@ -9,7 +9,7 @@ import pyarrow as pa
 from saev.analyze.columns import Column, Filter
 from saev.dashboard.scripts import rounded
 from saev.evaluate.artifact import Evaluation
-from saev.evaluate.figure_titles import titled
+from saev.evaluate.figure_titles import BASELINES, titled
 from saev.evaluate.latent_columns import FILTERS, LATENT_COLUMNS
 
 HEADLINES = ("stability.mean", "downstream.loss_recovered")
@@ -159,7 +159,7 @@ def _figure(entry: dict[str, Any]) -> EvaluatedFigure:
         "held_out": entry["split"] == "held_out",
         "note": entry["note"],
         "baselines": [
-            {**_estimate(one), "title": name.replace("_", " ").replace("pca", "PCA")}
+            {**_estimate(one), "title": BASELINES.get(name, name.replace("_", " "))}
             for name, one in entry["baselines"].items()
         ],
     }

@@ -44,7 +44,8 @@ def main(arguments: list[str]) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="directory of the same dictionary with another init_seed; may be given several times",
+        help="directory of the same dictionary with another init_seed, or of one trained on "
+        "shuffled activations; may be given several times",
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="directory of the evaluation"

@@ -5,19 +5,20 @@ To name a new figure, add a row here. One without a row is called by its own nam
 
 _ROW = "largest cosine of a latent's decoder row to"
 _SEED = f"{_ROW} a row of the same dictionary with another init_seed"
-_CHOSEN = "latents, chosen on training images, tell a class from the rest, mean over classes"
 
 
 def _probing(k: int) -> dict[str, tuple[str, str]]:
     many = f"{k} latent{'s' * (k > 1)}"
+    chosen = f"{many}, chosen on training images, tell{'s' * (k == 1)} a class from the rest"
     return {
         f"probing.auroc_{k}": (
             f"Sparse probing, {many}, area",
-            f"area under the ROC curve with which {k} {_CHOSEN}: 0.5 is chance, 1 is perfect",
+            f"area under the ROC curve with which {chosen}, mean over classes: 0.5 is chance, 1 is "
+            "perfect",
         ),
         f"probing.accuracy_{k}": (
             f"Sparse probing, {many}, accuracy",
-            f"how often {k} {_CHOSEN}: compare it with the constant answer",
+            f"how often {chosen}, mean over classes: compare it with the constant answer",
         ),
     }
 
@@ -31,7 +32,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "redundancy.mean": ("Redundancy", f"{_ROW} another row, mean over latents that fire"),
     "redundancy.share_90": (
         "Redundancy ≥ 0.9",
-        f"share of the latents that fire with 0.9 or more: {_ROW} another row",
+        f"of the latents that fire, the share with 0.9 or more: {_ROW} another row",
     ),
     "stability.mean": ("Stability", f"{_SEED}, mean over latents: 1 is found again"),
     "stability.share_70": ("Stability ≥ 0.7", f"share of latents with 0.7 or more: {_SEED}"),
@@ -57,13 +58,12 @@ TITLES: dict[str, tuple[str, str]] = {
     ),
     "downstream.loss_recovered": (
         "Loss recovered",
-        "how much of the probe's loss reconstructions save: 1 is perfect, 0 is no better than "
-        "zeros",
+        "part of the probe's loss between zeros and the original that reconstructions save: 1 is "
+        "perfect, 0 is no better than zeros",
     ),
     "zero_shot.accuracy": (
         "Zero-shot accuracy",
-        "how often the class whose name is nearest to the tower's output is right when the tower "
-        "sees reconstructions",
+        "how often the nearest class name is right when the tower sees reconstructions",
     ),
     "zero_shot.cross_entropy": (
         "Zero-shot cross entropy",
@@ -72,8 +72,8 @@ TITLES: dict[str, tuple[str, str]] = {
     ),
     "zero_shot.loss_recovered": (
         "Zero-shot loss recovered",
-        "how much of the loss of the names reconstructions save: 1 is perfect, 0 is no better "
-        "than zeros",
+        "part of the names' loss between zeros and the original that reconstructions save: 1 is "
+        "perfect, 0 is no better than zeros",
     ),
     "ablation.logit_fall": (
         "Ablation, fall of the logit",
@@ -127,8 +127,7 @@ TITLES: dict[str, tuple[str, str]] = {
     ),
     "vocabulary.share": (
         "Words suggested",
-        "share of latents whose strongest images are nearer to a word of the vocabulary than those "
-        "of 99 % of shuffled latents are to any",
+        "share of latents that get a word of the vocabulary; of shuffled latents, 1 % get one",
     ),
     "coactivation.mean_largest_pmi": (
         "Co-activation",
@@ -137,6 +136,8 @@ TITLES: dict[str, tuple[str, str]] = {
     ),
 }
 """Title and meaning, by metric and name."""
+BASELINES = {"pca": "PCA", "k_means": "k-means", "semi_nmf": "semi-NMF"}
+"""Titles of baselines whose names aren't plain words."""
 
 
 def titled(metric: str, name: str, of: str) -> tuple[str, str]:

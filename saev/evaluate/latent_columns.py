@@ -28,7 +28,7 @@ LATENT_COLUMNS = (
         "share",
         "how connected its map is on the grid of patches: 1 is one region, about 0 is at random",
     ),
-    Column("moran_i_images", "maps", "count", "images behind its Moran's I"),
+    Column("moran_i_images", "images of Moran's I", "count", "images behind its Moran's I"),
     Column(
         "mask_ap",
         "mask AP",

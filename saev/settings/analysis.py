@@ -32,21 +32,21 @@ class AnalysisSettings(LabelsSettings):
         None,
         exclude=True,
         description="A .csv file with names of latents, which the page shows. The page can save "
-        "one: what you wrote there yourself. You can change this at any time.",
+        "your own names as one. You can change this at any time.",
     )
     projection: bool = Field(
         False,
         exclude=True,
         description="Whether the map of the page can also place latents by their decoder "
-        "directions, so that similar ones lie together. Needs the package openTSNE. You can change "
-        "this at any time.",
+        "directions, so that similar ones lie together. Needs `pip install "
+        "'saev-workflow[projection]'`. You can change this at any time.",
     )
     score_names: bool = Field(
         False,
         exclude=True,
-        description="Whether to score these names: on held-out images, the text tower of the model "
-        "ranks the true name among five. Runs the tower again over 16 images for each name. You "
-        "can change this at any time.",
+        description="Whether to score the names in `names`: on held-out images, the text tower of "
+        "the model says whether the latent's own name is the nearest of five. Runs the tower again "
+        "over 16 images for each name. You can change this at any time.",
     )
 
     @model_validator(mode="after")

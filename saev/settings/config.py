@@ -42,10 +42,10 @@ class RunSettings(Settings):
         Literal["untrained_tower", "untrained_dictionary", "shuffled_activations"], ...
     ] = Field(
         (),
-        description="Make the same run with an untrained tower, or with a dictionary that has its "
-        "initial weights, named after its entry and `.untrained`. `shuffled_activations` trains "
-        "two dictionaries with other `init_seed` on shuffled vectors, beside which the "
-        "evaluation's stability stands. Runs that ask for the same one share it.",
+        description="What to make beside the run. `untrained_tower` and `untrained_dictionary`: "
+        "the same run with random weights, in entries that end in `.untrained`. "
+        "`shuffled_activations`: two dictionaries trained on shuffled activations, whose "
+        "stability stands beside that of the run. Runs that ask for the same one share it.",
     )
     reference: Name | None = Field(
         None,

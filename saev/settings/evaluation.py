@@ -119,7 +119,7 @@ class EvaluationSettings(Settings):
         None,
         description="A label of the analysis whose classes are named in words: how well the model "
         "tells them apart by their names if its tower sees reconstructions. Needs a model with a "
-        "text tower.",
+        "text tower. Runs the tower again over at most 512 images, six times.",
     )
     ablation: str | None = Field(
         None,

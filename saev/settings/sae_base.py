@@ -127,18 +127,19 @@ class SaeSettings(Settings):
     patience: int | None = Field(
         None,
         gt=0,
-        description="Stop after this many evaluations in a row without a better held-out nmse.",
+        description="Stop after looking this many times in a row at the held-out images without a "
+        "better nmse.",
     )
     min_improvement: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="An evaluation counts as better only if its nmse is lower by more than this "
+        description="A held-out nmse counts as better only if it is lower by more than this "
         "fraction of the best one.",
     )
     log_every: int = Field(50, gt=0, description="Steps between two lines of `train.jsonl`.")
     eval_every: int = Field(
-        500, gt=0, description="Steps between two evaluations on held-out images."
+        500, gt=0, description="Steps between two looks at the held-out images."
     )
 
     def loose(self) -> dict[str, Any]:

@@ -35,7 +35,8 @@ which you can remove at any time. Your results and your files aren't touched.
 OLD and NEW are what git calls a revision, or worktree for the files as they are now. OLD may also
 be a folder of results: then each stage of NEW runs on these results. Settings under parity: in
 config.yaml say how many images are taken, how long the training is and what counts as rounding.
-Exit status: 0 if the results are the same, 1 if they differ, 2 if it could not tell.
+Exit status: 0 if the results are the same, 1 if they differ, 2 if it could not tell, or
+after an error.
 
   saev parity main worktree
   saev parity v1.2 v1.3 --full

@@ -75,8 +75,8 @@ function makeMap() {
   );
   const hint =
     "Point at a latent to see its images and lines to its nearest directions, and click to open " +
-    "it. Drag over some, or around them with the lasso, to select them: the list and the wall " +
-    "then show these alone.";
+    "it. Drag over some, or around them with the lasso, to select them: the list, the " +
+    "wall and the contrast then show these alone.";
   const said = make("p", { id: "map-said", class: "number", role: "status" });
   const missed = make("p", { id: "map-missed", class: "soft" });
   const parts = [

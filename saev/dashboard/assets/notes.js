@@ -53,7 +53,8 @@ function scoreTold(score) {
   const { hits, n, interval, fewest } = score;
   const images = `${n} held-out image${n === 1 ? "" : "s"}`;
   if (hits === null || !interval) {
-    return `No score: it fires on ${images} that nobody was shown, and ${fewest} are needed.`;
+    const elsewhere = `${images} that aren't among its top images`;
+    return `No score: it fires on ${elsewhere}, and ${fewest} are needed.`;
   }
   const [low, high, all] = [...interval, hits / n].map((end) => Math.round(100 * end));
   return (
@@ -165,7 +166,7 @@ function noteFields(latent) {
     const line = make("p", { class: "given" }, make("b", {}, called), ` ${said} `, by);
     return score ? [line, make("p", { class: "soft scored" }, scoreTold(score))] : [line];
   });
-  const fromOthers = others.length ? [make("h3", {}, "Named by others"), ...others] : [];
+  const fromOthers = others.length ? [make("h3", {}, "Given names"), ...others] : [];
   return make("section", { class: "note" }, title, field, text, ...fromOthers);
 }
 

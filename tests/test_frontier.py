@@ -67,6 +67,13 @@ def test_only_points_of_one_sweep_on_the_same_analysis_are_compared():
     assert frontiers(runs, {}) == []
 
 
+def test_seeds_alone_make_no_frontier_as_none_is_better():
+    runs = [run("s.init_seed-0-0123abcd", 1, 0.5), run("s.init_seed-1-89abcdef", 1, 0.4)]
+    assert frontiers(runs, {"s": [one["run"]["sae"] for one in runs]}) == []
+    runs.append(run("s.k-2.init_seed-1-89abcdef", 2, 0.4))
+    assert len(frontiers(runs, {"s": [one["run"]["sae"] for one in runs]})) == 1
+
+
 def test_without_held_out_images_the_error_is_that_of_training():
     runs = [run("a-1", None, None), run("b-2", 2, 0.1)]
     (found,) = frontiers(runs, {"s": ["a-1", "b-2"]})

@@ -25,6 +25,12 @@ HEADING = "dictionary,latent,name,note,author\n"
         (HEADING.replace("note", "colour"), "has colour"),
         (HEADING + "a/b/c,1.5,eye,,\n", "line 2: latent '1.5' is no whole number"),
         (HEADING + "a/b/c,1,eye,,\na/b/c,-1,eye,,\n", "line 3: latent '-1' is no whole number"),
+        (HEADING + "a/b/c,1,eye,,\n\na/b/c,1,ey,e,,x\n", "line 4: it has more fields"),
+        (HEADING + 'a/b/c,1,"eye,,\n', "unexpected end of data"),
+        (
+            HEADING + "a/b/c,1,eye,,ann\na/b/c,1,ear,,bob\na/b/c,1,nose,,ann\n",
+            "line 4: latent 1 has the name 'eye' in line 2, by the same author",
+        ),
         (HEADING.encode() + b"a/b/c,1,\xe9t\xe9,,\n", "isn't a CSV table in UTF-8"),
     ],
 )

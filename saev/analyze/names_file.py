@@ -4,6 +4,7 @@ The page can save such a file. The columns ``dictionary`` (``images/vit/sae``, t
 dictionary under results/), ``latent`` and ``name`` are needed; ``note`` and ``author`` aren't.
 """
 
+import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from saev.core.files import canonical_json, sha256_bytes
 
 NEEDED = ("dictionary", "latent", "name")
 KNOWN = (*NEEDED, "note", "author", "star")
+MORE = "…"
+"""Key of the fields beyond those of the heading."""
 FEWEST_NAMES = 5
 """A name is scored by ranking it among as many."""
 
@@ -36,36 +39,43 @@ def read_names(where: str, path: Path) -> list[GivenName]:
 
     Raises:
         UserError: it isn't there, isn't CSV in UTF-8, lacks a column, has one that isn't known, or
-            a row has no whole number as its latent.
+            a row has no whole number as its latent, too many fields, or another name for a latent
+            that its author has named before.
     """
-    import pandas as pd  # slow to import, and most projects have no such file
-
     if not path.is_file():
         raise UserError(f"{where}: there is no file {path}")
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             heading = file.readline()
-        separator = next((one for one in (",", ";", "\t") if one in heading), ",")
-        table = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (ValueError, OSError) as error:
-        reason = str(error).strip() if path.stat().st_size else "it is empty"
-        raise UserError(f"{where}: {path} isn't a CSV table in UTF-8: {reason}") from error
-    table.columns = [str(name).strip().lower() for name in table.columns]
-    missing = [name for name in NEEDED if name not in table.columns]
-    unknown = [name for name in table.columns if name not in KNOWN]
+            separator = next((one for one in (",", ";", "\t") if one in heading), ",")
+            file.seek(0)
+            reader = csv.DictReader(file, None, MORE, "", delimiter=separator, strict=True)
+            columns = [name.strip().lower() for name in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            rows = [(reader.line_num, row) for row in reader]
+    except (ValueError, OSError, csv.Error) as error:
+        raise UserError(f"{where}: {path} isn't a CSV table in UTF-8: {error}") from error
+    if not columns:
+        raise UserError(f"{where}: {path} isn't a CSV table in UTF-8: it is empty")
+    missing = [name for name in NEEDED if name not in columns]
+    unknown = [name for name in columns if name not in KNOWN]
     if missing or unknown:
         wrong = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(unknown)}"
         raise UserError(
             f"{where}: {path} {wrong}; needed: {', '.join(NEEDED)}; allowed: {', '.join(KNOWN)}"
         )
-    return list(_rows(where, path, table.to_dict("records")))
+    return list(_rows(where, path, rows))
 
 
-def _rows(where: str, path: Path, rows: list[dict[str, str]]) -> Iterator[GivenName]:
+def _rows(where: str, path: Path, rows: list[tuple[int, dict[str, str]]]) -> Iterator[GivenName]:
     problems = []
-    for line, row in enumerate(rows, 2):
+    by: dict[tuple[str, int, str], GivenName] = {}
+    for line, row in rows:
+        if any(row.get(MORE, "")):
+            problems.append(
+                f"line {line}: it has more fields than the heading: put texts in quotes"
+            )
+            continue
         told = {name: row.get(name, "").strip() for name in KNOWN}
         if not told["name"] and not told["note"]:
             continue
@@ -74,7 +84,14 @@ def _rows(where: str, path: Path, rows: list[dict[str, str]]) -> Iterator[GivenN
             continue
         latent = int(told["latent"])
         dictionary = told["dictionary"].strip("/").removeprefix("results/")
-        yield GivenName(line, dictionary, latent, told["name"], told["note"], told["author"])
+        one = GivenName(line, dictionary, latent, told["name"], told["note"], told["author"])
+        first = by.setdefault((dictionary, latent, one.author), one) if one.name else one
+        if first.name != one.name:
+            problems.append(
+                f"line {line}: latent {latent} has the name {first.name!r} in line {first.line}, "
+                f"by the same author"
+            )
+        yield one
     if problems:
         raise UserError(listed(problems, f"{where}: {path} has rows that can't be read:", 5))
 

@@ -166,6 +166,5 @@ def _figure(entry: dict[str, Any]) -> EvaluatedFigure:
 
 
 def _estimate(entry: dict[str, Any]) -> Estimate:
-    ends = entry["interval"]
-    interval = None if ends is None else [rounded(end) or 0.0 for end in ends]
-    return {"value": rounded(entry["value"]), "interval": interval}
+    # All digits: the page rounds them, and rounding twice can end elsewhere.
+    return {"value": entry["value"], "interval": entry["interval"]}

@@ -1,6 +1,7 @@
 """Finds the frontier of a sweep: which points are worth having, and which one to start with."""
 
 import math
+import re
 from typing import NamedTuple
 
 from saev.dashboard.structures import Frontier, GalleryRun
@@ -81,8 +82,14 @@ def frontiers(runs: list[GalleryRun], sweeps: dict[str, list[str]]) -> list[Fron
     return [
         made
         for (entry, *where), those in found.items()
-        if (made := _frontier(entry, where, those)) is not None
+        if not _seeds_alone(entry, those) and (made := _frontier(entry, where, those)) is not None
     ]
+
+
+def _seeds_alone(entry: str, runs: list[GalleryRun]) -> bool:
+    """Whether the points of a sweep differ in a seed alone, so that none is better."""
+    points = [run["run"]["sae"].removeprefix(f"{entry}.") for run in runs]
+    return all(re.fullmatch(r"(init_)?seed-\d+(-[0-9a-f]{8})?", point) for point in points)
 
 
 def _frontier(entry: str, where: list[str], runs: list[GalleryRun]) -> Frontier | None:

@@ -137,6 +137,13 @@ def _table(rows: list[list[str]]) -> list[str]:
     return [lines[0], f"|{' --- |' * len(rows[0])}", *lines[1:]]
 
 
+def _input(geometry: dict[str, Any] | None) -> str | None:
+    if geometry is None:
+        return None
+    rows, columns = geometry["grid"]
+    return f"{geometry['image_size']} px, {rows} × {columns} patches"
+
+
 def _lineage(folder: Path, images: Path, tower: dict[str, Any], run: Path | None) -> list[str]:
     about, recorded = tower.get("summary", {}), tower.get("settings", {})
     made = read_json(folder / RUN) if (folder / RUN).is_file() else {}
@@ -147,6 +154,7 @@ def _lineage(folder: Path, images: Path, tower: dict[str, Any], run: Path | None
     rows = {
         "result": "/".join(folder.resolve().parts[-3:]),
         "tower": about.get("model"),
+        "its input": _input(about.get("geometry")),
         "weights": recorded.get("weights"),
         "SHA-256 of the weights": about.get("weights_sha256"),
         "layer": meta["settings"].get("layer"),

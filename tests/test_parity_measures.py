@@ -20,7 +20,9 @@ from saev.parity.measures.of_analyze import rank_correlation, top_lists
 from saev.parity.measures.of_train import compare_curves, matched_cosine, within_noise
 from saev.parity.subject import require_images
 from saev.parity.verdict import Level, Verdict, worst
+from saev.settings.analysis import AnalysisSettings
 from saev.settings.parity import ParitySettings
+from saev.settings.sae import TopKSettings
 
 
 def test_a_relative_distance_is_that_of_the_norms():
@@ -218,3 +220,13 @@ def test_the_worst_part_decides_about_the_whole():
     assert found.texts == ("b", "a")
     assert not found.same
     assert worst([]).level == Level.BIT_EQUAL
+
+
+def test_older_code_gets_no_setting_that_it_may_not_know_unless_it_says_something():
+    assert AnalysisSettings(labels={}).loose() == {}
+    assert AnalysisSettings(labels={}, codes_gib=1.5).loose() == {"codes_gib": 1.5}
+    given = {"architecture": "topk", "layer": 1, "tokens": "cls", "n_latents": 8, "k": 2}
+    given |= {"batch_size": 8, "epochs": 1.0, "lr": 0.1, "held_out": 0.1}
+    assert TopKSettings(**given).loose() == {}
+    assert TopKSettings(**given, log_every=7).loose() == {"log_every": 7}
+    assert TopKSettings(**given, log_every=7, patience=2).loose() == {}

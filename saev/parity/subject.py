@@ -15,7 +15,6 @@ from saev.dashboard.artifact import STAGE as DASHBOARD
 from saev.images.artifact import MANIFEST, Entry, Images
 from saev.images.sources import open_source
 from saev.images.sources.source import GROUP_ROWS, SOURCE, Source
-from saev.settings.analysis import AnalysisSettings
 from saev.settings.elsewhere import CHECKPOINT
 from saev.settings.images import SOURCE_SETTINGS, source_of
 from saev.workflow.known_towers import Towers, without_file
@@ -55,7 +54,7 @@ def small(plan: Plan, n_images: int, steps: int, cache: Path) -> Subject:
     kinds = _kinds(run)
     names = {kind: plan.component(kind, run[kind])["entry"] for kind in kinds}
     given = {
-        kind: absolute(json.loads(json.dumps(_given(kind, plan.component(kind, run[kind])))))
+        kind: absolute(json.loads(json.dumps(_given(plan.component(kind, run[kind])))))
         for kind in kinds
     }
     entries, n_listed = _chosen(plan, run["images"], n_images)
@@ -108,9 +107,7 @@ def frozen(results: Path) -> tuple[Subject, dict[str, str]]:
             kinds = _kinds(run)
             names = {kind: plan.component(kind, run[kind])["entry"] for kind in kinds}
             home = results.resolve().parent
-            given = {
-                kind: _from(home, _given(kind, plan.component(kind, run[kind]))) for kind in names
-            }
+            given = {kind: _from(home, _given(plan.component(kind, run[kind]))) for kind in names}
             # Directories are named after settings, so paths stay as they were written.
             begins = {name for one in given.values() for name in _begins(one, home)}
             links = {name: str(home / name) for name in sorted(begins)}
@@ -197,15 +194,8 @@ def _absolute(path: str) -> str:
     return str(Path(path).absolute())
 
 
-def _given(kind: str, known: Mapping[str, Any]) -> dict[str, Any]:
-    # Older code refuses a setting that it doesn't know, also at its neutral value.
-    fields = AnalysisSettings.model_fields if kind == "analysis" else {}
-    loose = {
-        name: value
-        for name, value in known["loose"].items()
-        if name not in fields or value != fields[name].default
-    }
-    return {k: v for k, v in {**loose, **known["settings"]}.items() if v is not None}
+def _given(known: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in {**known["loose"], **known["settings"]}.items() if v is not None}
 
 
 def _compute(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Defaults for users are written out in `config.yaml`.
 No digest includes a field declared with ``exclude=True``: it can't change a result.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -29,11 +30,17 @@ class Settings(BaseModel):
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def loose(self) -> dict[str, Any]:
-        """All fields that can't change a result. They may change at any time."""
+        """The fields that can't change a result and aren't at their neutral value. They may change
+        at any time."""
+        return self._beyond_neutral(
+            name for name, info in type(self).model_fields.items() if info.exclude
+        )
+
+    def _beyond_neutral(self, names: Iterable[str]) -> dict[str, Any]:
+        fields = type(self).model_fields
+        found = {name: getattr(self, name) for name in names}
         return {
-            name: getattr(self, name)
-            for name, info in type(self).model_fields.items()
-            if info.exclude
+            k: v for k, v in found.items() if v != fields[k].get_default(call_default_factory=True)
         }
 
 

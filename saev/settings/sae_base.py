@@ -145,7 +145,7 @@ class SaeSettings(Settings):
     def loose(self) -> dict[str, Any]:
         """See `Settings.loose`. `log_every` and `eval_every` count only for an early stop."""
         watched = ("log_every", "eval_every") if self.patience is None else ()
-        return {**super().loose(), **{name: getattr(self, name) for name in watched}}
+        return {**super().loose(), **self._beyond_neutral(watched)}
 
     def essential(self) -> dict[str, Any]:
         """See `Settings.essential`."""

@@ -181,7 +181,7 @@ def _specs(
         }
     specs["dashboard"] = {
         directory: canonical_json(
-            {"code": codes["dashboard"], "settings": {"credit": known["loose"]["credit"]}}
+            {"code": codes["dashboard"], "settings": {"credit": known["loose"].get("credit")}}
         )
         for directory, known in components["images"].items()
     }

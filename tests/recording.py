@@ -3,6 +3,7 @@
 import json
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -30,6 +31,29 @@ def write_config(folder: Path) -> str:
     path = folder / "tiny.json"
     path.write_text(json.dumps(TINY))
     return str(path)
+
+
+def write_clip(path: Path, seed: int, noise: float, scale: float) -> Any:
+    """Make the CLIP of a configuration with weights that aren't those of open_clip's start.
+
+    Args:
+        path: the configuration; the weights are written beside it, to `weights.safetensors`.
+        noise: standard deviation of what is added to all weights; scale: to the logarithm of the
+            scale of cosines.
+    """
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    open_clip.add_model_config(path)
+    torch.manual_seed(seed)
+    model = open_clip.create_model(path.stem).eval()
+    with torch.no_grad():
+        model.logit_scale += scale
+        for parameter in model.parameters():
+            parameter += torch.randn_like(parameter) * noise
+    save_file(model.state_dict(), path.with_name("weights.safetensors"))
+    return model
 
 
 def write_pictures(folder: Path, n: int, seed: int = 0, size: tuple[int, int] = (36, 33)) -> None:

@@ -365,6 +365,11 @@ def test_a_reader_sorts_filters_and_walks_through_latents(copy):
                 f"{len(expected)} of {n} latents"
             )
         assert "No latent passes" in browser.run("document.getElementById('cards').textContent")
+        # A number comes first, also if names of images hold it.
+        browser.run("saevData.names = { keys: ['tile_7.jpg'], latents: [[1, 2, 3, 7]] }")
+        enter(browser, "find", "7")
+        found = json.loads(browser.run("JSON.stringify(shown)"))
+        assert (found[0], sorted(found)) == (7, [1, 2, 3, 7])
         browser.open(f"{path.as_uri()}#min=0&label=animal")
         # Too rare, too weak, too few labelled images: one latent each.
         browser.run("figures.fire_count[3] = 0.5e-4 * about.summary.all.n_vectors")

@@ -450,6 +450,10 @@ def test_the_stage_judges_the_masks_that_the_plan_saw(case, tmp_path, project):
         UserError, match=r"evaluation\.e\.masks\.folder: there is no folder nowhere"
     ):
         resolve(project)
+    # Folders of classes are known before anything runs.
+    project["evaluation"]["e"]["masks"] = {**asked, "pixels": "file", "classes": ["fur"]}
+    with pytest.raises(UserError, match="have no folder fur, which `classes` names; there are: k0"):
+        resolve(project)
 
 
 def test_values_may_lie_in_red_and_green_beside_the_image_and_some_mean_nothing(case, tmp_path):

@@ -12,7 +12,8 @@ from analysed import Case, some_labels, vectors
 from browser import CHROMIUM, Browser
 from project import Project, config
 from safetensors.numpy import load_file
-from test_views import drag, mouse, on_wall, open_map, point, value
+from test_map import drag, mouse, point
+from test_views import on_wall, open_map, value
 
 from saev.analyze.artifact import LATENTS, Analysis
 from saev.core.errors import UserError

@@ -6,7 +6,7 @@ import open_clip
 import pytest
 import torch
 import transformers
-from recording import TINY
+from recording import TINY, write_clip
 from safetensors.torch import save_file
 
 from saev.activations.towers.text_tower import encode_texts, load_text_tower
@@ -31,15 +31,8 @@ def write(folder, **more):
 @pytest.mark.parametrize("custom", [False, True])
 def test_a_text_has_the_vector_of_open_clips_own_model(tmp_path, custom):
     path = write(tmp_path, custom_text=custom, quick_gelu=True)
-    open_clip.add_model_config(path)
-    torch.manual_seed(1)
-    theirs = open_clip.create_model("tiny").eval()
-    with torch.no_grad():
-        theirs.logit_scale += 0.5
-        for parameter in theirs.parameters():
-            parameter += torch.randn_like(parameter) * 0.05
-    save_file(theirs.state_dict(), tmp_path / "w.safetensors")
-    ours = load_text_tower(settings(path, tmp_path / "w.safetensors"))
+    theirs = write_clip(path, seed=1, noise=0.05, scale=0.5)
+    ours = load_text_tower(settings(path, tmp_path / "weights.safetensors"))
     tokens = open_clip.get_tokenizer("tiny")(TEXTS)
     with torch.inference_mode():
         expected = theirs.encode_text(tokens, normalize=True).double()

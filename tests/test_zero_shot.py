@@ -6,8 +6,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from recording import TINY, list_images, record, settings, write_pictures
-from safetensors.torch import save_file
+from recording import TINY, list_images, record, settings, write_clip, write_pictures
 from test_downstream import N, evaluator
 from test_stability import project, resolve
 
@@ -25,14 +24,7 @@ def clip(tmp_path_factory):
     folder = tmp_path_factory.mktemp("zero_shot")
     path = folder / "tinytext.json"
     path.write_text(json.dumps({**TINY, "text_cfg": {**TINY["text_cfg"], "vocab_size": 49408}}))
-    open_clip.add_model_config(path)
-    torch.manual_seed(3)
-    model = open_clip.create_model("tinytext").eval()
-    with torch.no_grad():
-        model.logit_scale += 1
-        for parameter in model.parameters():
-            parameter += torch.randn_like(parameter) * 0.1
-    save_file(model.state_dict(), folder / "weights.safetensors")
+    model = write_clip(path, seed=3, noise=0.1, scale=1)
     write_pictures(folder / "pictures", N)
     listed = list_images(folder / "pictures", folder / "results/pets")
     given = {"model": str(path), "weights": str(folder / "weights.safetensors")}

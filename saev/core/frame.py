@@ -60,6 +60,14 @@ def parser(description: str) -> argparse.ArgumentParser:
     return made
 
 
+def add_folders(made: argparse.ArgumentParser, **folders: str) -> None:
+    """Add an option for each directory. All are needed; the values say what they are of."""
+    for name, what in folders.items():
+        made.add_argument(
+            f"--{name}", required=True, type=Path, metavar="DIR", help=f"directory of the {what}"
+        )
+
+
 def _program() -> str | None:
     """What a usage calls this program: `python -m saev.train`, not `__main__.py`."""
     spec = sys.modules["__main__"].__spec__

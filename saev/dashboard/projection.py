@@ -52,8 +52,7 @@ def keep_projection(out: Path, analysis: Analysis) -> None:
 def main(arguments: list[str]) -> None:
     """Command line of the projection."""
     parser = frame.parser(str(__doc__))
-    for name, what in (("analysis", "analysis"), ("sae", "dictionary"), ("out", "page")):
-        parser.add_argument(f"--{name}", type=Path, required=True, help=f"directory of the {what}")
+    frame.add_folders(parser, analysis="analysis", sae="dictionary", out="page")
     args = parser.parse_args(arguments)
     spec, analysis = read_spec(args.spec), Analysis(args.analysis)
     once = Once(args.done, args.out, spec.settings, spec.versions, spec.code, analysis.digest)

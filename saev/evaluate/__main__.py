@@ -29,12 +29,9 @@ from saev.settings.evaluation import EvaluationResolved, EvaluationSettings
 def main(arguments: list[str]) -> None:
     """Evaluate the dictionary of one analysis."""
     parser = frame.parser(str(__doc__))
-    for name, what in (
-        ("analysis", "directory of the analysis"),
-        ("sae", "directory of the dictionary"),
-        ("activations", "directory of the activations"),
-    ):
-        parser.add_argument(f"--{name}", required=True, type=Path, metavar="DIR", help=what)
+    frame.add_folders(
+        parser, analysis="analysis", sae="dictionary", activations="activations", out="evaluation"
+    )
     parser.add_argument(
         "--labels", type=Path, metavar="DIR", help="directory of the labels, if any"
     )
@@ -46,9 +43,6 @@ def main(arguments: list[str]) -> None:
         metavar="DIR",
         help="directory of the same dictionary with another init_seed, or of one trained on "
         "shuffled activations; may be given several times",
-    )
-    parser.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="directory of the evaluation"
     )
     given = parser.parse_args(arguments)
     _evaluate(given)

@@ -29,13 +29,9 @@ FORMAT = 1
 def main(arguments: list[str]) -> None:
     """Score the names of one dictionary."""
     parser = frame.parser(str(__doc__))
-    for name, what in (
-        ("analysis", "directory of the analysis"),
-        ("sae", "directory of the dictionary"),
-        ("activations", "directory of the activations"),
-        ("out", "directory of the page"),
-    ):
-        parser.add_argument(f"--{name}", required=True, type=Path, metavar="DIR", help=what)
+    frame.add_folders(
+        parser, analysis="analysis", sae="dictionary", activations="activations", out="page"
+    )
     _score(parser.parse_args(arguments))
 
 

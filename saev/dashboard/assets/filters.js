@@ -98,7 +98,7 @@ const filtersOf = (/** @type {State} */ { bounds, preset, brush, ...view }) => (
 const filtersAreUsual = () =>
   JSON.stringify(filtersOf(state)) === JSON.stringify(filtersOf(usual()));
 
-/** The latents that pass all filters, in order. If the reader enters a number, it always passes. */
+/** The latents that pass all filters, in order. The one whose number is looked for comes first. */
 function select() {
   const text = state.find.trim().toLowerCase();
   const tests = about.filters.map(passes);
@@ -124,9 +124,11 @@ function select() {
   const asideLast = !about.labels.length && state.sort === orders()[0].key;
   const by = /** @type {Numbers} */ (figures[state.sort]);
   const sign = state.down ? -1 : 1;
+  const others = (/** @type {number} */ latent) => Number(String(latent) !== text);
   return Array.from({ length: about.n_latents }, (_, latent) => latent)
-    .filter((latent) => String(latent) === text || tests.every((test) => test(latent)))
+    .filter((latent) => !others(latent) || tests.every((test) => test(latent)))
     .sort((a, b) => {
+      if (others(a) !== others(b)) return others(a) - others(b);
       if (asideLast && last(a) !== last(b)) return last(a) - last(b);
       const [x, y] = [by[a], by[b]];
       const isOneAbsent = absent(x) || absent(y);

@@ -137,7 +137,7 @@ function latentBar(latent) {
   const last = i < 0 || i + 1 >= shown.length;
   const called = nameOf(latent, state.label);
   const said = state.label && texts("top_label", state.label)[latent];
-  const unnamed = said ? "no name" : "";
+  const unnamed = said && !givenTo(latent).length ? "no name" : "";
   return make(
     "div",
     { class: "bar" },

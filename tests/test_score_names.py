@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from saev.evaluate.tower_outputs import Rerun
 from saev.evaluate.words import read_words
 from saev.settings.analysis import AnalysisResolved, AnalysisSettings
 from saev.settings.evaluation import EvaluationSettings
+from saev.tools import estimate
 from saev.workflow import known_towers
 from saev.workflow.plan import resolve
 
@@ -252,6 +254,8 @@ def test_names_are_scored_where_there_are_five_and_a_text_tower(planned, caplog)
     caplog.set_level("INFO")
     plan, folder = planned(5)
     assert list(plan.data["specs"]["names"]) == [folder]
+    said = "\n".join(estimate.lines(plan, "raw.json", 2))
+    assert re.search(r"^score_names +1 +1$", said, re.M)
     first = json.loads(plan.data["specs"]["names"][folder])
     assert first["settings"]["names"].endswith("names.csv")
     more, folder = planned(6)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from saev.core.errors import UserError
 from saev.core.files import read_json
 from saev.core.meta import RUN
+from saev.core.once import stamp_name
 from saev.core.progress import duration, quantity
 from saev.dashboard.artifact import PROJECTED, REPORT_RUN
 from saev.settings.elsewhere import CHECKPOINT, AnySaeEntry
@@ -75,8 +76,11 @@ def _beside(
     """How many jobs of each rule put files beside pages: those to do, and all."""
     pages = [job.folder for job in planned if job.rule == BUILD]
     again = {job.folder for job in missing if job.rule == BUILD}
-    asked = plan.data["specs"]["projections"]
+    asked, named = (plan.data["specs"][of] for of in ("projections", "names"))
+    results = Path(plan.results)
+    scored = [one for one in pages if one.parent.relative_to(results).as_posix() in named]
     wanted = {
+        "score_names": (stamp_name("score_names"), scored),
         "finish_page": (REPORT_RUN, pages),
         "project_directions": (PROJECTED, [one for one in pages if one.parent.name in asked]),
     }

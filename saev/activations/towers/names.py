@@ -159,7 +159,7 @@ def _ends(name: str, anchor: str) -> bool:
 
 
 def _clip(tower: StateDict, whole: StateDict) -> StateDict:
-    out = _renamed(tower, CLIP)
+    out = renamed(tower, CLIP)
     projection = [v for k, v in whole.items() if _ends(k, "visual_projection.weight")]
     if projection:
         out["proj"] = projection[0].T
@@ -167,7 +167,7 @@ def _clip(tower: StateDict, whole: StateDict) -> StateDict:
 
 
 def _siglip(tower: StateDict, _: StateDict) -> StateDict:
-    out = _renamed(tower, SIGLIP)
+    out = renamed(tower, SIGLIP)
     out["pos_embed"] = out["pos_embed"].unsqueeze(0)
     for kind in ("weight", "bias"):
         joined = out.pop(f"head.attention.in_proj_{kind}", None)
@@ -184,11 +184,11 @@ def _dino(tower: StateDict, _: StateDict) -> StateDict:
             "these weights have the names that transformers uses inside of its programs since "
             "version 5: save the model with its save_pretrained, and use model.safetensors"
         )
-    out = _renamed(tower, DINO)
+    out = renamed(tower, DINO)
     return {k: v for k, v in out.items() if not k.startswith(("pooler.", "classifier."))}
 
 
-def _renamed(tower: StateDict, rules: tuple[tuple[str, str], ...]) -> StateDict:
+def renamed(tower: StateDict, rules: tuple[tuple[str, str], ...]) -> StateDict:
     """The tensors with q, k and v joined and ``rules`` applied, without buffers."""
     joined: StateDict = {}
     for name, value in tower.items():

@@ -58,7 +58,7 @@ class OpenClip(Backbone):
     def build(cls, settings: VitSettings) -> Self:
         weights = settings.weights or ""
         source = weights_file(weights, settings.weights_sha256) if is_file_name(weights) else None
-        config, preprocess, commit = _config(settings, source)
+        config, preprocess, commit = read_config(settings, source)
         if source is not None:
             _require_activation(settings, source, config)
         module = _vision_tower(config, settings)
@@ -67,7 +67,7 @@ class OpenClip(Backbone):
             module.output_tokens = False
         else:
             blocks_of(trunk, settings.model)
-        source = source or _fetched(settings, commit)
+        source = source or fetched(settings, commit)
         if source is not None:
             own = module.state_dict()
             state = read_weights(source.path, own)
@@ -137,7 +137,7 @@ def _vision_tower(config: dict[str, Any], settings: VitSettings) -> Any:
     return module
 
 
-def _config(
+def read_config(
     settings: VitSettings, source: WeightsFile | None
 ) -> tuple[dict[str, Any], dict[str, Any], str | None]:
     """The model's configuration, its preprocessing, and the commit of its repository on the hub."""
@@ -269,7 +269,7 @@ def _by_patches(path: Path) -> tuple[str, str] | None:
         return KNOWN_PATCHES.get(sha256_bytes(patches.half().contiguous().numpy().tobytes()))
 
 
-def _fetched(settings: VitSettings, commit: str | None) -> WeightsFile | None:
+def fetched(settings: VitSettings, commit: str | None) -> WeightsFile | None:
     """The weights file of a tag or a repository, downloaded if necessary; None for random weights.
 
     Args:

@@ -15,9 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# Private names of the same package: to rename one would make every recording stale.
-from saev.activations.towers.names import CLIP, _renamed, tower_of, under
-from saev.activations.towers.open_clip import _config, _fetched
+from saev.activations.towers.names import CLIP, renamed, tower_of, under
+from saev.activations.towers.open_clip import fetched, read_config
 from saev.activations.towers.precision import exact_float32
 from saev.activations.towers.unpickled import StateDict, read_tensors
 from saev.activations.towers.weights import (
@@ -95,9 +94,9 @@ def load_text_tower(settings: VitSettings, device: torch.device | str = "cpu") -
         raise UserError(f"{settings.model} has no text tower: timm's models are of images alone")
     weights = settings.weights or ""
     source = weights_file(weights, settings.weights_sha256) if is_file_name(weights) else None
-    config, _, commit = _config(settings, source)
+    config, _, commit = read_config(settings, source)
     module = _built(config, settings)
-    source = source or _fetched(settings, commit)
+    source = source or fetched(settings, commit)
     scale = 1 / 0.07  # what open_clip starts from
     if source is not None:
         state, scale = _read(source.path, module)
@@ -161,7 +160,7 @@ def _from_transformers(state: StateDict) -> StateDict | None:
     if len(ends) != 1:
         return None
     root = ends[0].removesuffix(f".embeddings.{EMBEDDING}")
-    out = _renamed(under(state, root), OF_TRANSFORMERS)
+    out = renamed(under(state, root), OF_TRANSFORMERS)
     projection = state.get(f"{root.removesuffix('text_model')}text_projection.weight")
     return out if projection is None else {**out, "text_projection": projection.T}
 

@@ -1,7 +1,6 @@
 """Writes the data of a run's page: figures of all latents, and images in blocks of latents."""
 
 import base64
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +74,9 @@ def exact(values: np.ndarray) -> NumberColumn:
     else:
         kept = values.astype("<f8")
     shuffled = kept.reshape(-1, 1).view(np.uint8).T.tobytes()
-    return {
-        "type": kept.dtype.name,
-        "values": base64.b64encode(zlib.compress(shuffled)).decode(),
-    }
+    # pyarrow brings its own zlib, so each Python makes the same bytes.
+    packed = pa.Codec("gzip").compress(shuffled, asbytes=True)
+    return {"type": kept.dtype.name, "values": base64.b64encode(packed).decode()}
 
 
 def write_names(out: Path, images: tuple[np.ndarray, list[str]], top_rows: np.ndarray) -> None:

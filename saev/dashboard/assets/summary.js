@@ -34,8 +34,8 @@ function figuresTable(summary) {
   }
   const error =
     "nmse: squared error over variance, as the dictionary sees it; 0 is a perfect copy, 1 is no " +
-    "better than the mean. Taken with the finished dictionary over all vectors of these images, " +
-    "about their own mean. Training has an error of its own on held-out images: that of a sample";
+    "better than the mean. Over all vectors of these images; training looks at a sample of the " +
+    "held-out ones";
   const fitted = splitTitles[Object.values(summary.splits).find((f) => f)?.pca_fit_on ?? "train"];
   const pca =
     "the baseline: nmse of a principal component analysis with as many " +

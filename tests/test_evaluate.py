@@ -200,8 +200,8 @@ def test_baselines_are_fitted_on_all_that_was_trained_on(case, tmp_path):
     inputs = evaluator.opened.inputs
     rows, values = inputs.activations.read(inputs.stream, 0, 600)
     trained = torch.from_numpy(values[inputs.splits(rows)["train"]].reshape(-1, 10).copy())
-    assert torch.equal(evaluator._sample, inputs.sae.normalise(trained).detach())
-    assert evaluator._pca.n_fit == len(trained) > len(rows)
+    assert torch.equal(evaluator.shared.sample, inputs.sae.normalise(trained).detach())
+    assert evaluator.shared.pca.n_fit == len(trained) > len(rows)
 
 
 def test_every_column_of_a_latent_has_a_title_and_a_meaning(case, tmp_path):

@@ -16,10 +16,11 @@ from project import ROOT, TOWER, draw_pictures
 from saev.core.errors import UserError
 from saev.core.files import write_json
 from saev.core.locks import Lock
-from saev.tools import diff, estimate, garbage, ls, present, texts, tree
+from saev.tools import diff, estimate, garbage, ls, present, sizes, texts, tree
 from saev.tools.__main__ import _parser
 from saev.workflow import jobs
 from saev.workflow.plan import Plan, resolve
+from saev.workflow.stages import RULES
 
 RUN = ("pets-11111111", "tiny-22222222", "cls-33333333", "named-44444444")
 FILES = ("manifest.parquet", "images.parquet", "checkpoint.safetensors", "latents.parquet")
@@ -60,7 +61,8 @@ def plan_of(results: Path, run=RUN, on=None) -> Plan:
     components["images"][run[0]] |= {"n_images": 300, "ready": None}
     components["vit"][run[1]] |= {"shard_images": 256, "ready": None}
     runs = [{**kinds, "on": on or run[0]}]
-    return Plan({"components": components, "runs": runs}, str(results))
+    specs = {rule.name: {} for _, rule in RULES.values() if rule.module}
+    return Plan({"components": components, "runs": runs, "specs": specs}, str(results))
 
 
 def names(found) -> list[str]:
@@ -359,7 +361,7 @@ def test_plan_knows_the_bytes_of_a_tower_by_its_configuration_and_says_when_it_d
     plan = resolve(raw)
     (vit,) = plan.names("vit")
     assert (
-        estimate.recording_bytes(plan, plan.names("images")[0], vit, 300)
+        sizes.recording_bytes(plan, plan.names("images")[0], vit, 300)
         == 300 * (2 * 17 + 1) * 32 * 2
     )
     text = "\n".join(estimate.lines(plan, "config.yaml", 2))

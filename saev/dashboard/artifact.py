@@ -17,8 +17,6 @@ GIVEN = "given.js"
 """Names that people gave. They change without the page, so they lie beside its data."""
 PROJECTION = "projection.js"
 """Places of latents by their directions, if the settings ask for that; beside the data as well."""
-PROJECTED = ".project_directions.done"
-"""Stamp of the job that makes them."""
 BLOCK_LATENTS = 256
 """Latents in one block of data."""
 HEAT_BYTES = 1 << 20

@@ -85,7 +85,7 @@ def make_plan():
             config.update(plan.data["config"])
             return plan
         say_limit()
-        plan = resolve(config)
+        plan = resolve(config, configfiles=workflow.overwrite_configfiles)
         say_unused()
         for line in renamed(plan):
             logs.say(line)
@@ -240,4 +240,4 @@ def print_where():
     gallery, rule = RULES["build_gallery"]
     page = Path(gallery.folder, rule.outputs["page"]).resolve()
     if page.exists():
-        print(f"Open {page}")
+        print(f"Open {page}", flush=True)

@@ -251,6 +251,37 @@ def test_gc_takes_temporary_files_of_dead_processes_alone(tmp_path):
     assert names(garbage.garbage(tmp_path, plan_of(tmp_path))) == sorted([dead.name, far.name])
 
 
+def test_gc_counts_apart_what_other_settings_files_used_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = tmp_path / "results"
+    whole(results)
+    place(results, 1, (RUN[0], "old-00000000"))
+    theirs = ("theirs-99999999", *RUN[1:])
+    whole(results, theirs)
+    plans = {}
+    for file, run in (("mine.yaml", RUN), ("other.yaml", theirs)):
+        Path(file).touch()
+        plans[file] = plan_of(results, run)
+        plans[file].data["configfiles"] = [file]
+        plans[file].save()
+    (results / f".plans/{theirs[0]}.parquet").touch()
+    monkeypatch.setattr(present, "plan", lambda files, _: plans[files[0]])
+    free, _, apart = "\n".join(garbage.run(results, ["mine.yaml"], None)).partition("Not counted")
+    assert "old-00000000" in free
+    assert "saev gc --configfile mine.yaml --delete DIR" in free
+    assert "theirs" not in free
+    assert ".plans" not in free + apart
+    assert f"{results / theirs[0]}  runs of other.yaml use it" in apart
+    garbage.run(results, ["mine.yaml"], [])
+    assert (results / f".plans/{theirs[0]}.parquet").exists()
+    Path("other.yaml").unlink()  # its settings are gone
+    free = "\n".join(garbage.run(results, ["mine.yaml"], None))
+    listed = [line.split() for line in free.splitlines()]
+    assert [str(results / theirs[0]), "no", "run"] in [words[2:5] for words in listed]
+    assert plans["other.yaml"].file_name in free
+    assert "Not counted" not in free
+
+
 def test_gc_takes_plans_and_listings_of_other_settings_and_keeps_hashes(tmp_path):
     whole(tmp_path)
     plan = plan_of(tmp_path)

@@ -8,7 +8,8 @@ So you can add an image or edit a setting during a run without disturbing it.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,9 @@ class Plan:
 
     Attributes:
         data: the content of the plan's file: ``components`` (by kind and directory name), ``runs``,
-            ``specs`` (the rules' parameters), ``compute``, ``sources`` (digest of all code), and
-            ``config`` (the settings as read, which rules of users may look at).
+            ``specs`` (the rules' parameters), ``compute``, ``sources`` (digest of all code),
+            ``config`` (the settings as read, which rules of users may look at), and
+            ``configfiles`` (what was merged into `config.yaml` for them).
         gpus: how many GPUs this machine has for the jobs. It isn't in the file.
     """
 
@@ -47,11 +49,15 @@ class Plan:
         self.gpus = 0
 
     def save(self) -> Path:
-        """Write the plan into the results, if it isn't there yet or damaged. Return its path."""
+        """Write the plan into the results, if it isn't there yet or damaged. Return its path.
+
+        The plan that a run used last has the latest time.
+        """
         written = to_json(self.data)
         path = Path(self.results, ".plans", _file_name(written))
         if not path.exists() or path.read_bytes() != written:
             write_bytes(path, written)
+        path.touch()
         return path
 
     @property
@@ -132,12 +138,18 @@ def _file_name(written: bytes) -> str:
     return f"{hashlib.sha256(written).hexdigest()[:16]}.json"
 
 
-def resolve(raw: dict[str, Any], results: str = "results") -> Plan:
+def resolve(
+    raw: dict[str, Any], results: str = "results", configfiles: Iterable[str | Path] = ()
+) -> Plan:
     """Resolve settings as read from YAML.
 
     Every component gets a directory name: its own name and a digest. The digest covers its
     essential settings and the content that they refer to (fingerprint of a folder's listing,
     SHA-256 of a weights file or a label table). So new content means a new directory.
+
+    Args:
+        raw: the settings; results: the folder of results.
+        configfiles: what was merged into `config.yaml` for them.
 
     Raises:
         UserError: the settings have problems, or refer to something that doesn't exist.
@@ -158,6 +170,7 @@ def resolve(raw: dict[str, Any], results: str = "results") -> Plan:
         "compute": compute,
         "sources": resolver.hashes.sources,
         "config": json.loads(json.dumps(raw, default=str)),
+        "configfiles": [os.path.relpath(path) for path in configfiles],
     }
     resolver.hashes.save()
     return Plan(data, results)

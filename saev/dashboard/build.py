@@ -13,6 +13,7 @@ from saev.analyze.artifact import STAGE as ANALYZE
 from saev.analyze.artifact import Analysis
 from saev.analyze.cells import cells
 from saev.analyze.kept_codes import KeptCodes
+from saev.analyze.neighbours import nearest
 from saev.core.errors import UserError
 from saev.core.files import file_entry, folder_entry, write_bytes
 from saev.core.meta import read_meta
@@ -42,7 +43,6 @@ from saev.dashboard.structures import About, Directions, Heat, Summary
 from saev.dashboard.thumbnails import make_thumbnails
 from saev.evaluate.artifact import STAGE as EVALUATE
 from saev.evaluate.artifact import Evaluation
-from saev.evaluate.neighbours import nearest
 from saev.images.artifact import Images
 from saev.sae import Sae
 from saev.train import artifact as trained

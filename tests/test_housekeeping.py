@@ -77,7 +77,8 @@ def test_ls_shows_a_full_run_and_half_there_ones(tmp_path):
     odd = place(tmp_path, 1, (RUN[0], "odd-77777777"))
     (odd / "meta.json").write_text('{"stage": "activations", "settings": 3}')
     (tmp_path / "notes").mkdir()
-    (tmp_path / "report").mkdir()
+    for name in ("report", "parity", ".plans"):
+        (tmp_path / name).mkdir()
     entries = {entry[entry["level"]]: entry for entry in ls.listing(tmp_path)}
     assert entries[RUN[3]]["reached"] == "analyze"
     assert entries[RUN[3]]["nmse_held_out"] == 0.375
@@ -280,6 +281,25 @@ def test_gc_counts_apart_what_other_settings_files_used_here(tmp_path, monkeypat
     assert [str(results / theirs[0]), "no", "run"] in [words[2:5] for words in listed]
     assert plans["other.yaml"].file_name in free
     assert "Not counted" not in free
+
+
+def test_gc_takes_what_lies_beside_pages_and_no_settings_ask_for(tmp_path):
+    page = whole(tmp_path) / "dashboard"
+    page.mkdir()
+    for name in ("names.json", "projection.js", ".score_names.done", ".project_directions.done"):
+        (page / name).touch()
+    for rule in ("score_names", "project_directions"):
+        made = {"key": "", "plan": None, "files": [], "code": "", "inputs": {}}
+        write_json(page / f".{rule}.made", made)
+    plan = plan_of(tmp_path)
+    plan.data["specs"]["project_directions"] = {RUN[3]: "{}"}
+    gone = [".score_names.done", ".score_names.made", "names.json"]
+    assert names(garbage.garbage(tmp_path, plan)) == gone
+    plan = plan_of(tmp_path)
+    plan.data["specs"]["score_names"] = {"/".join(RUN): "{}"}
+    # The page looks for its projection, so that stays.
+    gone = [".project_directions.done", ".project_directions.made"]
+    assert names(garbage.garbage(tmp_path, plan)) == gone
 
 
 def test_gc_takes_plans_and_listings_of_other_settings_and_keeps_hashes(tmp_path):

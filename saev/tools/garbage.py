@@ -24,6 +24,7 @@ from saev.tools.leftovers import (
     plans,
     states,
     temporary_files,
+    unasked,
 )
 from saev.workflow import jobs
 from saev.workflow.plan import Plan
@@ -156,7 +157,7 @@ def garbage(results: Path, plan: Plan) -> list[Garbage]:
             else item
             for item in found
         ]
-    found += temporary_files(results)
+    found += [*temporary_files(results), *unasked([plan, *others.values()])]
     return [*found, *plans(results, plan, others)]
 
 

@@ -11,14 +11,17 @@ from typing import NamedTuple
 from saev.core.errors import UserError
 from saev.core.files import read_json
 from saev.core.locks import ABANDONED_SECONDS, Lock, alive
+from saev.core.made import MADE
 from saev.core.plan_file import PLANS, groups_name
 from saev.core.state import STATE
+from saev.dashboard.artifact import PROJECTION, REPORT
 from saev.images.artifact import VOUCHED
 from saev.images.seen import memory_name
 from saev.labels.source_labels import labels_name
 from saev.tools import tree
+from saev.workflow import jobs
 from saev.workflow.plan import Plan
-from saev.workflow.stages import FORMER_LABELS
+from saev.workflow.stages import FORMER_LABELS, RULES
 
 KEPT = re.compile(r"((?:seen|labels|groups)\.[0-9a-f]+)(\.[0-9a-f]+)*\.(?:parquet|npy|seen)")
 PLAN_FILE = re.compile(r"[0-9a-f]{16}\.json")
@@ -70,7 +73,9 @@ def temporary_files(folder: Path, deep: int | None = None) -> Iterator[Garbage]:
             why = "temporary file of a process that is gone"
             yield Garbage(path, why, None, path.stat().st_size)
         elif path.is_dir() and (
-            path.name == PLANS if deep is None else path.name != STATE and tree.own(path.name, deep)
+            path.name in (PLANS, REPORT)
+            if deep is None
+            else path.name != STATE and tree.own(path.name, deep)
         ):
             for inner in tree.everything(path):
                 if inner.is_file() and _left_over(inner) and STATE not in inner.parts:
@@ -128,6 +133,25 @@ def plans(results: Path, plan: Plan, others: dict[str, Plan]) -> Iterator[Garbag
         kept = KEPT.fullmatch(path.name)
         if kept and kept[1] not in used:
             yield Garbage(path, "what an earlier run saw of images", None, path.stat().st_size)
+
+
+def unasked(plans: list[Plan]) -> Iterator[Garbage]:
+    """What a rule once put beside pages of the first plan, and none of the plans asks for."""
+    first = plans[0]
+    for stage, rule in RULES.values():
+        if not rule.module:
+            continue
+        asked = {job.stamp for one in plans for job in jobs.of_stage(one, stage.name)}
+        for folder in {stage.place(Path(first.results), run) for run in first.runs}:
+            stamp = folder / rule.stamp
+            if stamp in asked or not stamp.with_suffix(MADE).exists():
+                continue
+            # A page reports an error if it looks for its projection in vain.
+            files = [folder / name for name in rule.outputs.values() if name != PROJECTION]
+            for path in (stamp, stamp.with_suffix(MADE), *files):
+                if path.is_file():
+                    why = f"of {rule.name}, which these settings don't ask for"
+                    yield Garbage(path, why, None, path.stat().st_size)
 
 
 def _remembered(plan: Plan) -> Iterator[str]:

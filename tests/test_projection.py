@@ -145,6 +145,10 @@ def test_the_map_places_latents_by_their_directions_when_the_settings_ask(built,
     project.snakemake()
     assert page.stat().st_ino == before
     assert project.planned() == {}
+    stamp = page.with_name(".project_directions.done").relative_to(folder)
+    before = page.with_name(names.PROJECTION).stat().st_ino
+    project.snakemake(str(stamp), "--forcerun", "project_directions")
+    assert page.with_name(names.PROJECTION).stat().st_ino != before
     tensors = load_file(page.parents[1] / LATENTS)
     live = np.flatnonzero(tensors["image_count"] > 0)
     rows = load_file(page.parents[2] / CHECKPOINT)["W_dec"]

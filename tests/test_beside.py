@@ -128,7 +128,7 @@ def test_plan_counts_codes_and_images_of_pages_within_their_bounds(tmp_path, mon
     page = next(job.folder for job in jobs.jobs(plan) if job.rule == "build_dashboard")
     assert sizes.page_bytes(plan, page) == 300 * (sizes.THUMBNAIL + sizes.LARGE)
     text = "\n".join(estimate.lines(plan, "config.yaml", 2))
-    assert "up to 4.3 GB of codes, up to 43.2 MB of images on pages; " in text
+    assert "up to 4.3 GB of codes, up to about 43.2 MB of images on pages; " in text
 
 
 def test_the_estimate_knows_how_many_images_a_page_shows_of_a_latent():

@@ -13,7 +13,7 @@ from saev.workflow.plan import Plan
 ROWS_OF_IMAGES = 48
 """Images that a page shows of each latent beside the top images."""
 THUMBNAIL, LARGE = 8_000, 64_000
-"""Bytes of an image on a page, of photographs with 512 pixels or more: measured on three."""
+"""Roughly the bytes of an image on a page: the largest of three photographs of 512 pixels."""
 
 
 def lines(plan: Plan, missing: list[jobs.Job]) -> list[str]:
@@ -30,10 +30,11 @@ def lines(plan: Plan, missing: list[jobs.Job]) -> list[str]:
     said = [] if total is None or len(rows) == 1 else [f"{texts.size(total)} of activations"]
     pages = [job.folder for job in missing if job.rule == "build_dashboard"]
     shown = sum(page_bytes(plan, page) for page in pages)
-    for what, size in (("codes", codes_bytes(plan, missing)), ("images on pages", shown)):
+    codes = codes_bytes(plan, missing)
+    for what, size, most in (("codes", codes, "up to"), ("images on pages", shown, "up to about")):
         if size:
-            rows.append([what, "", f"up to {texts.size(size)}"])
-            said.append(f"up to {texts.size(size)} of {what}")
+            rows.append([what, "", f"{most} {texts.size(size)}"])
+            said.append(f"{most} {texts.size(size)} of {what}")
     if len(rows) == 1:
         return ["nothing large to write"]
     place = next(
@@ -93,7 +94,7 @@ def codes_bytes(plan: Plan, missing: list[jobs.Job]) -> int:
 
 
 def page_bytes(plan: Plan, page: Path) -> int:
-    """Size in bytes of the images of a page, at most: of photographs, each on it once."""
+    """Size in bytes of the images of a page, about at most: of photographs, each on it once."""
     images, _, sae, name = page.parent.relative_to(plan.results).parts
     looked_at = plan.component("analysis", name)["on"] or images
     of_each = plan.settings("analysis", name).top_images + ROWS_OF_IMAGES

@@ -52,6 +52,7 @@ rule score_names:
         "--out $(dirname {output.done:q})"
 
 
+# It takes a second, however many images there are: never worth a place in a queue.
 rule finish_page:
     input:
         unpack(inputs("finish_page")),
@@ -85,7 +86,7 @@ rule finish_page:
         log_of("finish_page"),
     benchmark:
         log_of("finish_page", "tsv")
-    localrule: runs_here("finish_page")
+    localrule: True
     conda:
         "../envs/saev.yaml"
     threads: threads_of("finish_page")

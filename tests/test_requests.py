@@ -126,7 +126,6 @@ def test_memory_grows_with_the_tower_and_with_the_dictionary():
 
 def test_short_jobs_of_small_data_sets_run_where_the_others_are_submitted():
     short = {"list_images", "seal_activations", "label_images", "compare_curves", "build_gallery"}
-    short |= {"finish_page", "show_sweeps"}
     for made, local in (
         (plan(), short),
         (plan(n_images=20_000), set()),

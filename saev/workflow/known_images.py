@@ -27,7 +27,7 @@ from saev.settings.images import ImagesResolved
 from saev.workflow.known_labels import Listings
 
 
-class Listed(NamedTuple):
+class ListedImages(NamedTuple):
     """A source that was listed."""
 
     fingerprint: str
@@ -39,7 +39,7 @@ class Listed(NamedTuple):
 
 def listed(
     name: str, essential: dict[str, Any], lies: dict[str, str], source: Source[Any], results: Path
-) -> Listed:
+) -> ListedImages:
     """List a source, unless its files are as they were. Say what was left out.
 
     Args:
@@ -63,7 +63,7 @@ def listed(
     n_images = manifest_summary(kept).n_images
     notes = _notes(kept, source)
     then = before(fingerprint).listing if listing else kept
-    return Listed(fingerprint, n_images, notes, Listings(listing or kept, then))
+    return ListedImages(fingerprint, n_images, notes, Listings(listing or kept, then))
 
 
 def _directory(name: str, essential: dict[str, Any], fingerprint: str) -> str:

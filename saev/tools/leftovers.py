@@ -18,7 +18,7 @@ from saev.dashboard.artifact import PROJECTION, REPORT
 from saev.images.artifact import VOUCHED
 from saev.images.seen import memory_name
 from saev.labels.source_labels import labels_name
-from saev.tools import tree
+from saev.tools import present, tree
 from saev.workflow import jobs
 from saev.workflow.plan import Plan
 from saev.workflow.stages import FORMER_LABELS, RULES
@@ -103,7 +103,8 @@ def other_plans(results: Path, plan: Plan) -> dict[str, Plan]:
             data = read_json(path)
             files = tuple(data["configfiles"])
             known = (path.stat().st_mtime, path.name, Plan(data, str(results)))
-            if all(Path(file).is_file() for file in files) and data["runs"]:
+            merged = present.names([*files])
+            if merged and all(Path(file).is_file() for file in merged) and data["runs"]:
                 found[files] = max(found.get(files, known), known, key=lambda one: one[0])
     found.pop(tuple(plan.data.get("configfiles", ())), None)
     return {name: other for _, name, other in found.values()}

@@ -33,12 +33,12 @@ from analysed import TOPK, Case, write_images, write_labels, write_sae
 from evaluated import OFF, folders
 from recording import list_images, record, settings, write_pictures
 
+from saev.analyze.neighbours import random_rows
 from saev.evaluate import masks, probing, stability
 from saev.evaluate.classes import classes_of
 from saev.evaluate.firing import look
 from saev.evaluate.mask_counts import choose
 from saev.evaluate.measure import Evaluator
-from saev.evaluate.neighbours import random_rows
 from saev.evaluate.opened import open_all
 from saev.labels.artifact import labels_folder
 from saev.settings.analysis import AnalysisSettings

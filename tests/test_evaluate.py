@@ -10,6 +10,7 @@ import torch
 from analysed import Case, some_labels, vectors
 from evaluated import evaluated, figures, firing, folders
 
+from saev.analyze.neighbours import nearest, random_rows
 from saev.core.errors import UserError
 from saev.evaluate import __main__ as evaluate
 from saev.evaluate import coactivation, gamma, redundancy
@@ -17,7 +18,6 @@ from saev.evaluate.artifact import Evaluation
 from saev.evaluate.firing import largest_per_image
 from saev.evaluate.latent_columns import LATENT_COLUMNS
 from saev.evaluate.moran import Grid, Maps, moran
-from saev.evaluate.neighbours import nearest, random_rows
 from saev.evaluate.opened import open_all
 from saev.evaluate.results import mean_of
 

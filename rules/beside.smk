@@ -88,8 +88,7 @@ rule project_directions:
         "../envs/saev.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        **resources_beside(mem_mb=4000, minutes=120),
     params:
         spec=lambda wildcards: PLAN.data["specs"]["projections"][wildcards.analysis],
     shell:

@@ -9,6 +9,9 @@ import time
 import pytest
 from project import ROOT, Project
 
+from saev.core.errors import UserError
+from saev.workflow.plan import Plan
+
 pytestmark = pytest.mark.slow
 
 STUB = ROOT / "tests/stub_executor"
@@ -205,6 +208,11 @@ def test_only_a_job_that_slurm_has_given_up_counts_as_failed(tmp_path, monkeypat
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     status = ROOT / "profiles/generic/status.py"
     assert subprocess.check_output([status, "7"], text=True).strip() == means
+
+
+def test_a_job_whose_plan_was_deleted_while_it_waited_says_to_start_again(tmp_path):
+    with pytest.raises(UserError, match=r"the plan of this run, is gone .*: start the workflow"):
+        Plan.load(str(tmp_path / "results/.plans/0123.json"))
 
 
 def test_storage_that_would_lose_results_is_refused(project):

@@ -220,6 +220,15 @@ def resources_of(rule):
     return {name: asked(name) for name in first} | fixed
 
 
+def resources_beside(mem_mb, minutes):
+    """Memory and time of a job that belongs to no stage. It takes no GPU, though others may."""
+    return {
+        "mem_mb": signed(lambda wildcards, attempt: mem_mb * attempt),
+        "runtime": signed(lambda wildcards, attempt: minutes * attempt),
+        "gpu": 0,
+    }
+
+
 def runs_here(rule):
     """Whether a rule's jobs run on this machine, also if those of others go to a cluster."""
     return requests.here(PLAN, rule)

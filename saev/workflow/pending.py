@@ -63,5 +63,5 @@ class Watch:
             self.say(
                 f"warning: Slurm's job {number} ({name}) will never start: {reason}. It asks for "
                 f"{time} of time, {memory} of memory, {cores} cores{more}. Stop with Ctrl-C, "
-                f"change that in the profile (set-resources) and start again"
+                f"change that in the profile (set-resources, set-threads) and start again"
             )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from saev.analyze.artifact import PART
+from saev.core.errors import UserError
 from saev.core.files import canonical_json, read_json, to_json, write_bytes
 from saev.settings.component import completed
 from saev.settings.config import Config, parse, parse_component
@@ -72,6 +73,11 @@ class Plan:
         Raises:
             UserError: it is missing.
         """
+        if not Path(path).exists():
+            raise UserError(
+                f"{path}, the plan of this run, is gone (was results/ deleted?): start the "
+                f"workflow again"
+            )
         return Plan(read_json(path), results)
 
     @property

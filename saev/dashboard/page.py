@@ -8,9 +8,10 @@ from saev.dashboard.structures import About, Gallery
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = {
     "run": (
-        "common summary evaluation loading data columns state notes notes_file filters images "
-        "image_rows latent_parts latent image cards wall scales selection map_tools map "
-        "map_pointer near sides contrast_data contrast compare views controls run"
+        "common summary evaluation loading draws data columns state stars notes notes_file filters "
+        "images image_rows latent_parts latent image cards wall scales selection map_tools map "
+        "map_pointer near sides contrast_data contrast_stars contrast_form contrast compare views "
+        "controls run"
     ),
     "gallery": "common summary evaluation loading plots matching run_pairs gallery",
 }

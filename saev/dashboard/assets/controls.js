@@ -153,7 +153,11 @@ function controls() {
   );
   const brush = make("button", { type: "button", id: "brushed", onclick: unbrush });
   const all = { key: "", title: "All", meaning: "all latents" };
-  const noted = { key: "noted", title: "★", meaning: "those that are starred, named or noted" };
+  const noted = {
+    key: "noted",
+    title: "★",
+    meaning: "latents that are starred, named or noted, and starred images",
+  };
   at("chips").append(...[all, ...about.chips, noted].map(chip));
   at("chips").after(brush);
   const figuresMean = make("button", { type: "button", class: "quiet" }, "Legend");

@@ -66,13 +66,22 @@ function scoreTold(score) {
 /** @param {number} latent */
 const noteOf = (latent) => notes.get(latent) ?? { star: false, name: "", text: "" };
 
-/** Reads what the browser has kept. Some browsers keep nothing for files. */
-function readNotes() {
+/**
+ * What the browser has kept. Some browsers keep nothing for files.
+ * @param {string} where
+ */
+function keptOn(where) {
   try {
-    notes = parsedNotes(JSON.parse(localStorage.getItem(shelf()) ?? "null")) ?? notes;
+    return JSON.parse(localStorage.getItem(where) ?? "null");
   } catch {
-    notes = new Map();
+    return null;
   }
+}
+
+/** Reads what the browser has kept. */
+function readNotes() {
+  notes = parsedNotes(keptOn(shelf())) ?? notes;
+  starredImages = parsedStars(keptOn(starShelf())) ?? starredImages;
 }
 
 /**
@@ -96,13 +105,13 @@ function parsedNotes(content) {
   return found;
 }
 
-/** All notes as JSON, latent by latent. */
+/** All notes as JSON: latent by latent, then the starred images. */
 function notesAsJson() {
   const latents = [...notes.entries()]
     .sort(([a], [b]) => a - b)
     .map(([latent, { star, name: called, text }]) => ({ latent, star, name: called, note: text }));
-  const content = { format: "saev notes", version: 1, dictionary: subject(), latents };
-  return JSON.stringify(content, null, 1);
+  const heading = { format: "saev notes", version: 1, dictionary: subject() };
+  return JSON.stringify({ ...heading, latents, images: starsAsData() }, null, 1);
 }
 
 /**
@@ -119,31 +128,22 @@ function annotate(latent, change) {
 
 /** Keeps the notes in the browser, and shows the list anew. */
 function keepNotes() {
-  try {
-    localStorage.setItem(shelf(), notesAsJson());
-  } catch {
-    at("refused").textContent = "This browser keeps no notes for this page: save them to a file.";
-  }
-  listed = drawn = "";
+  keepOn(shelf(), notesAsJson());
   render();
 }
 
 /**
- * A button that stars a latent.
- * @param {number} latent
+ * Keeps a text in the browser. What is drawn of the list is no longer right.
+ * @param {string} where
+ * @param {string} text
  */
-function starButton(latent) {
-  const button = make("button", { type: "button", class: "icon star", "aria-label": "Star (s)" });
-  const look = () => {
-    button.textContent = noteOf(latent).star ? "★" : "☆";
-    button.setAttribute("aria-pressed", String(noteOf(latent).star));
-  };
-  button.addEventListener("click", () => {
-    annotate(latent, { star: !noteOf(latent).star });
-    look();
-  });
-  look();
-  return button;
+function keepOn(where, text) {
+  try {
+    localStorage.setItem(where, text);
+  } catch {
+    at("refused").textContent = "This browser keeps no notes for this page: save them to a file.";
+  }
+  listed = drawn = "";
 }
 
 /**

@@ -1,4 +1,5 @@
-// Files of notes: JSON for another browser, CSV for spreadsheets and for the settings.
+// Files of notes: JSON for another browser, CSV for spreadsheets and for the settings. Only JSON
+// has the starred images.
 
 const CSV = ["dictionary", "latent", "star", "name", "note", "author"];
 
@@ -117,13 +118,18 @@ function saving(id, title, file, text) {
  */
 function importNotes(text, file) {
   let found = null;
+  let stars = parsedStars(undefined);
   try {
-    found = file.endsWith(".csv") ? notesFromCsv(text) : parsedNotes(JSON.parse(text));
+    if (file.endsWith(".csv")) found = notesFromCsv(text);
+    else {
+      const content = JSON.parse(text);
+      [found, stars] = [parsedNotes(content), parsedStars(content?.images)];
+    }
   } catch {
     found = null;
   }
   const said = at("notes-said");
-  if (!found) {
+  if (!found || !stars) {
     const wanted = file.endsWith(".csv")
       ? `the columns dictionary, latent and name, and rows about ${subject()}`
       : `"saev notes" of version 1 about ${subject()}`;
@@ -131,6 +137,9 @@ function importNotes(text, file) {
     return;
   }
   notes = new Map([...notes, ...found]);
+  starredImages = new Map([...starredImages, ...stars]);
   keepNotes();
-  said.textContent = plain(clipped(`${count(found.size)} notes read from ${file}.`));
+  keepStars();
+  const images = stars.size ? ` and ${count(stars.size)} starred images` : "";
+  said.textContent = plain(clipped(`${count(found.size)} notes${images} read from ${file}.`));
 }

@@ -10,6 +10,8 @@ const STRONGEST = 16;
 
 /** @type {Promise<ShownImage[]> | null} */
 let imagesRead = null;
+/** How many images can be counted, on all sides. */
+let imagesCounted = 0;
 
 /**
  * All images of the page or, of very many, those of scripts at even distances. The starred ones are
@@ -48,6 +50,7 @@ async function imagesOfPage() {
  */
 async function starredSides(index) {
   const all = await imagesOfPage();
+  imagesCounted = all.length;
   const [mine, rest] = [true, false].map((is) =>
     all.filter(({ row }) => starredImages.has(row) === is),
   );
@@ -125,17 +128,16 @@ function tooFew(sides) {
  * @param {Side[]} sides
  */
 function countedMeaning(sides) {
-  const n = sides.reduce((sum, side) => sum + side.n, 0);
   const all = about.summary.all.n_images;
   const part =
-    `Only ${count(n)} of ${count(all)} images of the run count: those on this page, which some ` +
-    "latent shows. So the shares aren't those of all images. ";
+    `Only ${count(imagesCounted)} of ${count(all)} images of the run count: those on this page, ` +
+    "which some latent shows. So the shares aren't those of all images. ";
   const elsewhere = starredImages.size - (sides.find(({ kind }) => kind === "starred")?.n ?? 0);
   const others =
     elsewhere > 0 ? `${count(elsewhere)} more are starred, but not on this page. ` : "";
   return (
     `Counted: on how many images the latent is among the ${STRONGEST} strongest, as the page ` +
-    `keeps no more of an image. ${n < all ? part : ""}${others}If you starred images ` +
+    `keeps no more of an image. ${imagesCounted < all ? part : ""}${others}If you starred images ` +
     "because a latent fires on them, that latent differs by your choice."
   );
 }

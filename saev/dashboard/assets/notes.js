@@ -37,12 +37,16 @@ const givenTo = (latent) => namings.get(latent) ?? [];
  * One name that somebody gave, with who did, and its score.
  * @param {GivenNamed} one
  */
-function givenLines({ name: called, note, author, score }) {
+function givenLines(one) {
+  const { name: called, note, author, score } = one;
   const said = [called || note, author && `(${author})`].filter(Boolean).join(" ");
   const line = make("p", { class: "fact given" }, "✎", inOneLine(said));
-  if (!score || score.hits === null) return [line];
+  const quizzed = quizLine(one);
+  const lines = quizzed ? [line, quizzed] : [line];
+  if (!score || score.hits === null) return lines;
   const right = term(`fits ${score.hits} of ${score.n} held out`, scoreTold(score));
-  return [line, make("p", { class: "fact soft scored" }, right, make("span", {}, "chance 20 %"))];
+  const scored = make("p", { class: "fact soft scored" }, right, make("span", {}, "chance 20 %"));
+  return [...lines, scored];
 }
 
 /**
@@ -82,6 +86,7 @@ function keptOn(where) {
 function readNotes() {
   notes = parsedNotes(keptOn(shelf())) ?? notes;
   starredImages = parsedStars(keptOn(starShelf())) ?? starredImages;
+  answers = parsedAnswers(keptOn(quizShelf())) ?? answers;
 }
 
 /**
@@ -105,13 +110,17 @@ function parsedNotes(content) {
   return found;
 }
 
-/** All notes as JSON: latent by latent, then the starred images. */
+/** All notes as JSON: latent by latent, then the starred images, and the answers of the quiz. */
 function notesAsJson() {
   const latents = [...notes.entries()]
     .sort(([a], [b]) => a - b)
     .map(([latent, { star, name: called, text }]) => ({ latent, star, name: called, note: text }));
   const heading = { format: "saev notes", version: 1, dictionary: subject() };
-  return JSON.stringify({ ...heading, latents, images: starsAsData() }, null, 1);
+  return JSON.stringify(
+    { ...heading, latents, images: starsAsData(), quiz: answersAsData() },
+    null,
+    1,
+  );
 }
 
 /**
@@ -161,13 +170,16 @@ function noteFields(latent) {
   const meaning =
     "kept in this browser only. Save all of them to a file, or read one, at the end of the list";
   const title = make("h3", {}, term("Your name and note", meaning));
-  const others = givenTo(latent).flatMap(({ name: called, note: said, author, score }) => {
+  const others = givenTo(latent).flatMap((one) => {
+    const { name: called, note: said, author, score } = one;
     const by = make("span", { class: "soft" }, author ? `(${author})` : "");
     const line = make("p", { class: "given" }, make("b", {}, called), ` ${said} `, by);
-    return score ? [line, make("p", { class: "soft scored" }, scoreTold(score))] : [line];
+    const scored = score ? make("p", { class: "soft scored" }, scoreTold(score)) : "";
+    return [line, scored, quizLine(one) ?? ""];
   });
   const fromOthers = others.length ? [make("h3", {}, "Given names"), ...others] : [];
-  return make("section", { class: "note" }, title, field, text, ...fromOthers);
+  const quizzed = quizLine({ latent, name: note.name });
+  return make("section", { class: "note" }, title, field, quizzed, text, ...fromOthers);
 }
 
 /**

@@ -1,5 +1,5 @@
 // Files of notes: JSON for another browser, CSV for spreadsheets and for the settings. Only JSON
-// has the starred images.
+// has the starred images and the answers of the quiz.
 
 const CSV = ["dictionary", "latent", "star", "name", "note", "author"];
 
@@ -118,18 +118,19 @@ function saving(id, title, file, text) {
  */
 function importNotes(text, file) {
   let found = null;
-  let stars = parsedStars(undefined);
+  let [stars, quizzed] = [parsedStars(undefined), parsedAnswers(undefined)];
   try {
     if (file.endsWith(".csv")) found = notesFromCsv(text);
     else {
       const content = JSON.parse(text);
-      [found, stars] = [parsedNotes(content), parsedStars(content?.images)];
+      found = parsedNotes(content);
+      [stars, quizzed] = [parsedStars(content?.images), parsedAnswers(content?.quiz)];
     }
   } catch {
     found = null;
   }
   const said = at("notes-said");
-  if (!found || !stars) {
+  if (!found || !stars || !quizzed) {
     const wanted = file.endsWith(".csv")
       ? `the columns dictionary, latent and name, and rows about ${subject()}`
       : `"saev notes" of version 1 about ${subject()}`;
@@ -138,8 +139,10 @@ function importNotes(text, file) {
   }
   notes = new Map([...notes, ...found]);
   starredImages = new Map([...starredImages, ...stars]);
-  keepNotes();
+  answers = new Map([...answers, ...quizzed]);
+  keepAnswers();
   keepStars();
+  keepNotes();
   const images = stars.size ? ` and ${count(stars.size)} starred images` : "";
   said.textContent = plain(clipped(`${count(found.size)} notes${images} read from ${file}.`));
 }

@@ -137,6 +137,7 @@ function pressed(press) {
       document.querySelector(":is(#latent, #image):not([hidden]) .star")
     )?.click();
   }
+  if (inList && state.view === "quiz") quizKey(press.key);
   if (state.latent === null) return;
   if (press.key === "ArrowLeft" || press.key === "k") step(-1);
   if (press.key === "ArrowRight" || press.key === "j") step(1);

@@ -85,7 +85,7 @@ def measure(
     """
     if len(classes.names) < 2 or inputs.sae.n_latents < 2:
         note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
-        return Results([missing("ablation", "logit_fall", "images", note)])
+        return Results([missing("ablation", "logit_fall", "images", note, label)])
     with one_thread():
         features = latents(inputs, inputs.sae, classes.training, scratch)
         chosen = choose(features, classes.training_codes, len(classes.names), 1)[:, 0]

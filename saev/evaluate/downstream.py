@@ -130,7 +130,7 @@ def measure(
     """
     if len(classes.names) < 2:
         note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
-        return Results([missing("downstream", "loss_recovered", "images", note)])
+        return Results([missing("downstream", "loss_recovered", "images", note, label)])
     training = some(classes.training, classes.training_codes, MOST_TRAINING, [seed, 2])
     x = rerun().original(training[0], inputs.stream)
     found = spliced()

@@ -162,7 +162,7 @@ def measure(
     """
     if len(classes.names) < 2:
         note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
-        return Results([missing("probing", "auroc_1", "classes", note)])
+        return Results([missing("probing", "auroc_1", "classes", note, label)])
     drawn = resampled(len(classes.judging), RESAMPLES, seed)
     k = max(CHOSEN)
     found: dict[str, dict[int, Judged]] = {}

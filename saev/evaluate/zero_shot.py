@@ -72,7 +72,7 @@ def measure(
     """
     if len(classes.names) < 2:
         note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
-        return Results([missing("zero_shot", "accuracy", "images", note)])
+        return Results([missing("zero_shot", "accuracy", "images", note, label)])
     texts = text_tower()
     vectors, found = class_vectors(texts, classes.names), spliced()
     width = next(iter(found.outputs.values())).shape[1]

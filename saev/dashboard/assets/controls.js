@@ -239,7 +239,9 @@ function showState() {
   }
   const { n_dead } = about.summary.all;
   const hidden = about.n_latents - shown.length;
-  const dead = n_dead && bounds.min > 0 ? ` (${count(n_dead)} dead)` : "";
+  const images = numbers("image_count", state.label);
+  const deadHidden = n_dead - shown.filter((latent) => !images[latent]).length;
+  const dead = deadHidden && bounds.min > 0 ? ` (${count(deadHidden)} dead)` : "";
   at("found").replaceChildren(
     make("b", {}, count(shown.length)),
     ` of ${count(about.n_latents)} latents`,

@@ -12,8 +12,8 @@ import torch
 from browser import CHROMIUM, Browser
 from hypothesis import given
 from hypothesis import strategies as st
+from page_data import latents_of, script_data
 from test_dashboard import only, page_of
-from test_page_types import script_data
 from test_reader import SIZES, ready, require_accessible, text_of
 
 from saev.activations.artifact import Activations
@@ -358,7 +358,7 @@ def test_two_latents_are_compared_by_direction_and_by_the_images_of_both(vit):
     path = page_of(vit, "patches")
     unit = torch.nn.functional.normalize(sae.W_dec.detach(), dim=1)
     cosines = (unit @ unit.T).numpy()
-    block = script_data(path.parent / names.block(0))
+    block = latents_of(path.parent)
     rows = [np.array(of) for of in block["rows"]]
     fires = [{int(row) for row in of if row >= 0 and values[row, j] > 0} for j, of in
              enumerate(rows)]  # fmt: skip

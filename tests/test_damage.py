@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saev.images.decode import BadImage, decode
+from saev.images.damage import BadImage
+from saev.images.decode import decode
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
 

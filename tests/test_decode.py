@@ -14,7 +14,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from saev.activations.towers.tower import normalise
-from saev.images.decode import BadImage, decode, open_rgb, take_over_pillow
+from saev.images.damage import BadImage
+from saev.images.decode import decode, open_rgb, take_over_pillow
 from saev.images.geometry import Geometry
 from saev.images.sources.formats import EXTENSIONS, PILLOW
 

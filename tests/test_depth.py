@@ -13,7 +13,8 @@ from recording import list_images, record, settings
 from saev.activations.depth import HIDDEN, Depths, depths_of
 from saev.core.errors import UserError
 from saev.core.spec import parsed
-from saev.images.decode import BadImage, decode, open_rgb
+from saev.images.damage import BadImage
+from saev.images.decode import decode, open_rgb
 from saev.settings.images import AnyImagesSettings
 
 TWELVE = np.linspace(0, 4095, 33 * 32).reshape(32, 33)

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from browser import CHROMIUM, Browser
 from golden import GOLDEN
+from page_data import latents_of, script_data
 from test_dashboard import enter
 from test_evaluate_housekeeping import NAME, evaluation
 from test_housekeeping import RUN, plan_of, whole
-from test_page_types import page_data, require, script_data
+from test_page_types import page_data, require
 
 from saev.analyze import columns
 from saev.core.errors import UserError
@@ -250,7 +251,7 @@ def test_a_reader_sorts_filters_and_reads_by_an_evaluation(results):
         browser.wait("!document.getElementById('latent').hidden")
         tiles = browser.run("document.querySelectorAll('.tiles')[1].textContent")
         assert f"redundancy{values[order[0]]:.2f}" in tiles
-        partner, pmi, n = script_data(page / names.block(0))["partners"][order[0]][0]
+        partner, pmi, n = latents_of(page)["partners"][order[0]][0]
         link = "[...document.querySelectorAll('.near')].at(-1).firstChild"
         assert browser.run(f"{link}.textContent").endswith(f"{pmi:.3g} · {n}")
         browser.run(f"{link}.click()")

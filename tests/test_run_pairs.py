@@ -7,8 +7,8 @@ import subprocess
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
+from page_data import column, script_data
 from test_dashboard import only
-from test_page_types import script_data
 from test_reader import require_accessible, text_of
 
 from saev.dashboard import __main__ as dashboard
@@ -51,7 +51,7 @@ def results(built, tmp_path_factory):
     runs = [only(one.glob("named-*")) for one in (first, second, only(first.parent.glob("cls-*")))]
     given = ["--spec", spec, "--runs", *map(str, runs), "--out", str(folder)]
     dashboard.main(["gallery", *given])
-    fires = np.array(script_data(page / names.FIGURES)["integers"]["image_count"]) > 0
+    fires = column(script_data(page / names.FIGURES)["numbers"]["image_count"]) > 0
     return folder, rows, turned, fires
 
 

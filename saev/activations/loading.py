@@ -10,7 +10,8 @@ import numpy as np
 from saev.activations.depth import DEPTH, HIDDEN, SEVERAL
 from saev.core.files import sha256_bytes
 from saev.images.artifact import Images
-from saev.images.decode import BadImage, decode
+from saev.images.damage import BadImage
+from saev.images.decode import decode
 from saev.images.geometry import Geometry
 from saev.images.sources.source import Entry
 

@@ -29,7 +29,7 @@ from saev.core.errors import UserError
 from saev.core.meta import META, read_meta
 from saev.evaluate.edit import How, edited
 from saev.images import artifact as listed
-from saev.images.decode import BadImage
+from saev.images.damage import BadImage
 from saev.train import artifact as trained
 
 

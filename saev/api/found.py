@@ -12,7 +12,8 @@ from saev.core import shown
 from saev.core.errors import UserError
 from saev.dashboard.heatmaps import as_bytes
 from saev.dashboard.thumbnails import thumbnail
-from saev.images.decode import BadImage, to_rgb
+from saev.images.damage import BadImage
+from saev.images.decode import to_rgb
 from saev.images.geometry import Geometry
 
 N_SHOWN = 6

@@ -244,7 +244,8 @@ class Run:
         Raises:
             UserError: there is no such row, or its file is gone, has changed, or can't be read.
         """
-        from saev.images.decode import BadImage, open_rgb
+        from saev.images.damage import BadImage
+        from saev.images.decode import open_rgb
 
         images, n = self._images, self._images.n_images
         if not 0 <= row < n:

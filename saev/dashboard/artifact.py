@@ -1,12 +1,13 @@
 """Artifact of the `dashboard` stage: names of its files.
 
 Thumbnails and data are in folders of a few hundred files each. The page finds thumbnails by row,
-and data by latent.
+and data by latent. Blocks of data follow the order in which the page lists latents at first, so
+a list reads few of them: the latent at the ``i``-th place of that order has the place ``i``.
 """
 
 STAGE = FOLDER_NAME = "dashboard"
 """Name of the stage, and of the folder in an analysis' directory that it writes."""
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 PAGE, SUMMARY, RUN = "index.html", "summary.json", "run.json"
 FIGURES, NAMES = "data/latents.js", "data/names.js"
 STRONGEST = "data/strongest.js"
@@ -32,7 +33,7 @@ LARGE_IMAGES = 50_000
 
 
 def block(number: int) -> str:
-    """Name of a block of data: latents ``[number * 256, (number + 1) * 256)``."""
+    """Name of a block of data: places ``[number * 256, (number + 1) * 256)``."""
     return f"data/blocks/{number:04}.js"
 
 
@@ -70,7 +71,7 @@ def heat_latents(n_values: int) -> int:
 
 
 def heat(number: int) -> str:
-    """Name of a script of heat maps: latents
+    """Name of a script of heat maps: places
     ``[number * heat_latents, (number + 1) * heat_latents)``."""
     return f"data/heat/{number // FOLDER:03}/{number:05}.js"
 

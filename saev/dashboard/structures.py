@@ -152,29 +152,30 @@ class About(TypedDict):
     credit: str | None
 
 
+class NumberColumn(TypedDict):
+    """A column of numbers, exactly as in `latents.parquet`, so that sorting and filtering equal
+    those of the table."""
+
+    type: str
+    """``int8``, ``int16``, ``int32``, ``float32`` or ``float64``: the smallest in which all fit."""
+    values: str
+    """The first byte of each number, then the second of each, and so on (the lowest first),
+    deflated (RFC 1950), in base64. NaN where there is none."""
+
+
 class TextColumn(TypedDict):
     """A column of texts: each distinct text once."""
 
     texts: list[str]
-    codes: list[int]
+    codes: NumberColumn
     """For each latent, its text; −1 where there is none."""
-
-
-class Floats(TypedDict):
-    """A column of floating-point numbers, exactly as in `latents.parquet`."""
-
-    bits: int
-    """32 if all fit, or else 64: sorting and filtering then equal those of the table."""
-    values: str
-    """In base64, the lowest byte first; NaN where there is none."""
 
 
 class Columns(TypedDict):
     """`data/latents.js`: the columns of `latents.parquet`, each with an entry for each latent."""
 
-    integers: dict[str, list[int | None]]
-    """Those of truth values have 0 and 1."""
-    floats: dict[str, Floats]
+    numbers: dict[str, NumberColumn]
+    """Those of truth values have 0 and 1. ``place`` is where a latent's data lies."""
     texts: dict[str, TextColumn]
 
 
@@ -264,7 +265,7 @@ largest component 127 or −127, in base64."""
 
 
 class PageBlock(TypedDict):
-    """A script in `data/blocks`: lists with an entry for each of its latents."""
+    """A script in `data/blocks`: lists with an entry for each of its latents, by their places."""
 
     texts: list[str]
     """The labels in this block. Others are given by their places here."""
@@ -295,7 +296,7 @@ class PageBlock(TypedDict):
 
 
 Heat = list[str]
-"""A script in `data/heat`: the heat maps of each latent, packed, in base64."""
+"""A script in `data/heat`: the heat maps of each latent, by their places, packed, in base64."""
 
 
 class Training(TypedDict):

@@ -17,7 +17,8 @@ from saev.core.files import sha256_bytes, write_bytes
 from saev.core.progress import Progress
 from saev.dashboard import artifact as names
 from saev.images.artifact import Images
-from saev.images.decode import BadImage, open_rgb
+from saev.images.damage import BadImage
+from saev.images.decode import open_rgb
 from saev.images.sources.source import Entry
 
 SIDE = 160

@@ -10,6 +10,10 @@ TAIL = 4
 single colour has one in 18."""
 
 
+class BadImage(Exception):
+    """An image that can't be read. The text is a short reason, the same on every try."""
+
+
 def damage(data: bytes) -> str | None:
     """Why the bytes of an image can't be those that were written; None if nothing shows it.
 

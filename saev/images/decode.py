@@ -8,23 +8,31 @@ import zlib
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from saev.images.damage import damage
+from saev.images.bit_depth import (
+    SAMPLE_FORMAT,
+    UNSIGNED,
+    Depth,
+    Range,
+    colour_depth,
+    first_value,
+    gray_of,
+    is_deep_colour,
+    require_readable,
+    scale_transparent,
+)
+from saev.images.damage import BadImage, damage
 from saev.images.float_tiffs import FloatTiff, float_tiff
 from saev.images.sources.formats import PILLOW
 from saev.images.sources.source import read_regular
+from saev.images.unidentified import why_unidentified
 
-Range = tuple[float, float]
 MAX_PIXELS = 178_956_970
 ORIENTATION = 0x0112
-BITS, PHOTOMETRIC, FILL_ORDER, PLANES, COLOURS, SAMPLE_FORMAT = 258, 262, 266, 284, 320, 339
-"""Tags of TIFF."""
-WHITE_IS_ZERO, UNSIGNED, SIGNED, APART, REVERSED = 0, 1, 2, 2, 2
-"""Values of these tags."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -34,21 +42,6 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-class BadImage(Exception):
-    """An image that can't be read. The text is a short reason, the same on every try."""
-
-
-class Depth(NamedTuple):
-    """How much of its range an image of more than 8 bits per channel uses."""
-
-    colour: bool
-    """Whether it is in colour. Pillow keeps only 8 bits of those."""
-    largest: float
-    """Its largest value."""
-    white: float
-    """Where that lies between black (0) and white (1). Larger than 1: it is cut off."""
 
 
 class Decoded(NamedTuple):
@@ -125,7 +118,7 @@ def decode(
         # Pillow's plugins raise errors of any kind for a damaged header.
         floats = float_tiff(data)
         if floats is None:
-            raise BadImage(_unidentified(data)) from error
+            raise BadImage(why_unidentified(data)) from error
         _require_size(floats.width, floats.height, max_pixels)
         return _of_floats(floats, data, gray_range)
     _require_size(*image.size, max_pixels)
@@ -162,7 +155,7 @@ def _of_floats(floats: FloatTiff, data: bytes, gray_range: Range | None) -> Deco
         values = floats.values(data)
     except (ValueError, zlib.error) as error:
         raise BadImage(f"damaged TIFF: {error}") from error
-    gray, depth = _gray(values, floats.tags, None, gray_range)
+    gray, depth = gray_of(values, floats.tags, None, gray_range)
     return Decoded(_turned(Image.fromarray(gray).convert("RGB"), floats.orientation), depth)
 
 
@@ -174,19 +167,19 @@ def to_rgb(image: Image.Image, gray_range: Range | None = None) -> Decoded:
     """
     try:
         depth: Depth | None
-        deep_colour = _is_deep_colour(image)
-        _require_readable(image)
-        _scale_transparent(image)
+        deep_colour = is_deep_colour(image)
+        require_readable(image)
+        scale_transparent(image)
         image.load()
         if image.mode.startswith("I;16") or image.mode in ("I", "F"):
             tags = getattr(image, "tag_v2", {})
             values = np.asarray(image)
-            if image.mode == "I" and _first(tags, SAMPLE_FORMAT) == UNSIGNED:
+            if image.mode == "I" and first_value(tags, SAMPLE_FORMAT) == UNSIGNED:
                 values = values.view(np.uint32)  # Pillow takes them for signed
-            gray, depth = _gray(values, tags, image.info.get("transparency"), gray_range)
+            gray, depth = gray_of(values, tags, image.info.get("transparency"), gray_range)
             rgb, hidden = Image.fromarray(gray).convert("RGB"), False
         else:
-            (rgb, hidden), depth = _as_rgb(image), _colour_depth(image) if deep_colour else None
+            (rgb, hidden), depth = _as_rgb(image), colour_depth(image) if deep_colour else None
         return Decoded(_turned(rgb, _orientation(image)), depth, hidden)
     except BadImage:
         raise
@@ -222,138 +215,3 @@ def _as_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
     if mode == "LAB":
         raise BadImage("Lab colours: convert the picture to RGB")
     return image.convert("RGB"), False
-
-
-def _gray(
-    values: np.ndarray, tags: Any, transparent: Any, given: Range | None
-) -> tuple[np.ndarray, Depth]:
-    """Convert gray values of more than 8 bits to (h, w) uint8.
-
-    Args:
-        values: the values (h, w); ``tags``: those of a TIFF.
-        transparent: the value that is shown white, if there is one.
-        given: what becomes black and white.
-    """
-    floats, bits = values.dtype.kind == "f", _first(tags, BITS) or 8 * values.itemsize
-    least, largest = float(values.min()), float(values.max())
-    if not np.isfinite(values).all():
-        raise BadImage(f"gray of {bits}-bit floats with NaN or infinite values: replace them")
-    black, white = given or (0.0, 1.0 if floats else 65535.0)
-    if given is None and not (black <= least and largest <= white):
-        kind = "floats" if floats else "integers"
-        raise BadImage(
-            f"gray of {bits}-bit {kind} from {least:,g} to {largest:,g}, outside of {black:g} to "
-            f"{white:,g}: set gray_range of these images to what should be black and white"
-        )
-    depth = Depth(False, largest, (largest - black) / (white - black))
-    if given is not None:
-        scaled = (np.clip(values.astype(np.float64), black, white) - black) * (
-            255 / (white - black)
-        )
-    else:
-        scaled = values * 255 if floats else values / 257.0
-    gray = np.round(scaled).astype(np.uint8)
-    if _first(tags, PHOTOMETRIC) == WHITE_IS_ZERO:
-        gray = 255 - gray  # Pillow inverts gray of 8 bits alone
-    return (gray if transparent is None else np.where(values == transparent, 255, gray)), depth
-
-
-def _require_readable(image: Image.Image) -> None:
-    """Refuse TIFFs that Pillow reads wrongly without a word.
-
-    Raises:
-        BadImage: it takes negative numbers for light, the colours of a palette of 8 bits for black,
-            or, in uncompressed planes, bytes for whole numbers and forgets what zero means.
-    """
-    about = getattr(image, "tag_v2", {})
-    bits = _first(about, BITS)
-    if _first(about, SAMPLE_FORMAT) == SIGNED and bits == 8:
-        raise BadImage("a TIFF of signed 8-bit numbers: convert it to unsigned ones")
-    odd = (
-        bits not in (None, 1, 8)
-        or _first(about, PHOTOMETRIC) == WHITE_IS_ZERO
-        or _first(about, FILL_ORDER) == REVERSED
-    )
-    if _first(about, PLANES) == APART and image.info.get("compression") == "raw" and odd:
-        raise BadImage(
-            "an uncompressed TIFF in planes (PlanarConfiguration 2) of a kind that can't be read: "
-            "save it with PlanarConfiguration 1 (contiguous), or compressed"
-        )
-    colours = about.get(COLOURS)
-    if colours and 0 < max(colours) < 256:
-        raise BadImage("a TIFF whose palette has colours of 8 bits, not 16: convert it to RGB")
-
-
-def _first(tags: Any, number: int) -> Any:
-    """The (first) value of a tag of a TIFF; None without it."""
-    value = tags.get(number)
-    return value[0] if isinstance(value, tuple) and value else value
-
-
-def _scale_transparent(image: Image.Image) -> None:
-    """Scale the transparent colour of a PNG as Pillow scales its pixels, which it forgets."""
-    given, packing = image.info.get("transparency"), _packing(image)
-    factor = {"L;2": 85, "L;4": 17}.get(packing)
-    if isinstance(given, int) and factor:
-        image.info["transparency"] = given * factor
-    elif isinstance(given, tuple) and packing == "RGB;16B":
-        image.info["transparency"] = tuple(value >> 8 for value in given)
-
-
-def _packing(image: Image.Image) -> str:
-    """How the pixels of a file that isn't decoded yet are packed, as Pillow calls it."""
-    tiles = getattr(image, "tile", None)
-    packing = tiles[0].args if tiles else None
-    packing = packing[0] if isinstance(packing, tuple) and packing else packing
-    return packing if isinstance(packing, str) else ""
-
-
-def _is_deep_colour(image: Image.Image) -> bool:
-    """Whether a file that isn't decoded yet has more than 8 bits per channel, in colour or with
-    alpha. Pillow keeps the upper 8."""
-    gray = image.mode.startswith("I") or image.mode == "F"
-    return not gray and ";16" in _packing(image)
-
-
-def _colour_depth(image: Image.Image) -> Depth:
-    bands = [
-        band for name, band in zip(image.getbands(), image.split(), strict=True) if name != "A"
-    ]
-    largest = max(int(np.asarray(band).max()) for band in bands)
-    return Depth(True, largest * 257.0, largest / 255)
-
-
-def _unidentified(data: bytes) -> str:
-    """Why Pillow can't identify a file, judged by its first bytes."""
-    text = data[:512].lstrip().lower()
-    brand = data[8:12] if data[4:8] == b"ftyp" else b""
-    kinds = {
-        "DICOM": data[128:132] == b"DICM",
-        "HEIC": brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis"),
-        "camera raw (CR3)": brand == b"crx ",
-        "camera raw (RAF)": data.startswith(b"FUJIFILMCCD-RAW"),
-        "camera raw (RW2)": data.startswith(b"IIU\0"),
-        "camera raw (ORF)": data[:4] in (b"IIRO", b"IIRS", b"MMOR"),
-        "JPEG XL": data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")),
-        "SVG": text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in text),
-        "HTML": text.startswith((b"<!doctype html", b"<html")),
-        "PDF": data.startswith(b"%PDF"),
-        "OpenEXR": data.startswith(b"\x76\x2f\x31\x01"),
-    }
-    for name, found in kinds.items():
-        if found:
-            return f"is {name}, which can't be read: convert it to PNG, TIFF or JPEG"
-    if data.startswith(b"version https://git-lfs.github.com/"):
-        return "is a pointer of Git LFS and not the image: fetch it with git lfs pull"
-    starts: dict[str, bytes | tuple[bytes, ...]] = {
-        "JPEG": b"\xff\xd8",
-        "PNG": b"\x89PNG",
-        "GIF": b"GIF8",
-        "TIFF": (b"II*\0", b"MM\0*"),
-        "WebP": b"RIFF",
-        "BMP": b"BM",
-    }
-    for name, start in starts.items():
-        if data.startswith(start):
-            return f"damaged or unsupported {name}: its header can't be read"
-    return "not a picture of a known format"

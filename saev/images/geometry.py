@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 from PIL import Image
 
-from saev.images.decode import MAX_PIXELS, BadImage
+from saev.images.damage import BadImage
+from saev.images.decode import MAX_PIXELS
 
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 

@@ -11,7 +11,8 @@ from saev.analyze.artifact import LATENTS
 from saev.analyze.artifact import STAGE as ANALYZE
 from saev.core.errors import UserError
 from saev.images.artifact import Images
-from saev.images.decode import BadImage, open_rgb
+from saev.images.damage import BadImage
+from saev.images.decode import open_rgb
 from saev.parity import report
 from saev.parity.lab import Made
 from saev.parity.measures.of_analyze import top_lists

@@ -68,14 +68,16 @@ async function matchable(run) {
   }
   const columns = /** @type {Columns} */ (await readOf(run, "data/latents.js", "latents"));
   const label = Object.keys(labels).sort()[0];
-  const tops = columns.texts[`top_label.${label}`];
-  const isNamed = columns.integers[`named.${label}`];
+  const { place, image_count: images, [`named.${label}`]: flags } = columns.numbers;
+  const isNamed = flags && (await unpacked(flags));
+  const tops = flags && (await unpackedTexts(columns.texts[`top_label.${label}`]));
   return {
     run,
     rows: unitRows(packed),
-    fires: columns.integers.image_count.map((images) => Number(images) > 0),
+    places: await unpacked(place),
+    fires: Array.from(await unpacked(images), (one) => one > 0),
     /** @param {number} latent */
-    called: (latent) => (isNamed?.[latent] ? tops.texts[tops.codes[latent]] : null),
+    called: (latent) => (isNamed?.[latent] ? tops[latent] : null),
   };
 }
 
@@ -209,14 +211,14 @@ function pairSection(title, note, pairs, show) {
 function pairList(pairs, sides) {
   return pairs.map(({ latent, other, cosine }) => {
     const links = [latent, other].map((one, i) => {
-      const { run, called } = sides[i];
+      const { run, called, places } = sides[i];
       const { block, folder } = run;
       const known = called(one);
       const images = make("span", { class: "row" });
-      const n = Math.floor(one / block);
+      const n = Math.floor(places[one] / block);
       readOf(run, `data/blocks/${padded(n, 4)}.js`, `block ${n}`).then(
         (found) => {
-          const rows = /** @type {PageBlock} */ (found).rows[one % block];
+          const rows = /** @type {PageBlock} */ (found).rows[places[one] % block];
           const shown = rows.slice(0, PAIR_IMAGES).filter((row) => row >= 0);
           images.append(
             ...shown.map((row) => {

@@ -255,26 +255,31 @@ interface About {
   credit: string | null;
 }
 
+/**
+ * A column of numbers, exactly as in `latents.parquet`, so that sorting and filtering equal those
+ * of the table.
+ */
+interface NumberColumn {
+  /** ``int8``, ``int16``, ``int32``, ``float32`` or ``float64``: the smallest in which all fit. */
+  type: string;
+  /**
+   * The first byte of each number, then the second of each, and so on (the lowest first), deflated
+   * (RFC 1950), in base64. NaN where there is none.
+   */
+  values: string;
+}
+
 /** A column of texts: each distinct text once. */
 interface TextColumn {
   texts: string[];
   /** For each latent, its text; −1 where there is none. */
-  codes: number[];
-}
-
-/** A column of floating-point numbers, exactly as in `latents.parquet`. */
-interface Floats {
-  /** 32 if all fit, or else 64: sorting and filtering then equal those of the table. */
-  bits: number;
-  /** In base64, the lowest byte first; NaN where there is none. */
-  values: string;
+  codes: NumberColumn;
 }
 
 /** `data/latents.js`: the columns of `latents.parquet`, each with an entry for each latent. */
 interface Columns {
-  /** Those of truth values have 0 and 1. */
-  integers: Record<string, (number | null)[]>;
-  floats: Record<string, Floats>;
+  /** Those of truth values have 0 and 1. ``place`` is where a latent's data lies. */
+  numbers: Record<string, NumberColumn>;
   texts: Record<string, TextColumn>;
 }
 
@@ -357,7 +362,7 @@ interface ContrastBlock {
   drawn: DrawnImage[][];
 }
 
-/** A script in `data/blocks`: lists with an entry for each of its latents. */
+/** A script in `data/blocks`: lists with an entry for each of its latents, by their places. */
 interface PageBlock {
   /** The labels in this block. Others are given by their places here. */
   texts: string[];

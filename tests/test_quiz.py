@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
+from page_data import latents_of, script_data
 from test_contrast import largest
 from test_dashboard import page_of
-from test_page_types import script_data
 from test_reader import require_accessible, text_of
 
 from saev.analyze.lift import wilson_low
@@ -44,7 +44,7 @@ def go_on(browser):
 def test_images_are_asked_once_without_the_name_and_answers_are_counted(vit):
     values, *_ = largest(vit, "patches")
     path = page_of(vit, "patches")
-    rows = np.array(script_data(path.parent / names.block(0))["rows"])
+    rows = np.array(latents_of(path.parent)["rows"])
     keys = script_data(path.parent / names.NAMES)
     keys = dict(zip(keys["rows"], keys["keys"], strict=True))
     with Browser() as browser:

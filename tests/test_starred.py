@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
+from page_data import script_data
 from test_contrast import items, largest, newcombe, sides
 from test_dashboard import page_of
-from test_page_types import script_data
 from test_reader import require_accessible, text_of
 
 from saev.dashboard import artifact as names

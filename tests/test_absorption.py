@@ -151,6 +151,7 @@ def test_a_parent_without_two_children_has_no_absorption(tmp_path):
     asked = {"parent": "genus", "child": "species"}
     found = figures(evaluated(case, tmp_path / "a", absorption=asked))["absorption.rate"]
     assert found.measured.value is None
+    assert found.of == "species under genus"
     assert found.note == "no class of genus has two classes of species with enough images"
 
 

@@ -332,7 +332,7 @@ def test_markup_in_the_labels_of_a_contrast_is_shown_as_text(changed):
         shown = evil.replace("\u202e", "⟨202E⟩")
         assert text_of(browser, ".half-label") == shown
         pick_it = "document.querySelector('#c-b-side')"
-        browser.run(f"{pick_it}.selectedIndex = 2; {pick_it}.dispatchEvent(new Event('change')); 0")
+        browser.run(f"{pick_it}.selectedIndex = 3; {pick_it}.dispatchEvent(new Event('change')); 0")
         browser.wait("state.b === 'spider'")
         assert browser.run("state.a") == evil
         assert browser.run("document.querySelectorAll('img[src=x]').length") == 0

@@ -85,7 +85,7 @@ def measure(
     """
     alone = "there is one latent, and no other to compare it with" * (inputs.sae.n_latents < 2)
     if note := classes.lacking(label) or alone:
-        return Results([missing("ablation", "logit_fall", "images", note)])
+        return Results([missing("ablation", "logit_fall", "images", note, label)])
     with one_thread():
         features = latents(inputs, inputs.sae, classes.training, scratch)
         chosen = choose(features, classes.training_codes, len(classes.names), 1)[:, 0]

@@ -139,7 +139,7 @@ def measure(
         scratch: an existing folder for what doesn't fit into memory.
     """
     if note := classes.lacking(named.parent):
-        return Results([missing("absorption", "rate", "classes", note)])
+        return Results([missing("absorption", "rate", "classes", note, _of(named))])
     codes, _ = codes_of(inputs, named.child)
     children = Hierarchy(codes[classes.training], codes[classes.judging])
     with one_thread():
@@ -170,19 +170,23 @@ def results(found: dict[str, Shares], named: HierarchySettings, note: str, seed:
     known = int((~np.isnan(ours.absorbed)).sum())
     if not known:
         note = f"no class of {named.parent} has two classes of {named.child} with enough images"
-        return Results([missing("absorption", "rate", "classes", note)])
+        return Results([missing("absorption", "rate", "classes", note, _of(named))])
     figures = []
     for name, of in (("rate", "absorbed"), ("silent", "silent")):
         beside = {other: mean_of(getattr(one, of), seed) for other, one in found.items()}
         if name == "silent":
             del beside[SHUFFLED]  # children play no part in it
-        mean, of_label = mean_of(getattr(ours, of), seed), f"{named.child} under {named.parent}"
+        mean = mean_of(getattr(ours, of), seed)
         figures.append(
             Figure(
                 *("absorption", name, mean, known, "classes", beside),
                 split="held_out",
                 note=note,
-                of=of_label,
+                of=_of(named),
             )
         )
     return Results(figures)
+
+
+def _of(named: HierarchySettings) -> str:
+    return f"{named.child} under {named.parent}"

@@ -129,7 +129,7 @@ def measure(
         seed: of the validation split and the resamples.
     """
     if note := classes.lacking(label):
-        return Results([missing("downstream", "loss_recovered", "images", note)])
+        return Results([missing("downstream", "loss_recovered", "images", note, label)])
     training = some(classes.training, classes.training_codes, MOST_TRAINING, [seed, 2])
     x = rerun().original(training[0], inputs.stream)
     found = spliced()

@@ -161,7 +161,7 @@ def measure(
         scratch: an existing folder for what doesn't fit into memory.
     """
     if note := classes.lacking(label):
-        return Results([missing("probing", "auroc_1", "classes", note)])
+        return Results([missing("probing", "auroc_1", "classes", note, label)])
     drawn = resampled(len(classes.judging), RESAMPLES, seed)
     k = max(CHOSEN)
     found: dict[str, dict[int, Judged]] = {}

@@ -71,7 +71,7 @@ def measure(
         UserError: texts and images have vectors of different widths.
     """
     if note := classes.lacking(label):
-        return Results([missing("zero_shot", "accuracy", "images", note)])
+        return Results([missing("zero_shot", "accuracy", "images", note, label)])
     texts = text_tower()
     vectors, found = class_vectors(texts, classes.names), spliced()
     width = next(iter(found.outputs.values())).shape[1]

@@ -124,7 +124,9 @@ const ends = (values) => new Set([Math.min(...values), Math.max(...values)]);
  * @param {string} error what the error is called
  */
 function frontierPlot(sweep, error) {
-  const [width, height, left, right] = [640, 300, 52, 150];
+  // On a phone, a plot of this width would be shrunk until nobody can read it.
+  const narrow = window.matchMedia("(max-width: 720px)").matches;
+  const [width, height, left, right] = narrow ? [340, 300, 46, 16] : [640, 300, 52, 150];
   const plot = draw("svg", {
     viewBox: `0 0 ${width} ${height + 42}`,
     role: "img",
@@ -157,7 +159,10 @@ function frontierPlot(sweep, error) {
       const ring = { fill: "none", stroke: "var(--held)", "stroke-width": 2.5 };
       link.append(draw("circle", { ...ring, cx, cy, r: 10 }));
     }
-    if (p.pareto) link.append(word(cx + 13, cy - 6, p.label));
+    // A label is right of its point or, where that's beyond the border, left, below the line.
+    const fits = cx + 13 + 7 * p.label.length < width;
+    const text = fits ? word(cx + 13, cy - 6, p.label) : word(cx - 9, cy + 17, p.label, "end");
+    if (p.pareto) link.append(text);
     plot.append(link);
   }
   return plot;

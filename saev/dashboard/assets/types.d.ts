@@ -48,6 +48,8 @@ interface Baseline {
   value: number | null;
   interval: number[] | null;
   title: string;
+  /** Whether the figure is better; null where that can't be said. */
+  beaten: boolean | null;
 }
 
 /** A figure of a run's evaluation. */

@@ -1,4 +1,4 @@
-# What lies beside the pages: names that people gave, their scores, projections of directions, and what
+# What lies beside the pages: names that people gave, their scores, projections of directions, matches of runs, and what
 # `snakemake --report report.html` shows. The latter are copies of parts of results, so nothing is
 # lost when Snakemake deletes them.
 from saev.core.once import stamp_name
@@ -97,6 +97,27 @@ rule project_directions:
         "--analysis results/{wildcards.images}/{wildcards.vit}/{wildcards.sae}/{wildcards.analysis} "
         "--sae results/{wildcards.images}/{wildcards.vit}/{wildcards.sae} "
         "--out $(dirname {output.done:q})"
+
+
+# On request, as pairs of runs are many. What is matched already is taken up.
+rule match_runs:
+    input:
+        stamps("dashboard"),
+    log:
+        "logs/match_runs.log",
+    benchmark:
+        "logs/match_runs.tsv"
+    conda:
+        "../envs/saev.yaml"
+    threads: threads_of("build_dashboard")
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 360 * attempt,
+    params:
+        spec=PLAN.data["specs"]["matches"],
+    shell:
+        "python -m saev.dashboard.run_matches --spec {params.spec:q} --threads {threads} "
+        "--log {log:q} --out results"
 
 
 rule show_sweeps:

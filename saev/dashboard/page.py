@@ -12,7 +12,7 @@ SCRIPTS = {
         "image_rows latent_parts latent image cards wall scales selection map_tools map "
         "map_pointer near sides contrast_data contrast compare views controls run"
     ),
-    "gallery": "common summary evaluation loading plots matching run_pairs gallery",
+    "gallery": "common summary evaluation loading plots matching run_matches run_pairs gallery",
 }
 """Scripts of each page, in the order in which they run. They share one namespace."""
 STYLES = {

@@ -179,6 +179,50 @@ class Columns(TypedDict):
     texts: dict[str, TextColumn]
 
 
+class PackedPairs(TypedDict):
+    """Pairs of latents of two runs, by rising cosine."""
+
+    latent: str
+    """Little-endian int32 in base64."""
+    other: str
+    cosine: str
+    """Little-endian float32 in base64."""
+
+
+class RunMatch(TypedDict):
+    """A script in `matched`: the latents of two runs, matched by their decoder directions."""
+
+    made_of: list[Any]
+    """Digests of the code and, for both runs, of the dictionary and the analysis."""
+    n: list[int]
+    """How many latents of each run fire."""
+    chance: float
+    """The cosine that partners exceed."""
+    pairs: PackedPairs
+    """Those that are matched."""
+    alone: PackedPairs
+    """Latents of the first run without a partner, each with the nearest one of the second."""
+    alone_there: PackedPairs
+    """Those of the second run, each as `other`."""
+
+
+class MatchedPair(TypedDict):
+    """Two runs that are matched."""
+
+    first: str
+    """Link to its page, as in `GalleryRun`."""
+    second: str
+    file: str
+
+
+class MatchedRuns(TypedDict):
+    """`matched/pairs.js`: which runs were matched by a job."""
+
+    pairs: list[MatchedPair]
+    n_left_out: int
+    """How many more pairs could have been matched."""
+
+
 class Projection(TypedDict):
     """`projection.js`, if the settings ask for it: places of latents by their decoder directions.
     Distances mean little, but latents that are near have similar directions."""

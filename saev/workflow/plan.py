@@ -27,6 +27,7 @@ from saev.workflow.stages import STAGES
 
 RECORDING_LIBRARIES = ("torch", "open_clip_torch", "timm", "pillow")
 SCORING = "saev.evaluate.score_names"
+MATCHING = "saev.dashboard.run_matches"
 MAKERS = ("demo.clip_weights", "demo.focus_weights", "demo.openmoji")
 """Modules that make the demo's images and weights. Each has a rule in `demo/demo.smk`."""
 
@@ -202,6 +203,7 @@ def _specs(
         for folder, settings in scored(config, runs, components, resolver.no_text_tower).items()
     }
     specs["projections"] = projected(config, components, hashes)
+    specs["matches"] = canonical_json({"code": hashes.module(MATCHING), "settings": compared})
     specs["makers"] = {
         module: canonical_json({"code": hashes.module(module), "settings": {}}) for module in MAKERS
     }

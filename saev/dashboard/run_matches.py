@@ -82,7 +82,10 @@ def match_runs(
             write_bytes(out / file, script(file, {**found, "made_of": made_of}))
         index["pairs"].append({"first": links[0], "second": links[1], "file": file})
     write_bytes(out / names.MATCHED, script("matched", index))
-    logs.say(f"{len(index['pairs']):,} pairs are matched, {index['n_left_out']:,} left out")
+    logs.say(
+        f"of the pairs of comparable runs with over {above:,} latents, {len(index['pairs']):,} are "
+        f"matched and {index['n_left_out']:,} left out"
+    )
 
 
 def _stream(run: Path) -> str:

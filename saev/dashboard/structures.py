@@ -161,6 +161,8 @@ class NumberColumn(TypedDict):
     values: str
     """The first byte of each number, then the second of each, and so on (the lowest first),
     deflated (RFC 1950), in base64. NaN where there is none."""
+    places: NotRequired["NumberColumn"]
+    """For each latent the place of its number, if the values are the distinct ones."""
 
 
 class TextColumn(TypedDict):

@@ -265,6 +265,8 @@ interface NumberColumn {
    * (RFC 1950), in base64. NaN where there is none.
    */
   values: string;
+  /** For each latent the place of its number, if the values are the distinct ones. */
+  places?: NumberColumn;
 }
 
 /** A column of texts: each distinct text once. */

@@ -1,9 +1,9 @@
 """Reads the scripts with the data of a page, as the page does."""
 
 import base64
+import gzip
 import json
 import re
-import zlib
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def script_data(path):
 def column(packed):
     """The numbers of a column: (n,) of the type that they are kept in."""
     kind = np.dtype(packed["type"]).newbyteorder("<")
-    apart = np.frombuffer(zlib.decompress(base64.b64decode(packed["values"])), np.uint8)
+    apart = np.frombuffer(gzip.decompress(base64.b64decode(packed["values"])), np.uint8)
     numbers = np.ascontiguousarray(apart.reshape(kind.itemsize, -1).T).view(kind)[:, 0]
     return numbers[column(packed["places"])] if "places" in packed else numbers
 

@@ -9,9 +9,11 @@ from scipy.sparse import csr_array
 
 from saev import sae as saes
 from saev.core.errors import UserError
-from saev.evaluate.absorption import Side, absorbers, of_children, own_latents
+from saev.evaluate.absorption import absorbers
+from saev.evaluate.class_latents import of_children, own_latents
 from saev.evaluate.classes import Classes
 from saev.evaluate.features import largest, mean_of_patches
+from saev.evaluate.hierarchy import Side
 from saev.settings.evaluation import EvaluationSettings, HierarchySettings
 from saev.train.artifact import load
 

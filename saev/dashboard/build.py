@@ -13,6 +13,7 @@ from saev.analyze.artifact import STAGE as ANALYZE
 from saev.analyze.artifact import Analysis
 from saev.analyze.cells import cells
 from saev.analyze.kept_codes import KeptCodes
+from saev.analyze.neighbours import nearest
 from saev.core.errors import UserError
 from saev.core.files import file_entry, folder_entry, write_bytes
 from saev.core.meta import read_meta
@@ -20,6 +21,7 @@ from saev.dashboard import artifact as names
 from saev.dashboard import evaluated
 from saev.dashboard.contrast import Contrast
 from saev.dashboard.data import (
+    keep_beside,
     listed_first,
     write_blocks,
     write_columns,
@@ -27,7 +29,6 @@ from saev.dashboard.data import (
     write_strongest,
 )
 from saev.dashboard.fired import Reading, fired
-from saev.dashboard.given_names import write_given
 from saev.dashboard.heatmaps import make_heatmaps
 from saev.dashboard.image_pages import ImagePages
 from saev.dashboard.image_rows import (
@@ -38,16 +39,13 @@ from saev.dashboard.image_rows import (
     slots,
 )
 from saev.dashboard.page import page
-from saev.dashboard.projection import keep_projection
 from saev.dashboard.scripts import packed, rounded, script
 from saev.dashboard.structures import About, Directions, Heat, Summary
 from saev.dashboard.thumbnails import make_thumbnails
 from saev.evaluate.artifact import STAGE as EVALUATE
 from saev.evaluate.artifact import Evaluation
-from saev.evaluate.neighbours import nearest
 from saev.images.artifact import Images
 from saev.sae import Sae
-from saev.settings.pages import BesideSettings
 from saev.train import artifact as trained
 
 N_NEIGHBOURS = 6
@@ -148,9 +146,7 @@ def build(
         about["filters"] += evaluated.filters(evaluation)
     write_bytes(made / names.PAGE, page("run", about))
     (made / "pictures").mkdir(exist_ok=True)
-    if not (out / names.GIVEN).exists():
-        write_given(out, "", BesideSettings())
-    keep_projection(out, analysis)
+    keep_beside(out, analysis)
     for part in ("data", "pictures", names.PAGE):
         if (out / part).is_dir():
             (out / part).replace(state / f"former-{part}")

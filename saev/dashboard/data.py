@@ -1,7 +1,7 @@
 """Writes the data of a run's page: figures of all latents, and images in blocks of latents."""
 
 import base64
-import zlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,21 @@ class _Dictionary:
 
     def __call__(self, text: str | None) -> int | None:
         return None if text is None else self.numbers.setdefault(text, len(self.numbers))
+
+
+def keep_beside(out: Path, analysis: Analysis) -> None:
+    """Keep what lies beside the page in ``out``, but for a projection of another analysis.
+
+    Where there is none, write that: a page reports an error if it looks for a file in vain.
+    """
+    if not (out / names.GIVEN).exists():
+        write_bytes(out / names.GIVEN, script("given", []))
+    path = out / names.PROJECTION
+    if path.exists():
+        found = json.loads(path.read_text().partition("=")[2].removesuffix(";\n"))
+        if found and found["analysis"] == analysis.digest:
+            return
+    write_bytes(path, script("projection", None))
 
 
 def listed_first(table: pa.Table, labels: list[str]) -> np.ndarray:
@@ -87,10 +102,9 @@ def _packed(values: np.ndarray) -> NumberColumn:
     else:
         kept = values.astype("<f8")
     shuffled = kept.reshape(-1, 1).view(np.uint8).T.tobytes()
-    return {
-        "type": kept.dtype.name,
-        "values": base64.b64encode(zlib.compress(shuffled)).decode(),
-    }
+    # pyarrow brings its own zlib, so each Python makes the same bytes.
+    packed = pa.Codec("gzip").compress(shuffled, asbytes=True)
+    return {"type": kept.dtype.name, "values": base64.b64encode(packed).decode()}
 
 
 def write_names(out: Path, images: tuple[np.ndarray, list[str]], top_rows: np.ndarray) -> None:

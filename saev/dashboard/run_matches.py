@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from saev.analyze.artifact import Analysis
+from saev.analyze.neighbours import Nearest, nearest
 from saev.core import frame, logs
 from saev.core.errors import UserError
 from saev.core.files import canonical_json, sha256_bytes, write_bytes
@@ -25,7 +26,6 @@ from saev.core.meta import read_meta
 from saev.core.spec import read_spec
 from saev.dashboard import artifact as names
 from saev.dashboard.scripts import script
-from saev.evaluate.neighbours import Nearest, nearest
 from saev.settings import from_plan
 from saev.train import artifact as trained
 

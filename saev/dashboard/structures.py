@@ -160,7 +160,7 @@ class NumberColumn(TypedDict):
     """``int8``, ``int16``, ``int32``, ``float32`` or ``float64``: the smallest in which all fit."""
     values: str
     """The first byte of each number, then the second of each, and so on (the lowest first),
-    deflated (RFC 1950), in base64. NaN where there is none."""
+    as gzip (RFC 1952), in base64. NaN where there is none."""
     places: NotRequired["NumberColumn"]
     """For each latent the place of its number, if the values are the distinct ones."""
 

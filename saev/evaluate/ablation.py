@@ -83,8 +83,8 @@ def measure(
         seed: of all that is drawn.
         scratch: an existing folder for what doesn't fit into memory.
     """
-    if len(classes.names) < 2 or inputs.sae.n_latents < 2:
-        note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
+    alone = "there is one latent, and no other to compare it with" * (inputs.sae.n_latents < 2)
+    if note := classes.lacking(label) or alone:
         return Results([missing("ablation", "logit_fall", "images", note)])
     with one_thread():
         features = latents(inputs, inputs.sae, classes.training, scratch)

@@ -160,8 +160,7 @@ def measure(
         seed: of the resamples and the untrained dictionary.
         scratch: an existing folder for what doesn't fit into memory.
     """
-    if len(classes.names) < 2:
-        note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
+    if note := classes.lacking(label):
         return Results([missing("probing", "auroc_1", "classes", note)])
     drawn = resampled(len(classes.judging), RESAMPLES, seed)
     k = max(CHOSEN)

@@ -70,8 +70,7 @@ def measure(
     Raises:
         UserError: texts and images have vectors of different widths.
     """
-    if len(classes.names) < 2:
-        note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
+    if note := classes.lacking(label):
         return Results([missing("zero_shot", "accuracy", "images", note)])
     texts = text_tower()
     vectors, found = class_vectors(texts, classes.names), spliced()

@@ -63,7 +63,7 @@ function bytesOf(text) {
 async function unpacked({ type, values, places }) {
   const inflated = new Blob([bytesOf(values)])
     .stream()
-    .pipeThrough(new DecompressionStream("deflate"));
+    .pipeThrough(new DecompressionStream("gzip"));
   const apart = new Uint8Array(await new Response(inflated).arrayBuffer());
   const Kind = TYPES[/** @type {keyof typeof TYPES} */ (type)];
   const size = Kind.BYTES_PER_ELEMENT;

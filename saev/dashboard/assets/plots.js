@@ -25,6 +25,9 @@ const axis = (x1, y1, x2, y2) => draw("line", { x1, y1, x2, y2, class: "axis" })
 /** @param {Line} points */
 const path = (points) => points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ");
 
+const sampled = "a sample, 16,384 vectors of held-out images at most";
+const whenDone = "Reconstruction takes all vectors and their own mean, so its errors differ.";
+
 /**
  * The error of a training, on training vectors and on held-out ones.
  * @param {Curve} points
@@ -92,7 +95,9 @@ function curve(points, baseline) {
     keys.push(key("held out", "border-color:var(--held);border-top-style:dashed"));
   }
   if (known) keys.push(key("PCA", "border-color:var(--soft);border-top-style:dotted"));
-  const title = make("h3", {}, "Error while training");
+  const centred = "nmse about the mean of all recorded vectors.";
+  const meaning = `${centred} Trained on: one batch. Held out: ${sampled}. ${whenDone}`;
+  const title = make("h3", {}, term("Error while training", meaning));
   return make("div", { class: "curve" }, title, plot, make("div", { class: "key" }, ...keys));
 }
 
@@ -176,7 +181,10 @@ function frontier(sweep) {
     frontierPlot(sweep, error),
     make("p", { class: "soft" }, "Filled: Pareto-optimal. Ringed: recommended."),
   );
-  const points = table("Points", [[""], ["L0"], ["error"], ["dead"], [""]], rows);
+  const over = sweep.held_out ? sampled : "its batch";
+  const centred = "about the mean of all recorded vectors";
+  const help = `nmse at the last step, ${centred}, over ${over}. ${whenDone}`;
+  const points = table("Points", [[""], ["L0"], ["error", help], ["dead"], [""]], rows);
   const none = absent(sweep.recommended) ? "No point is recommended. " : "";
   return make(
     "article",

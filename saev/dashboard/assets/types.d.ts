@@ -261,8 +261,8 @@ interface NumberColumn {
   /** ``int8``, ``int16``, ``int32``, ``float32`` or ``float64``: the smallest in which all fit. */
   type: string;
   /**
-   * The first byte of each number, then the second of each, and so on (the lowest first), deflated
-   * (RFC 1950), in base64. NaN where there is none.
+   * The first byte of each number, then the second of each, and so on (the lowest first), as gzip
+   * (RFC 1952), in base64. NaN where there is none.
    */
   values: string;
   /** For each latent the place of its number, if the values are the distinct ones. */

@@ -49,3 +49,24 @@ rule show_sweeps:
     shell:
         "python -m saev.dashboard.show_sweeps --spec {params.spec:q} --threads {threads} --log {log:q} "
         "--done {output.done:q} --out $(dirname {output.done:q})"
+
+
+# On request, as pairs of runs are many. What is matched already is taken up.
+rule match_runs:
+    input:
+        stamps("dashboard"),
+    log:
+        "logs/match_runs.log",
+    benchmark:
+        "logs/match_runs.tsv"
+    conda:
+        "../envs/saev.yaml"
+    threads: threads_of("build_dashboard")
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 360 * attempt,
+    params:
+        spec=PLAN.data["specs"]["matches"],
+    shell:
+        "python -m saev.dashboard.run_matches --spec {params.spec:q} --threads {threads} "
+        "--log {log:q} --out results"

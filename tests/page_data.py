@@ -19,7 +19,8 @@ def column(packed):
     """The numbers of a column: (n,) of the type that they are kept in."""
     kind = np.dtype(packed["type"]).newbyteorder("<")
     apart = np.frombuffer(gzip.decompress(base64.b64decode(packed["values"])), np.uint8)
-    return np.ascontiguousarray(apart.reshape(kind.itemsize, -1).T).view(kind)[:, 0]
+    numbers = np.ascontiguousarray(apart.reshape(kind.itemsize, -1).T).view(kind)[:, 0]
+    return numbers[column(packed["places"])] if "places" in packed else numbers
 
 
 def places(dashboard):

@@ -62,6 +62,12 @@ def test_columns_keep_all_digits_in_as_few_bytes_as_hold_them():
     for large, kind in {2**24 + 1: "int32", 2**31: "float32", 2**40 + 1: "float64"}.items():
         packed = exact(np.array([large]))
         assert (packed["type"], column(packed)[0]) == (kind, large)
+    rng = np.random.default_rng(0)
+    listed = rng.choice([0.1, nan, 1 / 3, 1 / 7], 99)
+    packed = exact(listed)
+    assert packed["places"]["type"] == "int8"
+    np.testing.assert_array_equal(column(packed), listed)
+    assert "places" not in exact(rng.random(99))
 
 
 def test_other_figures_keep_four_digits():

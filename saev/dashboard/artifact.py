@@ -20,6 +20,8 @@ GIVEN = "given.js"
 """Names that people gave. They change without the page, so they lie beside its data."""
 PROJECTION = "projection.js"
 """Places of latents by their directions, if the settings ask for that; beside the data as well."""
+MATCHED = "matched/pairs.js"
+"""In the folder of results: which runs the job `match_runs` has matched."""
 BLOCK_LATENTS = 256
 """Latents in one block of data."""
 HEAT_BYTES = 1 << 20
@@ -60,6 +62,11 @@ def contrast_block(label: int, number: int) -> str:
 def directions(number: int) -> str:
     """Name of a block of directions: those of latents ``[number * 256, (number + 1) * 256)``."""
     return f"data/directions/{number:04}.js"
+
+
+def matched(digest: str) -> str:
+    """Name, in the folder of results, of the matched latents of two runs."""
+    return f"matched/{digest}.js"
 
 
 def heat_latents(n_values: int) -> int:

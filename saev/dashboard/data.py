@@ -80,7 +80,19 @@ def write_columns(out: Path, table: pa.Table, order: np.ndarray) -> None:
 
 
 def exact(values: np.ndarray) -> NumberColumn:
-    """A column of numbers (n,) for the page, with all digits; NaN where missing."""
+    """A column of numbers (n,) for the page, with all digits; NaN where missing.
+
+    Distinct numbers are listed once where that is shorter: many figures are quotients of counts.
+    """
+    plain = _packed(values)
+    distinct, places = np.unique(values, return_inverse=True)
+    listed, place = _packed(distinct), _packed(places)
+    if len(listed["values"]) + len(place["values"]) >= len(plain["values"]):
+        return plain
+    return {**listed, "places": place}
+
+
+def _packed(values: np.ndarray) -> NumberColumn:
     kinds = ("<i1", "<i2", "<i4", "<f4") if values.dtype.kind in "iu" else ("<f4",)
     for kind in kinds:
         with np.errstate(over="ignore"):

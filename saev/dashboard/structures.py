@@ -161,6 +161,8 @@ class NumberColumn(TypedDict):
     values: str
     """The first byte of each number, then the second of each, and so on (the lowest first),
     as gzip (RFC 1952), in base64. NaN where there is none."""
+    places: NotRequired["NumberColumn"]
+    """For each latent the place of its number, if the values are the distinct ones."""
 
 
 class TextColumn(TypedDict):
@@ -177,6 +179,50 @@ class Columns(TypedDict):
     numbers: dict[str, NumberColumn]
     """Those of truth values have 0 and 1. ``place`` is where a latent's data lies."""
     texts: dict[str, TextColumn]
+
+
+class PackedPairs(TypedDict):
+    """Pairs of latents of two runs, by rising cosine."""
+
+    latent: str
+    """Little-endian int32 in base64."""
+    other: str
+    cosine: str
+    """Little-endian float32 in base64."""
+
+
+class RunMatch(TypedDict):
+    """A script in `matched`: the latents of two runs, matched by their decoder directions."""
+
+    made_of: list[Any]
+    """Digests of the code and, for both runs, of the dictionary and the analysis."""
+    n: list[int]
+    """How many latents of each run fire."""
+    chance: float
+    """The cosine that partners exceed."""
+    pairs: PackedPairs
+    """Those that are matched."""
+    alone: PackedPairs
+    """Latents of the first run without a partner, each with the nearest one of the second."""
+    alone_there: PackedPairs
+    """Those of the second run, each as `other`."""
+
+
+class MatchedPair(TypedDict):
+    """Two runs that are matched."""
+
+    first: str
+    """Link to its page, as in `GalleryRun`."""
+    second: str
+    file: str
+
+
+class MatchedRuns(TypedDict):
+    """`matched/pairs.js`: which runs were matched by a job."""
+
+    pairs: list[MatchedPair]
+    n_left_out: int
+    """How many more pairs could have been matched."""
 
 
 class Projection(TypedDict):

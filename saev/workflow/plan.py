@@ -29,6 +29,7 @@ from saev.workflow.stage import Stage
 from saev.workflow.stages import RULES, STAGES
 
 RECORDING_LIBRARIES = ("torch", "open_clip_torch", "timm", "pillow")
+MATCHING = "saev.dashboard.run_matches"
 MAKERS = ("demo.clip_weights", "demo.focus_weights", "demo.openmoji")
 """Modules that make the demo's images and weights. Each has a rule in `demo/demo.smk`."""
 
@@ -236,6 +237,7 @@ def _specs(
             key: canonical_json({"code": code, "settings": settings})
             for key, settings in given.items()
         }
+    specs["matches"] = canonical_json({"code": hashes.module(MATCHING), "settings": compared})
     specs["makers"] = {
         module: canonical_json({"code": hashes.module(module), "settings": {}}) for module in MAKERS
     }

@@ -60,7 +60,7 @@ function bytesOf(text) {
  * @param {NumberColumn} packed
  * @returns {Promise<Numbers>}
  */
-async function unpacked({ type, values }) {
+async function unpacked({ type, values, places }) {
   const inflated = new Blob([bytesOf(values)])
     .stream()
     .pipeThrough(new DecompressionStream("gzip"));
@@ -72,7 +72,12 @@ async function unpacked({ type, values }) {
   for (let byte = 0; byte < size; byte++) {
     for (let i = 0; i < n; i++) bytes[i * size + byte] = apart[byte * n + i];
   }
-  return new Kind(bytes.buffer);
+  const own = new Kind(bytes.buffer);
+  if (!places) return own;
+  const where = await unpacked(places);
+  const all = new Kind(where.length);
+  for (let i = 0; i < where.length; i++) all[i] = own[where[i]];
+  return all;
 }
 
 /**

@@ -267,6 +267,8 @@ interface NumberColumn {
    * (RFC 1952), in base64. NaN where there is none.
    */
   values: string;
+  /** For each latent the place of its number, if the values are the distinct ones. */
+  places?: NumberColumn;
 }
 
 /** A column of texts: each distinct text once. */
@@ -281,6 +283,46 @@ interface Columns {
   /** Those of truth values have 0 and 1. ``place`` is where a latent's data lies. */
   numbers: Record<string, NumberColumn>;
   texts: Record<string, TextColumn>;
+}
+
+/** Pairs of latents of two runs, by rising cosine. */
+interface PackedPairs {
+  /** Little-endian int32 in base64. */
+  latent: string;
+  other: string;
+  /** Little-endian float32 in base64. */
+  cosine: string;
+}
+
+/** A script in `matched`: the latents of two runs, matched by their decoder directions. */
+interface RunMatch {
+  /** Digests of the code and, for both runs, of the dictionary and the analysis. */
+  made_of: unknown[];
+  /** How many latents of each run fire. */
+  n: number[];
+  /** The cosine that partners exceed. */
+  chance: number;
+  /** Those that are matched. */
+  pairs: PackedPairs;
+  /** Latents of the first run without a partner, each with the nearest one of the second. */
+  alone: PackedPairs;
+  /** Those of the second run, each as `other`. */
+  alone_there: PackedPairs;
+}
+
+/** Two runs that are matched. */
+interface MatchedPair {
+  /** Link to its page, as in `GalleryRun`. */
+  first: string;
+  second: string;
+  file: string;
+}
+
+/** `matched/pairs.js`: which runs were matched by a job. */
+interface MatchedRuns {
+  pairs: MatchedPair[];
+  /** How many more pairs could have been matched. */
+  n_left_out: number;
 }
 
 /**

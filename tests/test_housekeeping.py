@@ -77,7 +77,7 @@ def test_ls_shows_a_full_run_and_half_there_ones(tmp_path):
     odd = place(tmp_path, 1, (RUN[0], "odd-77777777"))
     (odd / "meta.json").write_text('{"stage": "activations", "settings": 3}')
     (tmp_path / "notes").mkdir()
-    for name in ("report", "parity", ".plans"):
+    for name in ("report", "parity", "matched", ".plans"):
         (tmp_path / name).mkdir()
     entries = {entry[entry["level"]]: entry for entry in ls.listing(tmp_path)}
     assert entries[RUN[3]]["reached"] == "analyze"

@@ -20,8 +20,11 @@ GIVEN = "given.js"
 """Names that people gave. They change without the page, so they lie beside its data."""
 PROJECTION = "projection.js"
 """Places of latents by their directions, if the settings ask for that; beside the data as well."""
-MATCHED = "matched/pairs.js"
+MATCHES = "matched"
+MATCHED = f"{MATCHES}/pairs.js"
 """In the folder of results: which runs the job `match_runs` has matched."""
+BESIDE_RUNS = (PARITY, REPORT, MATCHES)
+"""Folders of results that hold no run."""
 BLOCK_LATENTS = 256
 """Latents in one block of data."""
 HEAT_BYTES = 1 << 20
@@ -66,7 +69,7 @@ def directions(number: int) -> str:
 
 def matched(digest: str) -> str:
     """Name, in the folder of results, of the matched latents of two runs."""
-    return f"matched/{digest}.js"
+    return f"{MATCHES}/{digest}.js"
 
 
 def heat_latents(n_values: int) -> int:

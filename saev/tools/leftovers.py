@@ -14,7 +14,7 @@ from saev.core.locks import ABANDONED_SECONDS, Lock, alive
 from saev.core.made import MADE
 from saev.core.plan_file import PLANS, groups_name
 from saev.core.state import STATE
-from saev.dashboard.artifact import PROJECTION, REPORT
+from saev.dashboard.artifact import BESIDE_RUNS, PROJECTION
 from saev.images.artifact import VOUCHED
 from saev.images.seen import memory_name
 from saev.labels.source_labels import labels_name
@@ -73,7 +73,7 @@ def temporary_files(folder: Path, deep: int | None = None) -> Iterator[Garbage]:
             why = "temporary file of a process that is gone"
             yield Garbage(path, why, None, path.stat().st_size)
         elif path.is_dir() and (
-            path.name in (PLANS, REPORT)
+            path.name in (PLANS, *BESIDE_RUNS)
             if deep is None
             else path.name != STATE and tree.own(path.name, deep)
         ):

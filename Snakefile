@@ -28,11 +28,7 @@ wildcard_constraints:
 # The first rule is the default target: all runs, and the page that lists them.
 rule gallery:
     input:
-        stamp("build_gallery"),
-        lambda wildcards: through("dashboard"),
-        lambda wildcards: through("evaluate"),
-        lambda wildcards: report_pages(),
-        lambda wildcards: projections(),
+        lambda wildcards: through("gallery"),
     localrule: True
 
 
@@ -42,7 +38,6 @@ for stage in STAGES:
 
 
 include: "rules/parity.smk"
-include: "rules/beside.smk"
 include: "demo/demo.smk"
 
 

@@ -8,6 +8,7 @@ the size of the dashboard, and the limit of 2 s.
 """
 
 import argparse
+import base64
 import statistics
 import sys
 import tempfile
@@ -75,45 +76,49 @@ def generate(out: Path, n: int) -> None:
         path = out / names.heat(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(script(f"heat {number}", [packed(values) for values in heat]))
+    order = rng.permutation(n)
     integers = {
-        "latent": list(range(n)),
-        "image_count": rng.integers(16, 4096, n).tolist(),
-        "fire_count": rng.integers(16, 9999, n).tolist(),
-        "label_support.kind": rng.integers(16, 4096, n).tolist(),
-        "top_label_count.kind": rng.integers(1, 17, n).tolist(),
-        "named.kind": rng.integers(0, 2, n).tolist(),
-        "order.kind": rng.permutation(n).tolist(),
-        "n_valid": [K] * n,
-        "positional": [0] * n,
-        "dense": [0] * n,
+        "latent": np.arange(n),
+        "image_count": rng.integers(16, 4096, n),
+        "fire_count": rng.integers(16, 9999, n),
+        "label_support.kind": rng.integers(16, 4096, n),
+        "top_label_count.kind": rng.integers(1, 17, n),
+        "named.kind": rng.integers(0, 2, n),
+        "order.kind": order,
+        "place": order,
+        "n_valid": np.full(n, K),
+        "positional": np.zeros(n, np.int64),
+        "dense": np.zeros(n, np.int64),
     }
     floats = {
-        "fire_rate": exact(rng.random(n) / 50),
-        "mean_activation": exact(rng.random(n)),
-        "max_activation": exact(rng.random(n)),
-        "mean_top_activation": exact(rng.random(n)),
-        "label_purity_top.kind": exact(rng.random(n)),
-        "label_purity.kind": exact(rng.random(n)),
-        "label_entropy_top.kind": exact(rng.random(n)),
-        "label_entropy.kind": exact(rng.random(n)),
-        "label_lift.kind": exact(9 * rng.random(n)),
-        "label_lift_low.kind": exact(9 * rng.random(n)),
-        "label_chance.kind": exact(rng.random(n)),
-        "top_label_base.kind": exact(np.full(n, 0.02)),
-        "top_label_share.kind": exact(rng.random(n)),
-        "position_entropy": exact(rng.random(n)),
-        "border_share": exact(rng.random(n)),
+        "fire_rate": rng.random(n) / 50,
+        "mean_activation": rng.random(n),
+        "max_activation": rng.random(n),
+        "mean_top_activation": rng.random(n),
+        "label_purity_top.kind": rng.random(n),
+        "label_purity.kind": rng.random(n),
+        "label_entropy_top.kind": rng.random(n),
+        "label_entropy.kind": rng.random(n),
+        "label_lift.kind": 9 * rng.random(n),
+        "label_lift_low.kind": 9 * rng.random(n),
+        "label_chance.kind": rng.random(n),
+        "top_label_base.kind": np.full(n, 0.02),
+        "top_label_share.kind": rng.random(n),
+        "position_entropy": rng.random(n),
+        "border_share": rng.random(n),
     }
-    codes = [i % 50 for i in range(n)]
+    codes = exact(np.arange(n) % 50)
     label: TextColumn = {"texts": [f"kind {i}" for i in range(50)], "codes": codes}
     figures: Columns = {
-        "integers": integers,
-        "floats": floats,
+        "numbers": {name: exact(values) for name, values in (integers | floats).items()},
         "texts": {"top_label.kind": label, "common_label.kind": label},
     }
     (out / names.FIGURES).write_bytes(script("latents", figures))
     (out / names.GIVEN).write_bytes(script("given", []))
-    x, y = (exact(places)["values"] for places in rng.random((2, n), dtype=np.float32))
+    x, y = (
+        base64.b64encode(places.tobytes()).decode()
+        for places in rng.random((2, n), dtype=np.float32)
+    )
     projection: Projection = {"analysis": "", "x": x, "y": y}
     (out / names.PROJECTION).write_bytes(script("projection", projection))
     strongest: Strongest = {

@@ -33,12 +33,12 @@ from analysed import TOPK, Case, write_images, write_labels, write_sae
 from evaluated import OFF, folders
 from recording import list_images, record, settings, write_pictures
 
+from saev.analyze.neighbours import random_rows
 from saev.evaluate import masks, probing, stability
 from saev.evaluate.classes import classes_of
 from saev.evaluate.firing import look
 from saev.evaluate.mask_counts import choose
 from saev.evaluate.measure import Evaluator
-from saev.evaluate.neighbours import random_rows
 from saev.evaluate.opened import open_all
 from saev.labels.artifact import labels_folder
 from saev.settings.analysis import AnalysisSettings
@@ -118,7 +118,8 @@ def speed(workers: int) -> None:
         case = make(folder, N_IMAGES)
         timed("analysis", case.analyse)
         evaluator = evaluator_of(case, folder / "scratch")
-        inputs, pca, l0 = evaluator.opened.inputs, evaluator._pca, evaluator._l0
+        shared = evaluator.shared
+        inputs, pca, l0 = shared.inputs, shared.pca, shared.l0
         classes = classes_of(inputs, "kind", 0)
         timed(
             f"probing, {N_LATENTS:,} latents × {len(classes.names)} classes, and baselines",
@@ -129,7 +130,7 @@ def speed(workers: int) -> None:
             f"masks, {N_LATENTS:,} latents × {N_MASKS} classes",
             lambda: found.append(find(evaluator, case, workers)),
         )
-        vectors = evaluator._sample
+        vectors = shared.sample
         timed(
             "masks, their four baselines",
             lambda: masks.measure(found[0], inputs, pca, vectors, l0, 0, evaluator.scratch),

@@ -10,8 +10,7 @@ rule fetch_clip_weights:
         "../envs/saev.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        **resources_beside(mem_mb=2000, minutes=30),
     params:
         spec=PLAN.data["specs"]["makers"]["demo.clip_weights"],
     shell:
@@ -31,8 +30,7 @@ rule fetch_focus_weights:
         "../envs/saev.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        **resources_beside(mem_mb=2000, minutes=30),
     params:
         spec=PLAN.data["specs"]["makers"]["demo.focus_weights"],
     shell:
@@ -51,8 +49,7 @@ rule draw_openmoji:
         "../envs/saev.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        **resources_beside(mem_mb=2000, minutes=30),
     params:
         spec=PLAN.data["specs"]["makers"]["demo.openmoji"],
     shell:

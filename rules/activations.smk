@@ -20,7 +20,7 @@ rule record_shard:
     resources:
         **resources_of("record_shard"),
     params:
-        spec=spec("activations"),
+        spec=spec("record_shard"),
     shell:
         "python -m saev.activations record --spec {params.spec:q} --threads {threads} "
         "--log {log:q} --done {output.done:q} --images $(dirname {input.images:q}) --shard {wildcards.number} "
@@ -43,7 +43,7 @@ rule seal_activations:
     resources:
         **resources_of("seal_activations"),
     params:
-        spec=spec("activations"),
+        spec=spec("seal_activations"),
     shell:
         "python -m saev.activations seal --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
         "--images $(dirname {input.images:q}) --out $(dirname {output.done:q})"

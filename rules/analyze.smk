@@ -20,7 +20,7 @@ rule analyze_shards:
     resources:
         **resources_of("analyze_shards"),
     params:
-        spec=spec("analyze"),
+        spec=spec("analyze_shards"),
     shell:
         "python -m saev.analyze part --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
         "--sae $(dirname {input.checkpoint:q}) --activations $(dirname {input.activations:q}) "
@@ -44,7 +44,7 @@ rule merge_analysis:
     resources:
         **resources_of("merge_analysis"),
     params:
-        spec=spec("analyze"),
+        spec=spec("merge_analysis"),
     shell:
         "python -m saev.analyze merge --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
         "--sae $(dirname {input.checkpoint:q}) --activations $(dirname {input.activations:q}) "

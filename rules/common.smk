@@ -85,7 +85,7 @@ def make_plan():
             config.update(plan.data["config"])
             return plan
         say_limit()
-        plan = resolve(config)
+        plan = resolve(config, configfiles=workflow.overwrite_configfiles)
         say_unused()
         for line in renamed(plan):
             logs.say(line)
@@ -161,10 +161,7 @@ def inputs(rule):
 
     def named(wildcards):
         run = run_of(wildcards)
-        paths = {
-            name: list(jobs.needed(PLAN, need, run))
-            for name, need in found.needs.items()
-        }
+        paths = jobs.inputs_of(PLAN, rule, run)
         if found.made:
             # The user may have a rule that makes it. It is `ancient`, as the digest already covers its content.
             path = PLAN.component(stage.component, run[stage.component])["ready"]
@@ -178,29 +175,18 @@ def run_of(wildcards):
     """The names of the components in the wildcards, of the analysed images (``on``) and of labels."""
     run = dict(wildcards.items())
     known = run.get("analysis") and PLAN.component("analysis", run["analysis"])
-    found = {"on": (known and known["on"]) or run["images"], **run}
+    found = {"on": (known and known["on"]) or run.get("images"), **run}
     return {**found, "labels": known["labels"]} if known and known["labels"] else found
 
 
-def gallery_inputs():
-    """The inputs of the page of all runs."""
-    needs = RULES["build_gallery"][1].needs
-    return {name: jobs.gallery_inputs(PLAN, name) for name in needs}
+def in_report(rule, output, **about):
+    """A file that `snakemake --report` shows.
 
-
-def report_pages():
-    """What `snakemake --report` shows."""
-    folders = [Path(stamp).parent for stamp in stamps("dashboard")]
-    sweeps = schema.parse(PLAN.data["config"]).sweeps
-    of_all = [f"results/{REPORT_SWEEPS}"] if sweeps else []
-    return [folder / REPORT_RUN for folder in folders] + of_all
-
-
-def projections():
-    """Stamps of the projections that the settings ask for."""
-    pages = [Path(stamp).parent for stamp in stamps("dashboard")]
-    wanted = PLAN.data["specs"]["projections"]
-    return [page / PROJECTED for page in pages if page.parent.name in wanted]
+    It is declared, so that the report finds it. It copies parts of results, so nothing is lost when
+    Snakemake deletes it.
+    """
+    stage, found = RULES[rule]
+    return report(f"{stage.folder}/{found.outputs[output]}", **about)
 
 
 def log_of(rule, ending="log"):
@@ -234,6 +220,15 @@ def resources_of(rule):
     return {name: asked(name) for name in first} | fixed
 
 
+def resources_beside(mem_mb, minutes):
+    """Memory and time of a job that belongs to no stage. It takes no GPU, though others may."""
+    return {
+        "mem_mb": signed(lambda wildcards, attempt: mem_mb * attempt),
+        "runtime": signed(lambda wildcards, attempt: minutes * attempt),
+        "gpu": 0,
+    }
+
+
 def runs_here(rule):
     """Whether a rule's jobs run on this machine, also if those of others go to a cluster."""
     return requests.here(PLAN, rule)
@@ -245,26 +240,13 @@ def signed(function):
     return function
 
 
-def spec(stage):
+def spec(rule):
     """The only parameter of a rule: settings and code of what its job makes."""
-    component = BY_NAME[stage].component
-    specs = PLAN.data["specs"][stage]
-    return signed(lambda wildcards: specs[getattr(wildcards, component)])
-
-
-def dashboard_spec(wildcards):
-    """Code of the dashboard, and the credit of the images that it shows."""
-    return PLAN.data["specs"]["dashboard"][run_of(wildcards)["on"]]
-
-
-def names_spec(wildcards):
-    """Which names of a dictionary to score, and the code for it; None if they aren't scored."""
-    folder = "/".join(wildcards[level] for level in LEVELS)
-    return PLAN.data["specs"]["names"].get(folder)
+    return signed(lambda wildcards: PLAN.spec(rule, run_of(wildcards)))
 
 
 def print_where():
     gallery, rule = RULES["build_gallery"]
     page = Path(gallery.folder, rule.outputs["page"]).resolve()
     if page.exists():
-        print(f"Open {page}")
+        print(f"Open {page}", flush=True)

@@ -30,7 +30,7 @@ rule compare_curves:
     resources:
         **resources_of("compare_curves"),
     params:
-        spec=spec("compare"),
+        spec=spec("compare_curves"),
     shell:
         "python -m saev.compare curves --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
         "--sae $(dirname {input.sae:q}) --out $(dirname {output.done:q})"

@@ -19,7 +19,7 @@ rule evaluate_dictionary:
     resources:
         **resources_of("evaluate_dictionary"),
     params:
-        spec=spec("evaluate"),
+        spec=spec("evaluate_dictionary"),
     shell:
         "python -m saev.evaluate --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
         "--analysis $(dirname {input.analysis:q}) --sae $(dirname {input.checkpoint:q}) "

@@ -21,7 +21,7 @@ rule list_images:
     resources:
         **resources_of("list_images"),
     params:
-        spec=spec("images"),
+        spec=spec("list_images"),
     shell:
         "python -m saev.images --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
         "--listing results/.plans/{wildcards.images}.parquet --out $(dirname {output.done:q})"

@@ -21,7 +21,7 @@ rule label_images:
     resources:
         **resources_of("label_images"),
     params:
-        spec=spec("labels"),
+        spec=spec("label_images"),
     shell:
         "python -m saev.labels --spec {params.spec:q} --threads {threads} --log {log:q} --done {output.done:q} "
         "--images $(dirname {input.images:q}) --out $(dirname {output.done:q})"

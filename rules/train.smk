@@ -20,7 +20,7 @@ rule train_sae:
     resources:
         **resources_of("train_sae"),
     params:
-        spec=spec("train"),
+        spec=spec("train_sae"),
     shell:
         "python -m saev.train --spec {params.spec:q} --threads {threads} --mem-mb {resources.mem_mb} "
         "--log {log:q} --done {output.done:q} "

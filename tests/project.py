@@ -157,7 +157,7 @@ class Project:
         return done
 
     def planned(self, *arguments: str) -> dict[str, int]:
-        """Number of jobs of each rule that a dry run plans, but for `finish_page` after a page."""
+        """Number of jobs of each rule that a dry run plans."""
         done = self.snakemake("--dry-run", *arguments)
         text = done.stdout + done.stderr
         if "Nothing to be done" in text:
@@ -165,13 +165,7 @@ class Project:
         table = re.search(r"^job +count\n-[- ]+\n(.*?)^total", text, re.M | re.S)
         assert table, text
         rows = (line.split() for line in table[1].strip().splitlines())
-        found = {name: int(count) for name, count in rows}
-        # After each page comes what lies beside it: only the rest of that is news.
-        pages, beside = (found.get(rule, 0) for rule in ("build_dashboard", "finish_page"))
-        assert beside >= pages or "gallery" not in found, found
-        if beside == pages:
-            found.pop("finish_page", None)
-        return found
+        return {name: int(count) for name, count in rows}
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess:
         """Run Python in the project, as jobs do."""

@@ -9,9 +9,11 @@ from scipy.sparse import csr_array
 
 from saev import sae as saes
 from saev.core.errors import UserError
-from saev.evaluate.absorption import Side, absorbers, of_children, own_latents
+from saev.evaluate.absorption import absorbers
+from saev.evaluate.class_latents import of_children, own_latents
 from saev.evaluate.classes import Classes
 from saev.evaluate.features import largest, mean_of_patches
+from saev.evaluate.hierarchy import Side
 from saev.settings.evaluation import EvaluationSettings, HierarchySettings
 from saev.train.artifact import load
 
@@ -149,6 +151,7 @@ def test_a_parent_without_two_children_has_no_absorption(tmp_path):
     asked = {"parent": "genus", "child": "species"}
     found = figures(evaluated(case, tmp_path / "a", absorption=asked))["absorption.rate"]
     assert found.measured.value is None
+    assert found.of == "species under genus"
     assert found.note == "no class of genus has two classes of species with enough images"
 
 

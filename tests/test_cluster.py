@@ -9,6 +9,9 @@ import time
 import pytest
 from project import ROOT, Project
 
+from saev.core.errors import UserError
+from saev.workflow.plan import Plan
+
 pytestmark = pytest.mark.slow
 
 STUB = ROOT / "tests/stub_executor"
@@ -88,6 +91,12 @@ def test_a_profile_whose_nodes_have_gpus_says_so_in_its_default_resources(projec
     gpus = ("record_shard", "train_sae", "analyze_shards", "merge_analysis", "build_dashboard")
     found.pop("gallery")  # a target, which isn't submitted
     assert {rule for rule, n in found.items() if n == "1"} == set(gpus)
+    # Those beside the stages need none.
+    change(project, lambda settings: settings["analysis"]["named"].update(projection=True))
+    beside = "project_directions", "draw_openmoji", "fetch_clip_weights"
+    made = "demo/cache/openmoji.json", "demo/cache/clip-vit-b-16.safetensors.json"
+    found = would_ask(project, "gpu", "--default-resources", "gpu=1", "--", "gallery", *made)
+    assert {rule: found[rule] for rule in beside} == dict.fromkeys(beside, "0")
 
 
 def test_a_users_mistake_reaches_the_terminal_and_is_not_tried_again(project):
@@ -182,6 +191,28 @@ def test_what_an_orphan_of_a_killed_submitter_finishes_is_not_made_again(project
     first = record.stat().st_ino
     project.snakemake("activations", *QUICK)
     assert record.stat().st_ino == first
+
+
+@pytest.mark.parametrize(
+    ("state", "means"),
+    [
+        ("COMPLETED", "success"),
+        *((state, "running") for state in ("PENDING", "STAGE_OUT", "SIGNALING", "STOPPED")),
+        *((state, "failed") for state in ("TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")),
+    ],
+)
+def test_only_a_job_that_slurm_has_given_up_counts_as_failed(tmp_path, monkeypatch, state, means):
+    slurm = tmp_path / "scontrol"
+    slurm.write_text(f"#!/bin/sh\necho JobId=7 JobState={state} Reason=None\n")
+    slurm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    status = ROOT / "profiles/generic/status.py"
+    assert subprocess.check_output([status, "7"], text=True).strip() == means
+
+
+def test_a_job_whose_plan_was_deleted_while_it_waited_says_to_start_again(tmp_path):
+    with pytest.raises(UserError, match=r"the plan of this run, is gone .*: start the workflow"):
+        Plan.load(str(tmp_path / "results/.plans/0123.json"))
 
 
 def test_storage_that_would_lose_results_is_refused(project):

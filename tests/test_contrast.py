@@ -12,8 +12,8 @@ import torch
 from browser import CHROMIUM, Browser
 from hypothesis import given
 from hypothesis import strategies as st
+from page_data import latents_of, script_data
 from test_dashboard import only, page_of
-from test_page_types import script_data
 from test_reader import SIZES, ready, require_accessible, text_of
 
 from saev.activations.artifact import Activations
@@ -332,7 +332,7 @@ def test_markup_in_the_labels_of_a_contrast_is_shown_as_text(changed):
         shown = evil.replace("\u202e", "⟨202E⟩")
         assert text_of(browser, ".half-label") == shown
         pick_it = "document.querySelector('#c-b-side')"
-        browser.run(f"{pick_it}.selectedIndex = 2; {pick_it}.dispatchEvent(new Event('change')); 0")
+        browser.run(f"{pick_it}.selectedIndex = 3; {pick_it}.dispatchEvent(new Event('change')); 0")
         browser.wait("state.b === 'spider'")
         assert browser.run("state.a") == evil
         assert browser.run("document.querySelectorAll('img[src=x]').length") == 0
@@ -358,7 +358,7 @@ def test_two_latents_are_compared_by_direction_and_by_the_images_of_both(vit):
     path = page_of(vit, "patches")
     unit = torch.nn.functional.normalize(sae.W_dec.detach(), dim=1)
     cosines = (unit @ unit.T).numpy()
-    block = script_data(path.parent / names.block(0))
+    block = latents_of(path.parent)
     rows = [np.array(of) for of in block["rows"]]
     fires = [{int(row) for row in of if row >= 0 and values[row, j] > 0} for j, of in
              enumerate(rows)]  # fmt: skip

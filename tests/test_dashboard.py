@@ -1,6 +1,5 @@
 """The pages: images as the model saw them, data as it is, and markup that does nothing."""
 
-import base64
 import json
 import re
 import shutil
@@ -13,6 +12,7 @@ import pytest
 from browser import CHROMIUM, Browser
 from hypothesis import given
 from hypothesis import strategies as st
+from page_data import column, latents_of
 from PIL import Image
 
 from saev.activations.artifact import Activations
@@ -48,11 +48,26 @@ def test_a_number_that_is_not_finite_is_refused():
 
 
 def test_columns_keep_all_digits_in_as_few_bytes_as_hold_them():
-    for bits, values in ((32, [0.5, float("nan"), 3.0]), (64, [0.1, float("nan"), 1 / 3])):
+    nan = float("nan")
+    for kind, values in {
+        "int8": [0, 127, -128],
+        "int16": [0, 128, -32768],
+        "int32": [0, 32768, 2**31 - 1],
+        "float32": [0.5, nan, 2.0**24, 2.0**127],
+        "float64": [0.1, nan, 1 / 3, 1e300],
+    }.items():
         packed = exact(np.array(values))
-        read = np.frombuffer(base64.b64decode(packed["values"]), f"<f{bits // 8}")
-        assert packed["bits"] == bits
-        np.testing.assert_array_equal(read, values)
+        assert packed["type"] == kind
+        np.testing.assert_array_equal(column(packed), values)
+    for large, kind in {2**24 + 1: "int32", 2**31: "float32", 2**40 + 1: "float64"}.items():
+        packed = exact(np.array([large]))
+        assert (packed["type"], column(packed)[0]) == (kind, large)
+    rng = np.random.default_rng(0)
+    listed = rng.choice([0.1, nan, 1 / 3, 1 / 7], 99)
+    packed = exact(listed)
+    assert packed["places"]["type"] == "int8"
+    np.testing.assert_array_equal(column(packed), listed)
+    assert "places" not in exact(rng.random(99))
 
 
 def test_other_figures_keep_four_digits():
@@ -140,10 +155,6 @@ def copy(built, tmp_path):
     return folder, vit
 
 
-def blocks(dashboard, name=names.block):
-    return json.loads(assigned((dashboard / name(0)).read_text()))
-
-
 def run_stage(folder, vit, dashboard):
     """Make a dashboard again by the stage's command; return what it printed, and its exit
     status."""
@@ -162,7 +173,7 @@ def test_the_page_shows_the_top_images_of_the_analysis(copy):
     _, vit = copy
     for dashboard in vit.glob("*/named-*/dashboard"):
         latents = load_file(dashboard.parent / "latents.safetensors")
-        block = blocks(dashboard)
+        block = latents_of(dashboard)
         assert [rows[:9] for rows in block["rows"]] == latents["top_rows"].tolist()
         shown = np.array(block["rows"])
         assert {int(row) for row in block["images"]} == set(shown[shown >= 0].tolist())
@@ -176,9 +187,9 @@ def test_the_page_shows_the_top_images_of_the_analysis(copy):
 def test_heat_maps_are_largest_at_the_recorded_patch(copy):
     _, vit = copy
     dashboard = only(vit.glob("patches-*/named-*/dashboard"))
-    block = blocks(dashboard)
+    block = latents_of(dashboard)
     checked = 0
-    for latent, text in enumerate(blocks(dashboard, names.heat)):
+    for latent, text in enumerate(latents_of(dashboard, names.heat)):
         heat = unpacked(text, 57 * 16).reshape(57, 16)
         for slot, (row, patch) in enumerate(
             zip(block["rows"][latent], block["patches"][latent], strict=True)
@@ -234,7 +245,7 @@ def test_an_image_that_has_changed_or_vanished_is_refused_by_name(copy, tmp_path
 @pytest.mark.slow
 def test_a_latent_on_fewer_images_than_places_leaves_them_empty(copy):
     _, vit = copy
-    block = blocks(only(vit.glob("cls-*/named-*/dashboard")))
+    block = latents_of(only(vit.glob("cls-*/named-*/dashboard")))
     short = [j for j, rows in enumerate(block["rows"]) if -1 in rows[:9]]
     assert short, "the tiny run has latents that fire on few images"
     for latent in short:

@@ -39,7 +39,8 @@ CLOSE = {"rtol": 2e-6, "atol": 2e-6}
 def path_of(case: str) -> Path:
     """What the settings name: a folder, or the one file in it."""
     files = [p for p in (FOREIGN / case).iterdir() if p.name != "expected.safetensors"]
-    return files[0] if len(files) == 1 else FOREIGN / case
+    named = [p for p in files if p.name.startswith("n_images_")] or files
+    return named[0] if len(named) == 1 else FOREIGN / case
 
 
 def opened(case: str, tmp_path: Path):

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from test_elsewhere import FOREIGN, POOLED, path_of, project
 from trained import run
 
+from saev.activations.towers.unpickled import read_tensors
 from saev.core.errors import UserError
 from saev.elsewhere.common_form import Hints
 from saev.elsewhere.libraries import look
@@ -45,7 +46,7 @@ def trainer(folder: Path, **keys) -> Path:
     return folder
 
 
-LENS, SPARSE = "sae-lens-topk", "sparsify-topk"
+LENS, SPARSE, PRISMA = "sae-lens-topk", "sparsify-topk", "vit-prisma-state-dict"
 AT_SIGHT = {
     "a transcoder": (LENS, {"architecture": "transcoder"}, "architecture: 'transcoder' can't"),
     "a training": (LENS, {"architecture": "batchtopk"}, "save it with save_inference_model"),
@@ -61,6 +62,16 @@ AT_SIGHT = {
     "another tensor": ("sae-lens-standard", {"architecture": "jumprelu"}, "no tensor 'threshold'"),
     "sparsify's transcoder": (SPARSE, {"transcode": True}, "predicts another layer"),
     "a skip connection": (SPARSE, {"skip_connection": True}, "adds a product of the input"),
+    "ViT-Prisma's transcoder": (PRISMA, {"is_transcoder": True}, "'transcoder' can't be conv"),
+    "an unknown class": (PRISMA, {"architecture": "jumprelu"}, "supported: standard, gated"),
+    "ViT-Prisma's norm": (PRISMA, {"normalize_activations": "layer_norm"}, "standard deviation"),
+    "its default": (PRISMA, {"normalize_activations": None}, "'layer_norm' can't be converted"),
+    "an unrecorded place": (PRISMA, {"layer_subtype": "hook_mlp_out"}, "only the output of a bl"),
+    "a gate and a rank": (
+        PRISMA,
+        {"architecture": "gated", "activation_fn_str": "topk"},
+        "'topk' can't be converted; supported: relu$",
+    ),
     "groups": (SPARSE, {"activation": "groupmax"}, "the largest of each group"),
 }
 
@@ -111,6 +122,30 @@ def test_a_torch_file_that_holds_more_than_tensors_runs_nothing(tmp_path):
     with pytest.raises(UserError, match="can't read the weights"):
         opened(tmp_path / "old.pt", tmp_path, Hints("relu"))
     assert not Path("/tmp/elsewhere-was-here").exists()
+
+
+def test_of_the_objects_in_a_file_of_vit_prisma_nothing_is_run(tmp_path):
+    path = path_of("vit-prisma-relu")
+    with pytest.raises(
+        UserError, match=r"it holds a vit_prisma.sae.config.VisionModelSAERunnerCon"
+    ):
+        read_tensors(path)
+    shutil.copytree(path.parent, tmp_path / "theirs")
+    held = {"cfg": Evil(), "state_dict": torch.load(path_of(PRISMA) / "weights.pt")}
+    torch.save(held, tmp_path / "theirs" / path.name)
+    with pytest.raises(
+        UserError, match=r"it holds a builtins.getattr, and reading that could run code"
+    ):
+        opened(tmp_path / "theirs" / path.name, tmp_path)
+    assert not Path("/tmp/elsewhere-was-here").exists()
+
+
+def test_a_file_of_vit_prisma_is_named_where_several_may_lie(tmp_path):
+    with pytest.raises(UserError, match=r"of which you can name another .pt beside config.json"):
+        look(path_of("vit-prisma-relu").parent, Hints())
+    (tmp_path / "it.pkl.gz").touch()
+    with pytest.raises(UserError, match=r"it.pkl.gz is a pickle, and reading that could run code"):
+        look(tmp_path / "it.pkl.gz", Hints())
 
 
 def test_a_module_of_overcomplete_saved_whole_is_refused(tmp_path):

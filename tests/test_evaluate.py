@@ -10,6 +10,7 @@ import torch
 from analysed import Case, some_labels, vectors
 from evaluated import evaluated, figures, firing, folders
 
+from saev.analyze.neighbours import nearest, random_rows
 from saev.core.errors import UserError
 from saev.evaluate import __main__ as evaluate
 from saev.evaluate import coactivation, gamma, redundancy
@@ -17,7 +18,6 @@ from saev.evaluate.artifact import Evaluation
 from saev.evaluate.firing import largest_per_image
 from saev.evaluate.latent_columns import LATENT_COLUMNS
 from saev.evaluate.moran import Grid, Maps, moran
-from saev.evaluate.neighbours import nearest, random_rows
 from saev.evaluate.opened import open_all
 from saev.evaluate.results import mean_of
 
@@ -200,8 +200,8 @@ def test_baselines_are_fitted_on_all_that_was_trained_on(case, tmp_path):
     inputs = evaluator.opened.inputs
     rows, values = inputs.activations.read(inputs.stream, 0, 600)
     trained = torch.from_numpy(values[inputs.splits(rows)["train"]].reshape(-1, 10).copy())
-    assert torch.equal(evaluator._sample, inputs.sae.normalise(trained).detach())
-    assert evaluator._pca.n_fit == len(trained) > len(rows)
+    assert torch.equal(evaluator.shared.sample, inputs.sae.normalise(trained).detach())
+    assert evaluator.shared.pca.n_fit == len(trained) > len(rows)
 
 
 def test_every_column_of_a_latent_has_a_title_and_a_meaning(case, tmp_path):

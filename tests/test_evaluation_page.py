@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from browser import CHROMIUM, Browser
 from golden import GOLDEN
+from page_data import latents_of, script_data
 from test_dashboard import enter
 from test_evaluate_housekeeping import NAME, evaluation
 from test_housekeeping import RUN, plan_of, whole
-from test_page_types import page_data, require, script_data
+from test_page_types import page_data, require
 
 from saev.analyze import columns
 from saev.core.errors import UserError
@@ -26,7 +27,7 @@ from saev.dashboard.comparisons import Comparison, reports
 from saev.dashboard.scripts import embedded
 from saev.evaluate import __main__ as evaluate
 from saev.evaluate.artifact import Evaluation
-from saev.evaluate.figure_titles import TITLES
+from saev.evaluate.figure_titles import LESS_IS_BETTER, TITLES, beats
 from saev.evaluate.latent_columns import FILTERS, LATENT_COLUMNS
 from saev.tools.check import check
 from saev.workflow import jobs
@@ -53,6 +54,21 @@ def test_the_page_has_every_figure_with_its_baselines_its_note_and_its_number(mo
             assert [one[key] for key in ("value", "interval")] == [
                 other[key] for key in ("value", "interval")
             ]
+
+
+def test_a_figure_beats_a_baseline_only_where_more_or_less_of_it_is_better(most):
+    assert beats("stability.mean", 0.5, 0.4) is True
+    assert beats("stability.mean", 0.5, 0.5) is False
+    assert beats("downstream.cross_entropy", 0.5, 0.4) is False
+    assert beats("absorption.rate", 0.1, 0.4) is True
+    assert beats("redundancy.mean", 0.5, 0.4) is None
+    assert beats("stability.mean", None, 0.4) is beats("stability.mean", 0.4, None) is None
+    assert beats("new.figure", 0.5, 0.4) is None
+    assert {key in TITLES for key in LESS_IS_BETTER} == {True}
+    entry = next(one for one in most.figures if one["metric"] == "probing")
+    found = {"value": 0.5, "interval": None}
+    entry |= found | {"baselines": {"pca": found, "with_error": {"value": 0.9, "interval": None}}}
+    assert [one["beaten"] for one in evaluated._figure(entry)["baselines"]] == [False, None]
 
 
 def test_the_page_names_the_classes_that_were_left_out(most, monkeypatch):
@@ -219,6 +235,13 @@ def test_a_reader_sorts_filters_and_reads_by_an_evaluation(results):
         assert "random directions" in said
         assert "other-22222222, not shown" in said
         assert browser.run("document.documentElement.scrollWidth") <= 390
+        # A value that a baseline reaches is marked, in words and by a sign.
+        browser.run("window.one = structuredClone(about.evaluation.figures[1])")
+        marks = "evaluationTable([window.one]).querySelector('tbody').textContent"
+        for beaten, said in (("false", True), ("true", False), ("null", False)):
+            browser.run(f"window.one.baselines[0].beaten = {beaten}")
+            told = browser.run(marks)
+            assert ("not beaten" in told, "⚠" in told) == (said, said)
         bound = float(np.median(values))
         enter(browser, "redundancy", str(bound))
         browser.wait(f"shown.length < {len(order)}")
@@ -228,7 +251,7 @@ def test_a_reader_sorts_filters_and_reads_by_an_evaluation(results):
         browser.wait("!document.getElementById('latent').hidden")
         tiles = browser.run("document.querySelectorAll('.tiles')[1].textContent")
         assert f"redundancy{values[order[0]]:.2f}" in tiles
-        partner, pmi, n = script_data(page / names.block(0))["partners"][order[0]][0]
+        partner, pmi, n = latents_of(page)["partners"][order[0]][0]
         link = "[...document.querySelectorAll('.near')].at(-1).firstChild"
         assert browser.run(f"{link}.textContent").endswith(f"{pmi:.3g} · {n}")
         browser.run(f"{link}.click()")

@@ -1,6 +1,9 @@
 """Each example is parsed and planned as it stands, without its data."""
 
+import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from analysed import Case, vectors, write_images
 from evaluated import evaluated, figures
 from PIL import Image
 from project import ROOT, Project
+
+from saev.settings.evaluation import MaskSettings
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
@@ -66,6 +71,41 @@ def test_masks_of_an_examples_layout_are_found(tmp_path, name, evaluation, mode,
     assert found.n == 2
     assert not found.note.startswith("no")
     assert found.measured.value > 2 * found.baselines["constant"].value - 0.2
+
+
+def test_parts_of_broden_in_several_files_become_a_file_for_each_class(tmp_path):
+    broden, out = tmp_path / "broden", tmp_path / "parts"
+    (broden / "images/voc").mkdir(parents=True)
+    (broden / "label.csv").write_text("number,name,category\n3,leg,part\n300,arm/hand,part\n")
+    rows = ["image,part,scene"]
+    for i in range(10):
+        first, second = np.zeros((2, 4, 4, 3), np.uint8)
+        first[:, :2, 0] = 3
+        second[:2, :, 0], second[:2, :, 1] = 300 % 256, 300 // 256
+        second[3, 3, 0] = 3  # of a class that the other file has too
+        files = [f"voc/{i}_part_{level}.png" for level in (1, 2)]
+        for name, pixels in zip(files, (first, second), strict=True):
+            Image.fromarray(pixels).save(broden / "images" / name)
+        rows.append(f"voc/{i}.jpg,{';'.join(files if i else files[:1])},12")
+    rows.append("ade/without.jpg,,7")
+    (broden / "index.csv").write_text("\n".join(rows) + "\n")
+    said = python_script("broden_masks.py", broden, "part", out)
+    asked = MaskSettings.model_validate_json(json.dumps(yaml.safe_load(said)["masks"]))
+    assert asked == MaskSettings(folder=str(out), pixels="file", unnamed="none", classes=("leg",))
+    leg, arm = (np.asarray(Image.open(out / f"{c}/voc/4.png")) for c in ("leg", "arm-hand"))
+    assert np.array_equal(leg, first[..., 0] + second[..., 0] * (second[..., 1] == 0) == 3)
+    assert np.array_equal(arm, second[..., 1] == 1)
+    assert len([*out.rglob("*.png")]) == 10 + 9
+    with pytest.raises(AssertionError, match="scene 12 is of the whole image: no mask"):
+        python_script("broden_masks.py", broden, "scene", out)
+
+
+def python_script(name: str, *given) -> str:
+    """What a script among the examples prints."""
+    command = [sys.executable, ROOT / "examples" / name, *given]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    return done.stdout
 
 
 def test_there_are_the_examples_that_the_docs_promise():

@@ -1,6 +1,10 @@
 """The frontier of a sweep, against values worked out by hand."""
 
+import pytest
+from browser import CHROMIUM, Browser
+
 from saev.dashboard.frontier import RULE, Point, frontiers, pareto, recommended
+from saev.dashboard.page import page
 
 
 def point(name, l0, nmse, dead=0.0):
@@ -79,3 +83,23 @@ def test_without_held_out_images_the_error_is_that_of_training():
     (found,) = frontiers(runs, {"s": ["a-1", "b-2"]})
     assert not found["held_out"]
     assert [p["nmse"] for p in found["points"]] == [0.9, 0.9]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_the_plot_can_be_read_on_a_phone_and_labels_stay_inside(tmp_path):
+    runs = [run(f"s.k-{k}-ab", k, 4 / (k + 4)) for k in (4, 16, 1000)]
+    sweeps = frontiers(runs, {"s": [one["run"]["sae"] for one in runs]})
+    path = tmp_path / "index.html"
+    path.write_bytes(page("gallery", {"runs": [], "frontiers": sweeps}))
+    with Browser(390, 844) as browser:
+        browser.send("Page.navigate", url=path.as_uri())
+        browser.wait("document.querySelectorAll('.frontier svg circle').length >= 3")
+        texts = (
+            "[...document.querySelectorAll('.frontier svg text')]"
+            ".map((t) => t.getBoundingClientRect())"
+        )
+        heights = browser.run(f"{texts}.map((t) => t.height)")
+        assert min(heights) > 10
+        right = browser.run("document.querySelector('.frontier svg').getBoundingClientRect().right")
+        assert max(browser.run(f"{texts}.map((t) => t.right)")) <= right

@@ -98,6 +98,11 @@ def test_names_in_the_settings_are_on_the_page_and_cost_only_a_file(project):
         assert "Ada" in told
         browser.run("go({ latent: null, chip: '', find: 'ROUND' })")
         browser.wait("document.querySelectorAll('.card').length === 1")
+        # A name is found even if its latent fires on fewer images than the filter asks for.
+        browser.run("go({ bounds: { ...state.bounds, min: 100_000 } })")
+        assert browser.run("shown.join()") == "3"
+        browser.run("go({ find: 'cat' })")
+        assert browser.run("shown.length") == 0
         assert browser.requests() == {"file"}
     del given["analysis"]["named"]["names"]
     project.configure(given)

@@ -16,10 +16,11 @@ from project import ROOT, TOWER, draw_pictures
 from saev.core.errors import UserError
 from saev.core.files import write_json
 from saev.core.locks import Lock
-from saev.tools import diff, estimate, garbage, ls, present, texts, tree
+from saev.tools import diff, estimate, garbage, ls, present, sizes, texts, tree
 from saev.tools.__main__ import _parser
 from saev.workflow import jobs
 from saev.workflow.plan import Plan, resolve
+from saev.workflow.stages import RULES
 
 RUN = ("pets-11111111", "tiny-22222222", "cls-33333333", "named-44444444")
 FILES = ("manifest.parquet", "images.parquet", "checkpoint.safetensors", "latents.parquet")
@@ -60,7 +61,8 @@ def plan_of(results: Path, run=RUN, on=None) -> Plan:
     components["images"][run[0]] |= {"n_images": 300, "ready": None}
     components["vit"][run[1]] |= {"shard_images": 256, "ready": None}
     runs = [{**kinds, "on": on or run[0]}]
-    return Plan({"components": components, "runs": runs}, str(results))
+    specs = {rule.name: {} for _, rule in RULES.values() if rule.module}
+    return Plan({"components": components, "runs": runs, "specs": specs}, str(results))
 
 
 def names(found) -> list[str]:
@@ -75,7 +77,8 @@ def test_ls_shows_a_full_run_and_half_there_ones(tmp_path):
     odd = place(tmp_path, 1, (RUN[0], "odd-77777777"))
     (odd / "meta.json").write_text('{"stage": "activations", "settings": 3}')
     (tmp_path / "notes").mkdir()
-    (tmp_path / "report").mkdir()
+    for name in ("report", "parity", "matched", ".plans"):
+        (tmp_path / name).mkdir()
     entries = {entry[entry["level"]]: entry for entry in ls.listing(tmp_path)}
     assert entries[RUN[3]]["reached"] == "analyze"
     assert entries[RUN[3]]["nmse_held_out"] == 0.375
@@ -249,6 +252,56 @@ def test_gc_takes_temporary_files_of_dead_processes_alone(tmp_path):
     assert names(garbage.garbage(tmp_path, plan_of(tmp_path))) == sorted([dead.name, far.name])
 
 
+def test_gc_counts_apart_what_other_settings_files_used_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = tmp_path / "results"
+    whole(results)
+    place(results, 1, (RUN[0], "old-00000000"))
+    theirs = ("theirs-99999999", *RUN[1:])
+    whole(results, theirs)
+    plans = {}
+    for file, run in (("mine.yaml", RUN), ("other.yaml", theirs)):
+        Path(file).touch()
+        plans[file] = plan_of(results, run)
+        plans[file].data["configfiles"] = [file]
+        plans[file].save()
+    (results / f".plans/{theirs[0]}.parquet").touch()
+    monkeypatch.setattr(present, "plan", lambda files, _: plans[files[0]])
+    free, _, apart = "\n".join(garbage.run(results, ["mine.yaml"], None)).partition("Not counted")
+    assert "old-00000000" in free
+    assert "saev gc --configfile mine.yaml --delete DIR" in free
+    assert "theirs" not in free
+    assert ".plans" not in free + apart
+    assert f"{results / theirs[0]}  runs of other.yaml use it" in apart
+    garbage.run(results, ["mine.yaml"], [])
+    assert (results / f".plans/{theirs[0]}.parquet").exists()
+    Path("other.yaml").unlink()  # its settings are gone
+    free = "\n".join(garbage.run(results, ["mine.yaml"], None))
+    listed = [line.split() for line in free.splitlines()]
+    assert [str(results / theirs[0]), "no", "run"] in [words[2:5] for words in listed]
+    assert plans["other.yaml"].file_name in free
+    assert "Not counted" not in free
+
+
+def test_gc_takes_what_lies_beside_pages_and_no_settings_ask_for(tmp_path):
+    page = whole(tmp_path) / "dashboard"
+    page.mkdir()
+    for name in ("names.json", "projection.js", ".score_names.done", ".project_directions.done"):
+        (page / name).touch()
+    for rule in ("score_names", "project_directions"):
+        made = {"key": "", "plan": None, "files": [], "code": "", "inputs": {}}
+        write_json(page / f".{rule}.made", made)
+    plan = plan_of(tmp_path)
+    plan.data["specs"]["project_directions"] = {RUN[3]: "{}"}
+    gone = [".score_names.done", ".score_names.made", "names.json"]
+    assert names(garbage.garbage(tmp_path, plan)) == gone
+    plan = plan_of(tmp_path)
+    plan.data["specs"]["score_names"] = {"/".join(RUN): "{}"}
+    # The page looks for its projection, so that stays.
+    gone = [".project_directions.done", ".project_directions.made"]
+    assert names(garbage.garbage(tmp_path, plan)) == gone
+
+
 def test_gc_takes_plans_and_listings_of_other_settings_and_keeps_hashes(tmp_path):
     whole(tmp_path)
     plan = plan_of(tmp_path)
@@ -359,7 +412,7 @@ def test_plan_knows_the_bytes_of_a_tower_by_its_configuration_and_says_when_it_d
     plan = resolve(raw)
     (vit,) = plan.names("vit")
     assert (
-        estimate.recording_bytes(plan, plan.names("images")[0], vit, 300)
+        sizes.recording_bytes(plan, plan.names("images")[0], vit, 300)
         == 300 * (2 * 17 + 1) * 32 * 2
     )
     text = "\n".join(estimate.lines(plan, "config.yaml", 2))

@@ -112,7 +112,7 @@ def test_gc_removes_what_a_changed_learning_rate_left_and_only_with_delete(copy)
     after = copy.results()
     after.pop("index.html")
     assert after == reached
-    assert "nothing else is here" in run(copy, "gc").stdout
+    assert "nothing is here that no run uses" in run(copy, "gc").stdout
     assert run(copy, "gc", "--codes", "--delete").returncode == 0
     assert {k for k in after if "/codes/" not in k} == {*copy.results()} - {"index.html"}
     assert copy.planned() == {}

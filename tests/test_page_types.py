@@ -6,6 +6,7 @@ from typing import Any, Literal, NotRequired, get_args, get_origin, get_type_hin
 
 import pyarrow.parquet
 import pytest
+from page_data import script_data
 from test_frontier import run
 from typescript import PATH, PLAIN, UNIONS, declarations
 
@@ -64,11 +65,6 @@ def require_fields(structure, value, at):
     assert not extra, f"{at} has {sorted(extra)}, which {structure.__name__} doesn't know"
     for name in hints.keys() & value.keys():
         require(hints[name], value[name], f"{at}.{name}")
-
-
-def script_data(path):
-    """The document of a script of data."""
-    return json.loads(re.fullmatch(r'saevData\["[^"]*"\]=(.*);\n', path.read_text())[1])
 
 
 def page_data(path, start):

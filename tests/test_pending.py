@@ -32,10 +32,22 @@ def test_a_job_that_will_never_start_is_said_once_with_what_it_asks_for(tmp_path
     assert said == [
         "warning: Slurm's job 7 (rule_train_sae) will never start: PartitionTimeLimit. It asks for "
         "12:00:00 of time, 4000M of memory, 8 cores, gres/gpu:1. Stop with Ctrl-C, change that in "
-        "the profile (set-resources) and start again",
+        "the profile (set-resources, set-threads) and start again",
         "warning: Slurm's job 11 (rule_record_shard) will never start: QOSMaxMemoryPerJob. It asks "
         "for 1:00:00 of time, 900G of memory, 8 cores. Stop with Ctrl-C, change that in the "
-        "profile (set-resources) and start again",
+        "profile (set-resources, set-threads) and start again",
+    ]
+
+
+def test_a_job_that_slurm_holds_is_said_once_with_how_to_release_it(tmp_path):
+    said = []
+    job = f"7|launch failed requeued held|1:00:00|4000M|8|N/A|rule_train_sae|{Path.cwd()}"
+    watch = Watch(said.append, squeue(tmp_path, job))
+    watch.look()
+    watch.look()
+    assert said == [
+        "warning: Slurm holds the job 7 (rule_train_sae): launch failed requeued held. Once the "
+        "cause is mended, run: scontrol release 7"
     ]
 
 

@@ -185,6 +185,7 @@ def test_a_label_with_one_class_says_so(case, tmp_path):
     found = evaluated(case, tmp_path / "a", probing=("same",))
     (figure,) = (f for f in found.results.figures if f.metric == "probing")
     assert figure.measured.value is None
+    assert figure.of == "same"
     assert "fewer than two classes" in figure.note
 
 

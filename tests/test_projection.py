@@ -20,12 +20,12 @@ from saev.core.errors import UserError
 from saev.dashboard import artifact as names
 from saev.dashboard import projection
 from saev.dashboard.build import _neighbours
-from saev.dashboard.projection import keep_projection
+from saev.dashboard.data import keep_beside
 from saev.dashboard.scripts import script
 from saev.dashboard.tsne import places, project
 from saev.settings.config import parse
 from saev.train.artifact import CHECKPOINT
-from saev.workflow.known_projections import MODULE, projected
+from saev.workflow.known_projections import projected
 
 
 def directions(kinds=3, each=40, d=16):
@@ -79,10 +79,10 @@ def test_dead_latents_have_no_place_and_another_dictionary_is_refused(tmp_path):
         assert (np.isfinite(read) == live).all()
     # A page that is made anew keeps the projection of its analysis, and no other.
     (tmp_path / names.PROJECTION).write_bytes(script("projection", made))
-    keep_projection(tmp_path, analysis)
+    keep_beside(tmp_path, analysis)
     assert json.loads(read_script(tmp_path / names.PROJECTION)) == made
     (tmp_path / names.PROJECTION).write_bytes(script("projection", {**made, "analysis": "old"}))
-    keep_projection(tmp_path, analysis)
+    keep_beside(tmp_path, analysis)
     assert read_script(tmp_path / names.PROJECTION) == "null"
     meta = case.sae / "meta.json"
     meta.write_text(meta.read_text().replace('"epochs": 1.0', '"epochs": 2.0'))
@@ -113,18 +113,16 @@ def test_a_projection_is_asked_for_by_a_setting_that_no_digest_includes(monkeypa
     settings = [parse(given).analysis["named"] for given in (plain, asked)]
     assert settings[0].essential() == settings[1].essential()
     components = {"analysis": {"named-00000000": {"entry": "named"}}}
-    hashes = SimpleNamespace(module=lambda name: f"code of {name}")
-    assert projected(parse(plain), components, hashes) == {}
-    spec = json.loads(projected(parse(asked), components, hashes)["named-00000000"])
-    assert spec["code"] == f"code of {MODULE}"
-    assert list(spec["versions"]) == ["openTSNE"]
+    assert projected(parse(plain), components) == {}
+    given = projected(parse(asked), components)["named-00000000"]
+    assert given["library"].startswith("openTSNE ")
     # Without the package, it is refused before anything runs. Others don't need it.
     monkeypatch.setattr(projection, "find_spec", lambda name: None)
-    assert projected(parse(plain), components, hashes) == {}
+    assert projected(parse(plain), components) == {}
     with pytest.raises(
         UserError, match=r"^analysis\.named\.projection needs openTSNE, which isn't"
     ):
-        projected(parse(asked), components, hashes)
+        projected(parse(asked), components)
 
 
 @pytest.mark.slow
@@ -147,6 +145,10 @@ def test_the_map_places_latents_by_their_directions_when_the_settings_ask(built,
     project.snakemake()
     assert page.stat().st_ino == before
     assert project.planned() == {}
+    stamp = page.with_name(".project_directions.done").relative_to(folder)
+    before = page.with_name(names.PROJECTION).stat().st_ino
+    project.snakemake(str(stamp), "--forcerun", "project_directions")
+    assert page.with_name(names.PROJECTION).stat().st_ino != before
     tensors = load_file(page.parents[1] / LATENTS)
     live = np.flatnonzero(tensors["image_count"] > 0)
     rows = load_file(page.parents[2] / CHECKPOINT)["W_dec"]

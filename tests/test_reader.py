@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from browser import CHROMIUM, Browser
+from page_data import latents_of, places, script_data
 from project import ROOT
-from test_dashboard import assigned, enter, page_of
+from test_dashboard import enter, page_of
 
 from saev.analyze.artifact import LATENTS, TABLE
 from saev.dashboard import artifact as names
@@ -146,7 +147,7 @@ def test_figures_that_differ_in_their_last_digits_are_sorted_and_filtered_as_by_
         alike[name] = 0.3 * (1 + 4e-16 * rng.permutation(len(table)))
         at = table.column_names.index(name)
         table = table.set_column(at, name, pa.array(alike[name], mask=rng.random(len(table)) < 0.2))
-    write_columns(path.parent, table)
+    write_columns(path.parent, table, np.argsort(places(path.parent)))
     figures = table.to_pandas()
     middle = {name: float(np.median(values)) for name, values in alike.items()}
     assert all(len({f"{v:.12g}" for v in values}) == 1 for values in alike.values())
@@ -179,10 +180,10 @@ def test_figures_that_differ_in_their_last_digits_are_sorted_and_filtered_as_by_
 
 def test_find_looks_at_the_names_of_images(vit):
     path = page_of(vit, "patches")
-    top_rows = np.array([rows[:9] for rows in block_of(path)["rows"]])
+    top_rows = np.array([rows[:9] for rows in latents_of(path.parent)["rows"]])
     row, (key, *_) = next(
         (row, image)
-        for row, image in block_of(path)["images"].items()
+        for row, image in latents_of(path.parent)["images"].items()
         if (top_rows == int(row)).any()
     )
     expected = np.flatnonzero((top_rows == int(row)).any(1)).tolist()
@@ -193,17 +194,13 @@ def test_find_looks_at_the_names_of_images(vit):
         assert sorted(listed(browser)) == expected
 
 
-def block_of(path):
-    return json.loads(assigned((path.parent / names.block(0)).read_text()))
-
-
 def test_the_rows_of_a_latent_show_what_they_say(vit):
     from safetensors.numpy import load_file
 
     path = page_of(vit, "patches")
     tensors, block, figures = (
         load_file(path.parent.parent / LATENTS),
-        block_of(path),
+        latents_of(path.parent),
         table_of(path),
     )
     about = json.loads(path.read_text().partition("<script>start(")[2].partition(");</script>")[0])
@@ -262,9 +259,9 @@ def test_the_rows_of_a_latent_show_what_they_say(vit):
 def test_an_image_lists_the_latents_that_fire_most_strongly_on_it(vit):
     for kind in ("patches", "cls"):
         path = page_of(vit, kind)
-        block = block_of(path)
-        found = json.loads(assigned((path.parent / names.NAMES).read_text()))
-        images = json.loads(assigned((path.parent / names.image_block(0)).read_text()))
+        block = latents_of(path.parent)
+        found = script_data(path.parent / names.NAMES)
+        images = script_data(path.parent / names.image_block(0))
         assert found["rows"] == sorted({r for rows in block["rows"] for r in rows if r >= 0})
         # The analysis has kept some of the same activations, on a way of its own.
         kept = {row: {} for row in found["rows"]}
@@ -291,7 +288,7 @@ def test_an_image_lists_the_latents_that_fire_most_strongly_on_it(vit):
 
 def test_a_reader_goes_from_the_name_of_an_image_to_its_latents_and_back(vit):
     path = page_of(vit, "patches")
-    found = json.loads(assigned((path.parent / names.NAMES).read_text()))
+    found = script_data(path.parent / names.NAMES)
     key, row = found["keys"][3], found["rows"][3]
     with Browser() as browser:
         browser.open(f"{path.as_uri()}#min=0")

@@ -18,6 +18,7 @@ OPENS_A_GPU = {
     "merge_analysis",
     "evaluate_dictionary",
     "build_dashboard",
+    "score_names",
 }
 
 

@@ -14,7 +14,7 @@ RECORD = {"record_shard": 2, "seal_activations": 1}
 TRAIN = {"train_sae": 2}
 LABEL = {"label_images": 1}
 ANALYZE = {"analyze_shards": 2, "merge_analysis": 2}
-PAGES = {"build_dashboard": 2}
+PAGES = {"build_dashboard": 2, "finish_page": 2}
 GALLERY = {"build_gallery": 1, "gallery": 1}
 AFTER_ANALYSIS = {**ANALYZE, **PAGES, **GALLERY}
 # Which image has which label depends on neither a tower nor a dictionary.
@@ -144,6 +144,7 @@ def test_the_learning_rate_reruns_training_and_after_in_a_new_directory(project,
         "analyze_shards": 1,
         "merge_analysis": 1,
         "build_dashboard": 1,
+        "finish_page": 1,
         **GALLERY,
     }
     assert project.planned() == one
@@ -163,6 +164,7 @@ def test_a_point_added_to_a_sweep_plans_that_point_alone(project, configure):
         "analyze_shards": 1,
         "merge_analysis": 1,
         "build_dashboard": 1,
+        "finish_page": 1,
         **GALLERY,
     }
     of_all = {"show_sweeps": 1}
@@ -277,6 +279,12 @@ def test_an_entry_and_its_directory_can_be_renamed(project, configure):
 
 def test_one_stage_can_be_forced(project):
     assert project.planned("--forcerun", "build_dashboard") == {**PAGES, **GALLERY}
+
+
+def test_the_code_of_what_lies_beside_pages_reruns_that_alone(project, edit):
+    edit("saev/dashboard/tsne.py", "def places(", "CHANGED = 1\n\n\ndef places(")
+    edit("saev/dashboard/given_names.py", "def write_given(", "CHANGED = 1\n\n\ndef write_given(")
+    assert project.planned() == {"finish_page": 2, "gallery": 1}
 
 
 def test_a_code_change_can_be_accepted_without_running(project, edit, built, tmp_path):

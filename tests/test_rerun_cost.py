@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from saev.core.files import write_json
-from saev.tools import estimate, rerun
+from saev.tools import estimate, pace, rerun
 from saev.tools.check_inputs import Finding
 from saev.workflow import jobs
 from saev.workflow.plan import Plan
@@ -90,9 +90,9 @@ def test_plan_reads_the_rates_of_equal_dictionaries_once_however_many_are_to_be_
     }
     write_json(made[1] / "meta.json", meta)
     record(made[1], "train", 20, examples_per_second=7.0)
-    read, looked = estimate.read_json, []
-    monkeypatch.setattr(estimate, "read_json", lambda path: looked.append(path) or read(path))
-    done = estimate.Done(tmp_path / "results")
+    read, looked = pace.read_json, []
+    monkeypatch.setattr(pace, "read_json", lambda path: looked.append(path) or read(path))
+    done = pace.Done(tmp_path / "results")
     for n in (48, 48, 48, 96):
         settings = SimpleNamespace(n_latents=n)
         rates = done.rates(settings, ("n_latents",), "run.json", "examples_per_second")

@@ -2,21 +2,30 @@
 
 import base64
 import json
+import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from browser import CHROMIUM, Browser
+from page_data import column, script_data
 from test_dashboard import only
-from test_page_types import script_data
 from test_reader import require_accessible, text_of
 
 from saev.dashboard import __main__ as dashboard
 from saev.dashboard import artifact as names
+from saev.dashboard.run_matches import BROWSER, match_runs, matched
 from saev.dashboard.scripts import script
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
 N = 48
+STATUS = ".pairs [role=status]"
+MORE = (
+    "document.querySelectorAll('.pairs .more').forEach((m) => { while (!m.hidden) m.click() }); 0"
+)
+READY = "document.querySelector('.pairs .open') !== null"
 
 
 def packed(rows):
@@ -51,7 +60,7 @@ def results(built, tmp_path_factory):
     runs = [only(one.glob("named-*")) for one in (first, second, only(first.parent.glob("cls-*")))]
     given = ["--spec", spec, "--runs", *map(str, runs), "--out", str(folder)]
     dashboard.main(["gallery", *given])
-    fires = np.array(script_data(page / names.FIGURES)["integers"]["image_count"]) > 0
+    fires = column(script_data(page / names.FIGURES)["numbers"]["image_count"]) > 0
     return folder, rows, turned, fires
 
 
@@ -97,8 +106,7 @@ def test_latents_of_two_runs_are_matched_one_to_one_by_the_cosine_of_directions(
         assert said.startswith(f"{len(expected)} of {live} latents of the first and {live} of")
         assert f"one to one, {again} of them with a cosine of 0.7 or more" in said
         assert f"nearer than {chance:.2f}, about what the nearest" in said
-        browser.run("document.querySelectorAll('.pairs .more').forEach((m) => "
-                    "{ while (!m.hidden) m.click() }); 0")  # fmt: skip
+        browser.run(MORE)
         found = pairs_of(browser, 0)
         assert {pair[:2] for pair in found} == set(expected)
         assert [c for *_, c in found] == pytest.approx(sorted(expected.values())[::-1], abs=0.006)
@@ -117,6 +125,44 @@ def test_latents_of_two_runs_are_matched_one_to_one_by_the_cosine_of_directions(
         browser.wait("document.querySelectorAll('.pairs-found section').length === 3")
         assert text_of(browser, ".pairs [role=status]") == said
         assert browser.requests() == {"file"}
+        # A job of larger runs finds the same, and the page shows it whichever run comes first.
+        browser.run(MORE)
+        shown = [sorted(pairs_of(browser, section)) for section in range(3)]
+        large = folder / "large.html"
+        page = (folder / "index.html").read_text()
+        assert f"MOST_MATCHED = {BROWSER};" in page
+        large.write_text(page.replace("MOST_MATCHED = 8192", "MOST_MATCHED = 8"))
+        browser.send("Page.navigate", url=large.as_uri())
+        status = "document.querySelector('.pairs [role=status]').textContent"
+        browser.wait(f"location.href.includes('large') && {READY}")
+        choose(browser, 0, 1)
+        browser.wait(f"{status}.includes('run yet')")
+        assert "“snakemake match_runs” matches larger ones; it" in text_of(browser, STATUS)
+        options = "[...document.querySelector('.pairs select').options]"
+        links = json.loads(browser.run(f"JSON.stringify({options}.map((one) => one.value))"))
+        both = (torch.from_numpy(rows.astype(np.float32)) for rows in (ours, theirs))
+        first, second = ((rows, fires) for rows in both)
+        file = names.matched("0")
+        found = script(file, {**matched(*first, *second), "made_of": []})
+        index = {"pairs": [], "n_left_out": 7}
+        (folder / file).parent.mkdir()
+        (folder / file).write_bytes(found)
+        (folder / names.MATCHED).write_bytes(script("matched", index))
+        choose(browser, 0, 1)
+        browser.wait(f"{status}.includes('matched these two. It left out 7')")
+        index["pairs"].append({"first": links[0], "second": links[1], "file": file})
+        (folder / names.MATCHED).write_bytes(script("matched", index))
+        sections = "document.querySelectorAll('.pairs-found section').length === 3"
+        browser.send("Page.reload")
+        browser.wait(sections)
+        browser.run(MORE)
+        assert text_of(browser, STATUS) == said
+        assert [sorted(pairs_of(browser, section)) for section in range(3)] == shown
+        choose(browser, 1, 0)
+        browser.wait(sections)
+        browser.run(MORE)
+        turned = [sorted((b, a, c) for a, b, c in pairs_of(browser, i)) for i in (0, 2, 1)]
+        assert turned == shown
 
 
 def test_runs_whose_directions_mean_different_things_are_not_matched(results):
@@ -139,3 +185,29 @@ def test_runs_whose_directions_mean_different_things_are_not_matched(results):
         browser.wait(
             f"document.querySelector('.pairs [role=status]').textContent.includes('{older}')"
         )
+
+
+def test_the_job_matches_each_pair_that_can_be_compared_once(results):
+    folder, *_ = results
+    runs = sorted(one.parent.parent for one in folder.glob("*/*/*/*/dashboard/index.html"))
+    shutil.rmtree(folder / "matched", ignore_errors=True)
+
+    def match(above, sweeps=None, code="1"):
+        match_runs(folder, runs, sweeps or {}, code, torch.device("cpu"), above)
+        return script_data(folder / names.MATCHED)
+
+    assert match(N) == {"pairs": [], "n_left_out": 0}
+    # Neither a run of CLS vectors beside one of patches, nor two analyses of one dictionary.
+    index = match(N - 1)
+    (pair,) = index["pairs"]
+    assert {"patches-99999999"} < {Path(pair[side]).parts[2] for side in ("first", "second")}
+    made = folder / pair["file"]
+    before = made.stat().st_mtime_ns
+    # The two hold the same dictionary, so each latent that fires finds itself.
+    found = script_data(made)
+    assert found["pairs"]["latent"] == found["pairs"]["other"]
+    assert len(base64.b64decode(found["pairs"]["latent"])) / 4 == found["n"][0] > 20
+    assert match(N - 1) == index
+    assert made.stat().st_mtime_ns == before
+    match(N - 1, code="2")
+    assert made.stat().st_mtime_ns > before

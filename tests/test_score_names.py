@@ -253,15 +253,15 @@ def planned(tmp_path, monkeypatch):
 def test_names_are_scored_where_there_are_five_and_a_text_tower(planned, caplog):
     caplog.set_level("INFO")
     plan, folder = planned(5)
-    assert list(plan.data["specs"]["names"]) == [folder]
+    assert list(plan.data["specs"]["score_names"]) == [folder]
     said = "\n".join(estimate.lines(plan, "raw.json", 2))
     assert re.search(r"^score_names +1 +1$", said, re.M)
-    first = json.loads(plan.data["specs"]["names"][folder])
+    first = json.loads(plan.data["specs"]["score_names"][folder])
     assert first["settings"]["names"].endswith("names.csv")
     more, folder = planned(6)
-    assert json.loads(more.data["specs"]["names"][folder])["settings"] != first["settings"]
+    assert json.loads(more.data["specs"]["score_names"][folder])["settings"] != first["settings"]
     few, _ = planned(4)
-    assert few.data["specs"]["names"] == {}
+    assert few.data["specs"]["score_names"] == {}
     assert "has 4 different names; 5 are needed to score them" in caplog.text
     with pytest.raises(UserError, match=r"can't be scored: vit\.v: the text tower of tower\.json"):
         planned(5, n_tokens=64)

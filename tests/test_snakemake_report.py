@@ -6,7 +6,7 @@ from zipfile import ZipFile
 import pytest
 from browser import CHROMIUM, Browser
 
-from saev.dashboard import __main__ as dashboard
+from saev.dashboard import show_sweeps
 
 pytestmark = pytest.mark.slow
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
@@ -48,7 +48,7 @@ def test_sweeps_are_drawn_without_links(built, tmp_path):
     points = [run.parent.name for run in runs]
     spec = json.dumps({"settings": {"sweeps": {"both": points}}})
     named = map(str, runs)
-    dashboard.main(["sweeps", "--spec", spec, "--runs", *named, "--out", str(tmp_path)])
+    show_sweeps.main(["--spec", spec, "--runs", *named, "--out", str(tmp_path)])
     with Browser() as page:
         page.send("Page.navigate", url=(tmp_path / "report" / "sweeps.html").as_uri())
         page.wait(f"document.querySelectorAll('svg circle').length >= {len(points)}")

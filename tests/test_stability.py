@@ -14,10 +14,10 @@ from scipy.optimize import linear_sum_assignment
 from synthetic import write_activations
 
 from saev.activations.artifact import Activations
+from saev.analyze.neighbours import nearest, random_rows
 from saev.core.errors import UserError
 from saev.evaluate import __main__ as evaluate
 from saev.evaluate.artifact import Evaluation
-from saev.evaluate.neighbours import nearest, random_rows
 from saev.evaluate.stability import compare, match_exactly, match_greedily
 from saev.tools.garbage import _reached
 from saev.train.loader import InMemory, batches

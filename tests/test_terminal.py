@@ -92,7 +92,6 @@ def test_what_the_system_refuses_to_snakemake_is_one_line():
 def test_what_snakemake_says_of_itself_is_left_to_its_log():
     terminal = Terminal([].append, lambda: None)
     assert not any(terminal.filter(record(f"{text}…")) for text in SILENT)
-    assert terminal.filter(record("Nothing to be done (all requested files are present)."))
     assert terminal.filter(record("MissingInputException in rule x"))
 
 
@@ -105,11 +104,12 @@ def test_durations_read_well(seconds, text):
 
 def test_where_the_page_is_is_said_when_there_is_nothing_to_do():
     said = []
-    terminal = Terminal([].append, lambda: said.append("Open page"))
+    terminal = Terminal(said.append, lambda: said.append("Open page"))
     assert terminal.filter(record("Building DAG of jobs..."))
     assert said == []
-    assert terminal.filter(record("Nothing to be done (all requested files are present)."))
-    assert said == ["Open page"]
+    nothing = "Nothing to be done (all requested files are present)."
+    assert not terminal.filter(record(nothing))
+    assert said == [nothing, "Open page"]
 
 
 def failed(tmp_path, log, before=None, left=2, **more):

@@ -224,6 +224,7 @@ def test_scripts_of_blocks_are_dropped_again_but_for_the_last_forty(changed):
     with Browser() as browser:
         browser.open(f"{path.as_uri()}#min=0")
         browser.run(
+            "figures.place = Int32Array.from({ length: 60 * 256 }, (_, i) => i); "
             "window.read = 0; (async () => { for (let i = 0; i < 60; i++) { "
             "if ((await dataOf(256 * i)).rows.length) window.read++ } })(); 0"
         )

@@ -63,9 +63,9 @@ def test_the_original_is_as_good_as_open_clip_says(clip, tmp_path):
 
 def test_the_tower_runs_once_for_the_probe_and_the_names(clip, tmp_path, monkeypatch):
     found = evaluator(clip[1], "layer-00.cls", tmp_path, zero_shot="kind", downstream="kind")
-    runs, real = [], found._rerun.outputs
+    runs, real = [], found.shared.rerun.outputs
     monkeypatch.setattr(
-        type(found._rerun),
+        type(found.shared.rerun),
         "outputs",
         lambda self, rows, *a: runs.append(len(a[1])) or real(rows, *a),
     )

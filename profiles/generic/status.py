@@ -4,7 +4,11 @@
 import subprocess
 import sys
 
-RUNNING = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "RESIZING"}
+FAILED = {
+    *("BOOT_FAIL", "CANCELLED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
+    *("REVOKED", "TIMEOUT"),
+}
+"""Slurm has many other states for a job that may still succeed, such as STAGE_OUT or SIGNALING."""
 
 shown = subprocess.run(
     ["scontrol", "-o", "show", "job", sys.argv[1]], capture_output=True, text=True, check=False
@@ -20,4 +24,4 @@ if state == "UNKNOWN":
         check=False,
     )
     state = (known.stdout.split() or ["PENDING"])[0]
-print("success" if state == "COMPLETED" else "running" if state in RUNNING else "failed")
+print("success" if state == "COMPLETED" else "failed" if state in FAILED else "running")

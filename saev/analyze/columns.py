@@ -118,7 +118,7 @@ COLUMNS = (
     Column("top_label_base", "base rate", "percent", _BASE, of_label=True),
     Column("top_label_share", "share of all its images", "percent", _TOP_SHARE, of_label=True),
     Column("common_label", "label of all its images", "text", _COMMON, of_label=True),
-    Column("label_chance", "chance", "chance", _CHANCE, of_label=True, rising=True),
+    Column("label_chance", "chance at most", "chance", _CHANCE, of_label=True, rising=True),
     Column("named", "named", "count", "", of_label=True),
     Column("image_count", "images", "count", "images on which it fires"),
     Column("fire_rate", "frequency", "percent", _RATE),
@@ -172,7 +172,7 @@ LABEL_TABLE = (
     Shown("label_purity_top", "purity"),
     Shown("label_lift", "lift"),
     Shown("label_lift_low", "at least"),
-    Shown("label_chance", "chance"),
+    Shown("label_chance", "chance ≤"),
 )
 """Columns of the table with a line for each label, when a latent is open."""
 

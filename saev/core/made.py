@@ -12,6 +12,11 @@ from saev.core.files import read_json, sha256_file
 DONE, MADE = ".done", ".made"
 
 
+def rule_of(path: Path) -> str:
+    """The rule that a stamp or a record is of."""
+    return path.stem.removeprefix(".").partition("-")[0]
+
+
 def read_made(path: Path) -> dict[str, Any]:
     """Read a record; empty if it is missing or damaged, so that the files can't be checked."""
     try:

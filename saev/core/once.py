@@ -7,13 +7,14 @@ lies ``.<job>.made``, which says what the result was made from. A job that finds
 has nothing to do. This happens, for example, when a job finished after Snakemake was killed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from saev.core import logs
 from saev.core.files import canonical_json, sha256_bytes, write_bytes, write_json
-from saev.core.made import DONE, MADE, read_made
+from saev.core.made import DONE, MADE, read_made, rule_of
 from saev.core.meta import altered_files, matches_sha256
 from saev.core.plan_file import plan_file, read_plan
 
@@ -70,19 +71,27 @@ class Once:
         logs.say(f"{self.folder} is complete: nothing to do")
         self._stamp(self._made()["files"])
 
-    def finish(self, files: Iterable[dict[str, Any]]) -> None:
+    def finish(
+        self,
+        files: Iterable[dict[str, Any]],
+        code: str | None = None,
+        inputs: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Record what was made, and tell Snakemake that the job is done.
 
         Args:
             files: one entry per file, as `file_entry` makes it. A file whose content isn't a result
                 (`run.json`) has only its name.
+            code: digest of the code, if no `run.json` says it.
+            inputs: SHA-256 of what each input's stage wrote last, if no `meta.json` says it.
         """
         entries = sorted(files, key=lambda entry: entry["name"])
         if self.stamp is None:
             return forget(self.folder, {entry["name"] for entry in entries})
         self.stamp.unlink(missing_ok=True)
         made = {"key": self.key, "plan": _plan(), "files": entries}
-        write_json(self.stamp.with_suffix(MADE), made)
+        told = {} if code is None else {"code": code, "inputs": dict(inputs)}
+        write_json(self.stamp.with_suffix(MADE), {**made, **told})
         self._stamp(entries)
 
     def _made(self) -> dict[str, Any]:
@@ -132,5 +141,4 @@ def _plan() -> str | None:
 
 def _forced(stamp: Path) -> bool:
     """Whether this run of the workflow was told to rerun the job (`--forcerun`, `--forceall`)."""
-    rule = stamp.name.removesuffix(DONE).removeprefix(".").partition("-")[0]
-    return rule in read_plan().get("forced", {}).get("rules", ())
+    return rule_of(stamp) in read_plan().get("forced", {}).get("rules", ())

@@ -1,13 +1,8 @@
 """Makes the pages: `run` for one run, `gallery` for the list of all.
 
-`beside` writes what lies beside the page of a run: names that people gave, and what Snakemake's
-report shows of it. `sweeps` writes what the report shows of sweeps.
-
     python -m saev.dashboard run --spec JSON --analysis DIR --sae DIR --activations DIR \\
         --images DIR [--evaluation DIR …] --out DIR
     python -m saev.dashboard gallery --spec JSON [--runs DIR …] --out results
-    python -m saev.dashboard beside --spec JSON --analysis DIR
-    python -m saev.dashboard sweeps --spec JSON [--runs DIR …] --out results
 """
 
 import argparse
@@ -17,7 +12,7 @@ from saev.activations.artifact import Activations
 from saev.analyze.artifact import Analysis
 from saev.core import frame, logs
 from saev.core.errors import listed
-from saev.core.files import file_entry, write_bytes, write_json
+from saev.core.files import file_entry, write_json
 from saev.core.machine import job_device, set_threads
 from saev.core.once import Once
 from saev.core.provenance import Provenance
@@ -26,14 +21,11 @@ from saev.core.state import state
 from saev.dashboard import artifact as names
 from saev.dashboard.comparisons import reports
 from saev.dashboard.gallery import all_runs, build_gallery
-from saev.dashboard.given_names import write_given
-from saev.dashboard.portable import run_page, sweeps_page
 from saev.evaluate.artifact import Evaluation
 from saev.images.artifact import Images
 from saev.images.decode import take_over_pillow
 from saev.settings import from_plan
-from saev.settings.pages import BesideSettings, GallerySettings, PageSettings
-from saev.train.artifact import PLOT as CURVES
+from saev.settings.pages import GallerySettings, PageSettings
 
 
 def main(arguments: list[str]) -> None:
@@ -56,17 +48,13 @@ def main(arguments: list[str]) -> None:
         help="directory of an evaluation; may be given several times: the page shows the first",
     )
     gallery = commands.add("gallery", _gallery, "make the page that lists all runs")
-    beside = commands.add("beside", _beside, "write what lies beside the page of one run")
-    beside.add_argument("--analysis", type=Path, required=True, help="directory of the analysis")
-    sweeps = commands.add("sweeps", _sweeps, "make the page of sweeps for Snakemake's report")
-    for command in (gallery, sweeps):
-        command.add_argument(
-            "--runs",
-            type=Path,
-            nargs="+",
-            help="directories of analyses (default: those of the plan)",
-        )
-    for command in (run, gallery, sweeps):
+    gallery.add_argument(
+        "--runs",
+        type=Path,
+        nargs="+",
+        help="directories of analyses (default: those of the plan)",
+    )
+    for command in (run, gallery):
         command.add_argument("--out", type=Path, required=True, help="directory of the page")
     commands.run(arguments)
 
@@ -87,23 +75,7 @@ def _gallery(args: argparse.Namespace) -> None:
         once = Once(
             args.done, args.out, spec, made, compared, left_out
         )  # they may be whole the next time
-    once.finish([file_entry(args.out / names.PAGE)])
-
-
-def _beside(args: argparse.Namespace) -> None:
-    given: BesideSettings = read_spec(args.spec).parsed(BesideSettings)
-    sae, results = args.analysis.parent, args.analysis.parents[3]
-    page = args.analysis / names.FOLDER_NAME
-    dictionary = sae.relative_to(results).as_posix()
-    write_given(page, dictionary, given)
-    write_bytes(page / names.REPORT_RUN, run_page(results, args.analysis))
-    write_bytes(page / names.REPORT / CURVES, (sae / CURVES).read_bytes())
-
-
-def _sweeps(args: argparse.Namespace) -> None:
-    settings: GallerySettings = read_spec(args.spec).parsed(GallerySettings)
-    page = sweeps_page(args.out, args.runs or from_plan.analyses(args.out), settings.sweeps)
-    write_bytes(args.out / names.REPORT_SWEEPS, page)
+    once.finish([file_entry(args.out / names.PAGE)], spec.code)
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -1,24 +1,30 @@
 """Artifact of the `dashboard` stage: names of its files.
 
 Thumbnails and data are in folders of a few hundred files each. The page finds thumbnails by row,
-and data by latent.
+and data by latent. Blocks of data follow the order in which the page lists latents at first, so
+a list reads few of them: the latent at the ``i``-th place of that order has the place ``i``.
 """
 
 STAGE = FOLDER_NAME = "dashboard"
 """Name of the stage, and of the folder in an analysis' directory that it writes."""
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 PAGE, SUMMARY, RUN = "index.html", "summary.json", "run.json"
 FIGURES, NAMES = "data/latents.js", "data/names.js"
 STRONGEST = "data/strongest.js"
 REPORT = "report"
 """Folder, beside the page of a run and that of all runs, with what Snakemake's report shows."""
 REPORT_RUN, REPORT_SWEEPS = f"{REPORT}/run.html", f"{REPORT}/sweeps.html"
+PARITY = "parity"
+"""Folder beside the page of all runs with reports of `saev parity`, which it links."""
 GIVEN = "given.js"
 """Names that people gave. They change without the page, so they lie beside its data."""
 PROJECTION = "projection.js"
 """Places of latents by their directions, if the settings ask for that; beside the data as well."""
-PROJECTED = ".project_directions.done"
-"""Stamp of the job that makes them."""
+MATCHES = "matched"
+MATCHED = f"{MATCHES}/pairs.js"
+"""In the folder of results: which runs the job `match_runs` has matched."""
+BESIDE_RUNS = (PARITY, REPORT, MATCHES)
+"""Folders of results that hold no run."""
 BLOCK_LATENTS = 256
 """Latents in one block of data."""
 HEAT_BYTES = 1 << 20
@@ -32,7 +38,7 @@ LARGE_IMAGES = 50_000
 
 
 def block(number: int) -> str:
-    """Name of a block of data: latents ``[number * 256, (number + 1) * 256)``."""
+    """Name of a block of data: places ``[number * 256, (number + 1) * 256)``."""
     return f"data/blocks/{number:04}.js"
 
 
@@ -61,6 +67,11 @@ def directions(number: int) -> str:
     return f"data/directions/{number:04}.js"
 
 
+def matched(digest: str) -> str:
+    """Name, in the folder of results, of the matched latents of two runs."""
+    return f"{MATCHES}/{digest}.js"
+
+
 def heat_latents(n_values: int) -> int:
     """How many latents share a script of heat maps.
 
@@ -70,7 +81,7 @@ def heat_latents(n_values: int) -> int:
 
 
 def heat(number: int) -> str:
-    """Name of a script of heat maps: latents
+    """Name of a script of heat maps: places
     ``[number * heat_latents, (number + 1) * heat_latents)``."""
     return f"data/heat/{number // FOLDER:03}/{number:05}.js"
 

@@ -13,15 +13,22 @@ from saev.analyze.artifact import STAGE as ANALYZE
 from saev.analyze.artifact import Analysis
 from saev.analyze.cells import cells
 from saev.analyze.kept_codes import KeptCodes
+from saev.analyze.neighbours import nearest
 from saev.core.errors import UserError
 from saev.core.files import file_entry, folder_entry, write_bytes
 from saev.core.meta import read_meta
 from saev.dashboard import artifact as names
 from saev.dashboard import evaluated
 from saev.dashboard.contrast import Contrast
-from saev.dashboard.data import write_blocks, write_columns, write_names, write_strongest
+from saev.dashboard.data import (
+    keep_beside,
+    listed_first,
+    write_blocks,
+    write_columns,
+    write_names,
+    write_strongest,
+)
 from saev.dashboard.fired import Reading, fired
-from saev.dashboard.given_names import write_given
 from saev.dashboard.heatmaps import make_heatmaps
 from saev.dashboard.image_pages import ImagePages
 from saev.dashboard.image_rows import (
@@ -32,16 +39,13 @@ from saev.dashboard.image_rows import (
     slots,
 )
 from saev.dashboard.page import page
-from saev.dashboard.projection import keep_projection
 from saev.dashboard.scripts import packed, rounded, script
 from saev.dashboard.structures import About, Directions, Heat, Summary
 from saev.dashboard.thumbnails import make_thumbnails
 from saev.evaluate.artifact import STAGE as EVALUATE
 from saev.evaluate.artifact import Evaluation
-from saev.evaluate.neighbours import nearest
 from saev.images.artifact import Images
 from saev.sae import Sae
-from saev.settings.pages import BesideSettings
 from saev.train import artifact as trained
 
 N_NEIGHBOURS = 6
@@ -101,6 +105,7 @@ def build(
         drawn = draw_labelled(analysis, source, {*tops, *contrast.wanted()})
         silent = find_silent(source, tops, drawn)
         drawn_rows = contrast.take(drawn)
+    order = listed_first(table, analysis.label_names)
     shown = slots(latents, silent)
     rows = np.union1d(shown.rows[shown.rows >= 0], drawn_rows)
     entries = images.entries(rows.tolist())
@@ -116,7 +121,7 @@ def build(
 
     if stream.kind == "patches":
         heat = make_heatmaps(state / "heat.npy", source, shown.rows, peak, see, drawn_rows)
-        _write_heat(made, heat)
+        _write_heat(made, heat, order)
     else:
         doing = "looking for the latents of images"
         for _ in fired(source, shown.rows, doing, see, drawn_rows):
@@ -127,10 +132,10 @@ def build(
     _write_directions(made, sae)
     neighbours = _neighbours(sae, latents["image_count"])
     partners = evaluated.partners(evaluation)
-    write_blocks(made, analysis, (rows, keys), latents, shown, silent, neighbours, partners)
+    write_blocks(made, analysis, order, (rows, keys), latents, shown, silent, neighbours, partners)
     write_names(made, (rows, keys), latents["top_rows"])
     write_strongest(made, latents)
-    write_columns(made, evaluated.widened(table, evaluation))
+    write_columns(made, evaluated.widened(table, evaluation), order)
     about = _about(analysis, activations, sae, latents, credit, sae_folder, train["summary"], large)
     said = {"evaluation": evaluated.described(evaluation, others)} if evaluation else {}
     if evaluation:
@@ -141,9 +146,7 @@ def build(
         about["filters"] += evaluated.filters(evaluation)
     write_bytes(made / names.PAGE, page("run", about))
     (made / "pictures").mkdir(exist_ok=True)
-    if not (out / names.GIVEN).exists():
-        write_given(out, "", BesideSettings())
-    keep_projection(out, analysis)
+    keep_beside(out, analysis)
     for part in ("data", "pictures", names.PAGE):
         if (out / part).is_dir():
             (out / part).replace(state / f"former-{part}")
@@ -213,12 +216,13 @@ def _write_directions(out: Path, sae: Sae) -> None:
         write_bytes(out / names.directions(number), script(f"directions {number}", content))
 
 
-def _write_heat(out: Path, heat: np.ndarray) -> None:
-    """Write heat maps (n, k, patches), with a bounded number of latents in each script."""
+def _write_heat(out: Path, heat: np.ndarray, order: np.ndarray) -> None:
+    """Write heat maps (n, k, patches) in the order of the latents' data, with a bounded number in
+    each script."""
     n, k, n_patches = heat.shape
     each = names.heat_latents(k * n_patches)
     for number, first in enumerate(range(0, n, each)):
-        part: Heat = [packed(values) for values in heat[first : first + each]]
+        part: Heat = [packed(values) for values in heat[order[first : first + each]]]
         write_bytes(out / names.heat(number), script(f"heat {number}", part))
 
 

@@ -7,9 +7,9 @@ from urllib.parse import quote
 from saev.core import logs
 from saev.core.errors import UserError
 from saev.core.files import read_json
-from saev.dashboard.artifact import PAGE
+from saev.dashboard.artifact import PAGE, PARITY
 
-REPORTS = "parity/*/report.json"
+REPORTS = f"{PARITY}/*/report.json"
 """Where `saev parity` leaves its reports."""
 
 

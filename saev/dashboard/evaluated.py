@@ -9,7 +9,7 @@ import pyarrow as pa
 from saev.analyze.columns import Column, Filter
 from saev.dashboard.scripts import rounded
 from saev.evaluate.artifact import Evaluation
-from saev.evaluate.figure_titles import BASELINES, titled
+from saev.evaluate.figure_titles import BASELINES, CEILINGS, beats, titled
 from saev.evaluate.latent_columns import FILTERS, LATENT_COLUMNS
 
 HEADLINES = ("stability.mean", "downstream.loss_recovered")
@@ -31,6 +31,8 @@ class Baseline(Estimate):
     """The same figure of something trivial."""
 
     title: str
+    beaten: bool | None
+    """Whether the figure is better; None where that can't be said."""
 
 
 class EvaluatedFigure(Estimate):
@@ -149,9 +151,14 @@ def headlines(shown: Evaluated | None) -> list[EvaluatedFigure]:
 
 def _figure(entry: dict[str, Any]) -> EvaluatedFigure:
     title, meaning = titled(entry["metric"], entry["name"], entry["of"])
+    key = f"{entry['metric']}.{entry['name']}"
+
+    def beaten(name: str, other: float | None) -> bool | None:
+        return None if name in CEILINGS else beats(key, entry["value"], other)
+
     return {
         **_estimate(entry),
-        "key": f"{entry['metric']}.{entry['name']}",
+        "key": key,
         "title": title,
         "meaning": meaning,
         "n": entry["n"],
@@ -159,7 +166,11 @@ def _figure(entry: dict[str, Any]) -> EvaluatedFigure:
         "held_out": entry["split"] == "held_out",
         "note": entry["note"],
         "baselines": [
-            {**_estimate(one), "title": BASELINES.get(name, name.replace("_", " "))}
+            {
+                **_estimate(one),
+                "title": BASELINES.get(name, name.replace("_", " ")),
+                "beaten": beaten(name, one["value"]),
+            }
             for name, one in entry["baselines"].items()
         ],
     }

@@ -8,15 +8,16 @@ from saev.dashboard.structures import About, Gallery
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = {
     "run": (
-        "common summary evaluation loading data columns state notes notes_file filters images "
-        "image_rows latent_parts latent image cards wall scales selection map_tools map "
-        "map_pointer near sides contrast_data contrast compare views controls run"
+        "common summary evaluation loading draws data columns state stars notes quiz_data "
+        "notes_file filters images image_rows latent_parts latent image cards wall scales "
+        "selection map_tools map map_pointer near sides contrast_data contrast_stars "
+        "contrast_form contrast compare quiz views controls run"
     ),
-    "gallery": "common summary evaluation loading plots matching run_pairs gallery",
+    "gallery": "common summary evaluation loading plots matching run_matches run_pairs gallery",
 }
 """Scripts of each page, in the order in which they run. They share one namespace."""
 STYLES = {
-    "run": "common controls cards views latent evaluation contrast",
+    "run": "common controls cards views latent evaluation contrast quiz",
     "gallery": "common gallery evaluation matching",
 }
 """Style sheets of each page. Of rules with equal specificity, the later one wins."""

@@ -5,10 +5,9 @@
 The projection lies beside the page, which isn't built again for it.
 """
 
-import json
 from importlib.util import find_spec
-from pathlib import Path
 
+from saev.analyze.artifact import STAGE as ANALYZE
 from saev.analyze.artifact import Analysis
 from saev.core import frame
 from saev.core.errors import UserError
@@ -38,24 +37,13 @@ def require_library(what: str) -> None:
         )
 
 
-def keep_projection(out: Path, analysis: Analysis) -> None:
-    """Keep a projection beside the page in ``out`` if it is of this analysis. Otherwise write that
-    there is none: a page reports an error if it looks for a file in vain."""
-    path = out / names.PROJECTION
-    if path.exists():
-        found = json.loads(path.read_text().partition("=")[2].removesuffix(";\n"))
-        if found and found["analysis"] == analysis.digest:
-            return
-    write_bytes(path, script("projection", None))
-
-
 def main(arguments: list[str]) -> None:
     """Command line of the projection."""
     parser = frame.parser(str(__doc__))
     frame.add_folders(parser, analysis="analysis", sae="dictionary", out="page")
     args = parser.parse_args(arguments)
     spec, analysis = read_spec(args.spec), Analysis(args.analysis)
-    once = Once(args.done, args.out, spec.settings, spec.versions, spec.code, analysis.digest)
+    once = Once(args.done, args.out, spec.settings, spec.code, analysis.digest)
     if once.there():
         return once.take_up()
     require_library("a projection")
@@ -65,7 +53,8 @@ def main(arguments: list[str]) -> None:
     set_threads(args.threads)
     content = places(analysis, args.sae)
     write_bytes(args.out / names.PROJECTION, script("projection", content))
-    once.finish([file_entry(args.out / names.PROJECTION)])
+    made = file_entry(args.out / names.PROJECTION)
+    once.finish([made], spec.code, {ANALYZE: analysis.digest})
 
 
 if __name__ == "__main__":

@@ -152,30 +152,77 @@ class About(TypedDict):
     credit: str | None
 
 
+class NumberColumn(TypedDict):
+    """A column of numbers, exactly as in `latents.parquet`, so that sorting and filtering equal
+    those of the table."""
+
+    type: str
+    """``int8``, ``int16``, ``int32``, ``float32`` or ``float64``: the smallest in which all fit."""
+    values: str
+    """The first byte of each number, then the second of each, and so on (the lowest first),
+    as gzip (RFC 1952), in base64. NaN where there is none."""
+    places: NotRequired["NumberColumn"]
+    """For each latent the place of its number, if the values are the distinct ones."""
+
+
 class TextColumn(TypedDict):
     """A column of texts: each distinct text once."""
 
     texts: list[str]
-    codes: list[int]
+    codes: NumberColumn
     """For each latent, its text; −1 where there is none."""
-
-
-class Floats(TypedDict):
-    """A column of floating-point numbers, exactly as in `latents.parquet`."""
-
-    bits: int
-    """32 if all fit, or else 64: sorting and filtering then equal those of the table."""
-    values: str
-    """In base64, the lowest byte first; NaN where there is none."""
 
 
 class Columns(TypedDict):
     """`data/latents.js`: the columns of `latents.parquet`, each with an entry for each latent."""
 
-    integers: dict[str, list[int | None]]
-    """Those of truth values have 0 and 1."""
-    floats: dict[str, Floats]
+    numbers: dict[str, NumberColumn]
+    """Those of truth values have 0 and 1. ``place`` is where a latent's data lies."""
     texts: dict[str, TextColumn]
+
+
+class PackedPairs(TypedDict):
+    """Pairs of latents of two runs, by rising cosine."""
+
+    latent: str
+    """Little-endian int32 in base64."""
+    other: str
+    cosine: str
+    """Little-endian float32 in base64."""
+
+
+class RunMatch(TypedDict):
+    """A script in `matched`: the latents of two runs, matched by their decoder directions."""
+
+    made_of: list[Any]
+    """Digests of the code and, for both runs, of the dictionary and the analysis."""
+    n: list[int]
+    """How many latents of each run fire."""
+    chance: float
+    """The cosine that partners exceed."""
+    pairs: PackedPairs
+    """Those that are matched."""
+    alone: PackedPairs
+    """Latents of the first run without a partner, each with the nearest one of the second."""
+    alone_there: PackedPairs
+    """Those of the second run, each as `other`."""
+
+
+class MatchedPair(TypedDict):
+    """Two runs that are matched."""
+
+    first: str
+    """Link to its page, as in `GalleryRun`."""
+    second: str
+    file: str
+
+
+class MatchedRuns(TypedDict):
+    """`matched/pairs.js`: which runs were matched by a job."""
+
+    pairs: list[MatchedPair]
+    n_left_out: int
+    """How many more pairs could have been matched."""
 
 
 class Projection(TypedDict):
@@ -264,7 +311,7 @@ largest component 127 or −127, in base64."""
 
 
 class PageBlock(TypedDict):
-    """A script in `data/blocks`: lists with an entry for each of its latents."""
+    """A script in `data/blocks`: lists with an entry for each of its latents, by their places."""
 
     texts: list[str]
     """The labels in this block. Others are given by their places here."""
@@ -295,7 +342,7 @@ class PageBlock(TypedDict):
 
 
 Heat = list[str]
-"""A script in `data/heat`: the heat maps of each latent, packed, in base64."""
+"""A script in `data/heat`: the heat maps of each latent, by their places, packed, in base64."""
 
 
 class Training(TypedDict):

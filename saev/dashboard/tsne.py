@@ -16,11 +16,11 @@ from openTSNE.nearest_neighbors import PrecomputedNeighbors
 from torch import Tensor
 
 from saev.analyze.artifact import Analysis
+from saev.analyze.neighbours import nearest
 from saev.analyze.ordered import one_thread
 from saev.core.errors import UserError
 from saev.core.meta import read_meta
 from saev.core.progress import Progress
-from saev.evaluate.neighbours import nearest
 from saev.sae.base import unit_rows
 from saev.train import artifact as trained
 

@@ -56,6 +56,13 @@ class Described(NamedTuple):
         return self.files[-1]
 
 
+PER_VECTOR = {
+    "layer_norm": "it divides each vector by its own standard deviation",
+    "constant_norm_rescale": "it divides each vector by its own norm",
+}
+"""Why vectors that a library normalises one by one can't be converted, by its name for that."""
+
+
 class Hints(NamedTuple):
     """What the settings say where a file doesn't."""
 

@@ -12,6 +12,7 @@ from saev.elsewhere import (
     overcomplete,
     sae_lens,
     sparsify,
+    vit_prisma,
 )
 from saev.elsewhere.common_form import Arrays, Described, Hints, Plain
 from saev.elsewhere.headers import TORCH, begins
@@ -29,6 +30,8 @@ class Format(NamedTuple):
     """For a single file."""
     hinted: bool = False
     """Whether the settings say how it chooses latents."""
+    objects: tuple[str, ...] = ()
+    """Classes of which nothing is read, and nothing run, where a PyTorch file holds objects."""
 
 
 FORMATS = {
@@ -41,6 +44,13 @@ FORMATS = {
         imageomics.describe, imageomics.convert, recognised=imageomics.recognised
     ),
     "saev-workflow": Format(here.describe, here.convert, recognised=here.recognised),
+    # It says itself what it is, which a state dict of overcomplete doesn't: ask it first.
+    "vit-prisma": Format(
+        vit_prisma.describe,
+        vit_prisma.convert,
+        recognised=vit_prisma.recognised,
+        objects=vit_prisma.OBJECTS,
+    ),
     "overcomplete": Format(
         overcomplete.describe,
         overcomplete.convert,
@@ -51,9 +61,11 @@ FORMATS = {
 """By the name of the library on the Python package index; Imageomics' `saev` isn't this one."""
 WANTED = (
     "a folder with cfg.json and sae_weights.safetensors (SAELens), cfg.json and sae.safetensors "
-    "(sparsify), config.json and ae.pt (dictionary_learning); a file of Imageomics' saev; a state "
-    "dict of overcomplete; or a checkpoint of this project"
+    "(sparsify), config.json and ae.pt (dictionary_learning), config.json and weights.pt "
+    "(ViT-Prisma, of which you can name another .pt beside config.json); a file of Imageomics' "
+    "saev; a state dict of overcomplete; or a checkpoint of this project"
 )
+PICKLES = (".pkl", ".pkl.gz")
 
 
 class Recognised(NamedTuple):
@@ -76,6 +88,11 @@ def look(path: Path, hints: Hints, where: str = "checkpoint") -> Recognised:
     """
     if not path.exists():
         raise UserError(f"{where}: there is no file or folder {path}")
+    if path.name.endswith(PICKLES):
+        raise UserError(
+            f"{where}: {path} is a pickle, and reading that could run code. If you trust it, open "
+            f"it with the library that wrote it, and save it as a .pt file"
+        )
     try:
         name, at = _format(path, where)
         if hints.selects is not None and not FORMATS[name].hinted:
@@ -104,7 +121,8 @@ def _format(path: Path, where: str) -> tuple[str, Path]:
             raise UserError(
                 f"{where}: {folder} has {path.name} but no {lacking[0]}: name a folder with both"
             )
-    for file in (path,) if path.is_file() else sorted(path.glob(f"{here.CHECKPOINT}.*")):
+    inside = (*sorted(path.glob(f"{here.CHECKPOINT}.*")), *path.glob(vit_prisma.WEIGHTS))
+    for file in (path,) if path.is_file() else inside:
         for name, known in FORMATS.items():
             if known.recognised and known.recognised(file):
                 return name, file

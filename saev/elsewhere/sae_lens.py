@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from saev.elsewhere.common_form import (
+    PER_VECTOR,
     Arrays,
     Described,
     Hints,
@@ -34,8 +35,7 @@ NORMALISATIONS = {
     f"hold: call {FOLD} in SAELens and save it again",
     "covariance_whitening": "its weights expect whitened vectors, but the file doesn't hold the "
     "whitening: call fold_activation_whitening in SAELens and save it again",
-    "layer_norm": "it divides each vector by its own standard deviation",
-    "constant_norm_rescale": "it divides each vector by its own norm",
+    **PER_VECTOR,
 }
 
 

@@ -83,9 +83,9 @@ def measure(
         seed: of all that is drawn.
         scratch: an existing folder for what doesn't fit into memory.
     """
-    if len(classes.names) < 2 or inputs.sae.n_latents < 2:
-        note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
-        return Results([missing("ablation", "logit_fall", "images", note)])
+    alone = "there is one latent, and no other to compare it with" * (inputs.sae.n_latents < 2)
+    if note := classes.lacking(label) or alone:
+        return Results([missing("ablation", "logit_fall", "images", note, label)])
     with one_thread():
         features = latents(inputs, inputs.sae, classes.training, scratch)
         chosen = choose(features, classes.training_codes, len(classes.names), 1)[:, 0]

@@ -29,117 +29,20 @@ import torch
 
 from saev.analyze.inputs import Inputs
 from saev.analyze.ordered import one_thread
-from saev.core.errors import UserError
 from saev.core.progress import Progress
-from saev.evaluate import logistic, softmax
+from saev.evaluate import softmax
+from saev.evaluate.class_latents import of_children, own_latents
 from saev.evaluate.classes import Classes, codes_of
 from saev.evaluate.downstream import MOST_TRAINING, some
-from saev.evaluate.features import Sparse, averages, latents, mean_of_patches
-from saev.evaluate.probing import FITTED_AT_ONCE, choose, taken
+from saev.evaluate.features import averages, latents, mean_of_patches
+from saev.evaluate.hierarchy import Hierarchy, Side, both_sides, shuffled
 from saev.evaluate.results import Figure, Results, mean_of, missing
 from saev.evaluate.untrained import UNTRAINED, untrained
 from saev.sae import Sae
 from saev.settings.evaluation import HierarchySettings
 
 SHUFFLED = "shuffled_children"
-MOST_OWN = 10
-"""Largest number of a parent's own latents."""
-F1_GAIN = 0.03
 LEAST_COSINE = 0.025
-TIMES = 2
-"""How much more often a latent of a child fires on it than on other children."""
-
-
-class Hierarchy(NamedTuple):
-    """The children of the images that probes are fitted on, and of those that judge."""
-
-    training: np.ndarray
-    """(t,) int64, the child of each image; −1 for none."""
-    judging: np.ndarray
-    """(h,) int64."""
-
-
-class Side(NamedTuple):
-    """Images of one side of the split."""
-
-    codes: np.ndarray
-    """(b,) int64, the parent of each; −1 for one that is left out."""
-    children: np.ndarray
-    """(b,) int64, the child of each; −1 for none."""
-    z: Sparse
-    """(b, n), the means of its latents."""
-
-
-def require_hierarchy(inputs: Inputs, named: HierarchySettings) -> None:
-    """Check that every child lies under one parent.
-
-    Raises:
-        UserError: one doesn't.
-    """
-    (parents, parent_texts), (children, child_texts) = (
-        codes_of(inputs, label) for label in (named.parent, named.child)
-    )
-    both = (parents >= 0) & (children >= 0)
-    pairs = np.unique(np.stack([children[both], parents[both]]), axis=1)
-    twice = np.flatnonzero(np.diff(pairs[0]) == 0)
-    if len(twice):
-        child, (one, two) = pairs[0, twice[0]], pairs[1, twice[0] : twice[0] + 2]
-        raise UserError(
-            f"absorption: {child_texts[child]!r} of {named.child} lies under {parent_texts[one]!r} "
-            f"and {parent_texts[two]!r} of {named.parent}, so these labels are no hierarchy: each "
-            f"class of child needs one parent. Correct the labels, or swap parent and child"
-        )
-
-
-def own_latents(training: Sparse, classes: Classes) -> list[np.ndarray]:
-    """The latents of each class: (K,) int64, one at least."""
-    n = len(classes.names)
-    at_most = min(MOST_OWN, training.n_features)
-    chosen = choose(training, classes.training_codes, n, at_most, above=True)
-    found = []
-    for number in range(n):
-        if number % FITTED_AT_ONCE == 0:
-            values = taken(training, chosen[number : number + FITTED_AT_ONCE])
-        y = classes.training_codes == number
-        x = values[number % FITTED_AT_ONCE]
-        std = x.std(0)
-        x = (x - x.mean(0)) / np.where(std > 0, std, 1)
-        best, k = -1.0, 0
-        while k < at_most:
-            first = torch.from_numpy(x[None, :, : k + 1])
-            theta = logistic.fit(first, torch.from_numpy(y)[None])
-            f1 = _f1(logistic.margins(first, theta)[0].numpy() > 0, y)
-            if k and f1 <= best + F1_GAIN:
-                break
-            best, k = f1, k + 1
-        found.append(chosen[number, :k])
-    return found
-
-
-def _f1(says: np.ndarray, is_so: np.ndarray) -> float:
-    """Harmonic mean of precision and recall; 0 if nothing is found."""
-    return 2 * float((says & is_so).sum()) / float(says.sum() + is_so.sum())
-
-
-def of_children(training: Side, parent: int, children: np.ndarray) -> np.ndarray:
-    """Which latents fire on a child at least twice as often as on the parent's other images.
-
-    Args:
-        parent: number of the parent; children: (c,) its children.
-
-    Returns:
-        (c, n) bool. A latent that fires on no other image of the parent is one of the child.
-    """
-    here = np.flatnonzero(training.codes == parent)
-    counts = np.zeros((len(children) + 1, training.z.n_features))
-    for images, z in training.z.blocks(here):
-        belongs = training.children[images] == children[:, None]
-        counts += np.concatenate([belongs, np.ones_like(belongs[:1])]).astype(float) @ (z > 0)
-    counts, total = counts[:-1], counts[-1]
-    n = (training.children[here] == children[:, None]).sum(1, keepdims=True)
-    mine, others = counts / np.maximum(1, n), (total - counts) / np.maximum(1, len(here) - n)
-    found: np.ndarray = (mine > 0) & (mine >= TIMES * others)
-    return found
 
 
 def absorbers(
@@ -235,9 +138,8 @@ def measure(
         seed: of the probe, the untrained dictionary and the intervals.
         scratch: an existing folder for what doesn't fit into memory.
     """
-    if len(classes.names) < 2:
-        note = f"{named.parent} has fewer than two classes with enough images"
-        return Results([missing("absorption", "rate", "classes", note)])
+    if note := classes.lacking(named.parent):
+        return Results([missing("absorption", "rate", "classes", note, _of(named))])
     codes, _ = codes_of(inputs, named.child)
     children = Hierarchy(codes[classes.training], codes[classes.judging])
     with one_thread():
@@ -253,11 +155,11 @@ def measure(
                 latents(inputs, sae, rows, scratch, mean_of_patches)
                 for rows in (classes.training, classes.judging)
             ]
-            sides = _sides(classes, children, z)
+            sides = both_sides(classes, children, z)
             found[name] = shares(sae, classes, probe, said, sides)
             if name == "ours":
-                mixed = _shuffled(children, classes, seed)
-                found[SHUFFLED] = shares(sae, classes, probe, said, _sides(classes, mixed, z))
+                mixed = shuffled(children, classes, seed)
+                found[SHUFFLED] = shares(sae, classes, probe, said, both_sides(classes, mixed, z))
             progress.update(1)
     return results(found, named, classes.note, seed)
 
@@ -268,35 +170,23 @@ def results(found: dict[str, Shares], named: HierarchySettings, note: str, seed:
     known = int((~np.isnan(ours.absorbed)).sum())
     if not known:
         note = f"no class of {named.parent} has two classes of {named.child} with enough images"
-        return Results([missing("absorption", "rate", "classes", note)])
+        return Results([missing("absorption", "rate", "classes", note, _of(named))])
     figures = []
     for name, of in (("rate", "absorbed"), ("silent", "silent")):
         beside = {other: mean_of(getattr(one, of), seed) for other, one in found.items()}
         if name == "silent":
             del beside[SHUFFLED]  # children play no part in it
-        mean, of_label = mean_of(getattr(ours, of), seed), f"{named.child} under {named.parent}"
+        mean = mean_of(getattr(ours, of), seed)
         figures.append(
             Figure(
                 *("absorption", name, mean, known, "classes", beside),
                 split="held_out",
                 note=note,
-                of=of_label,
+                of=_of(named),
             )
         )
     return Results(figures)
 
 
-def _sides(classes: Classes, children: Hierarchy, z: list[Sparse]) -> tuple[Side, Side]:
-    codes = (classes.training_codes, classes.judging_codes)
-    training, judging = (Side(*one) for one in zip(codes, children, z, strict=True))
-    return training, judging
-
-
-def _shuffled(children: Hierarchy, classes: Classes, seed: int) -> Hierarchy:
-    """Children shuffled among the training images of their parent."""
-    mixed = children.training.copy()
-    for parent in range(len(classes.names)):
-        here = np.flatnonzero(classes.training_codes == parent)
-        rng = np.random.default_rng([seed, parent])
-        mixed[here] = children.training[rng.permutation(here)]
-    return Hierarchy(mixed, children.judging)
+def _of(named: HierarchySettings) -> str:
+    return f"{named.child} under {named.parent}"

@@ -35,6 +35,12 @@ class Classes(NamedTuple):
     note: str
     """How the images were split, if not as the training's."""
 
+    def lacking(self, label: str) -> str:
+        """Why no probe can tell the classes of ``label`` apart; empty if one can."""
+        if len(self.names) > 1:
+            return ""
+        return f"{label} has fewer than two classes with enough images, so nothing tells them apart"
+
 
 def classes_of(inputs: Inputs, label: str, seed: int) -> Classes:
     """The classes of ``label`` with at least `FEWEST` images, and at least one on each side.

@@ -128,9 +128,8 @@ def measure(
         label: the label; classes: its classes.
         seed: of the validation split and the resamples.
     """
-    if len(classes.names) < 2:
-        note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
-        return Results([missing("downstream", "loss_recovered", "images", note)])
+    if note := classes.lacking(label):
+        return Results([missing("downstream", "loss_recovered", "images", note, label)])
     training = some(classes.training, classes.training_codes, MOST_TRAINING, [seed, 2])
     x = rerun().original(training[0], inputs.stream)
     found = spliced()

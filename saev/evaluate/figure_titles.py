@@ -138,6 +138,29 @@ TITLES: dict[str, tuple[str, str]] = {
 """Title and meaning, by metric and name."""
 BASELINES = {"pca": "PCA", "k_means": "k-means", "semi_nmf": "semi-NMF"}
 """Titles of baselines whose names aren't plain words."""
+CEILINGS = {"original", "with_error"}
+"""What stands beside a figure as its best value, and not as something trivial."""
+LESS_IS_BETTER = {
+    "downstream.cross_entropy",
+    "zero_shot.cross_entropy",
+    "absorption.rate",
+    "absorption.silent",
+}
+NO_CONTEST = {"gamma", "redundancy", "coactivation"}
+"""Metrics whose figures describe: neither more nor less of them is better."""
+
+
+def beats(key: str, value: float | None, other: float | None) -> bool | None:
+    """Whether the figure ``key`` is better than that of a baseline; None where that can't be said.
+
+    Args:
+        key: metric and name, such as ``stability.mean``; one without a row above is no contest.
+        value, other: the figures; None where they aren't defined.
+    """
+    known = key in TITLES and key.partition(".")[0] not in NO_CONTEST
+    if value is None or other is None or not known:
+        return None
+    return value < other if key in LESS_IS_BETTER else value > other
 
 
 def titled(metric: str, name: str, of: str) -> tuple[str, str]:

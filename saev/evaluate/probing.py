@@ -160,9 +160,8 @@ def measure(
         seed: of the resamples and the untrained dictionary.
         scratch: an existing folder for what doesn't fit into memory.
     """
-    if len(classes.names) < 2:
-        note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
-        return Results([missing("probing", "auroc_1", "classes", note)])
+    if note := classes.lacking(label):
+        return Results([missing("probing", "auroc_1", "classes", note, label)])
     drawn = resampled(len(classes.judging), RESAMPLES, seed)
     k = max(CHOSEN)
     found: dict[str, dict[int, Judged]] = {}

@@ -12,7 +12,7 @@ splitting"). Chance is what as many random directions of the same width give.
 import numpy as np
 from torch import Tensor
 
-from saev.evaluate.neighbours import nearest, random_rows
+from saev.analyze.neighbours import nearest, random_rows
 from saev.evaluate.results import Figure, Results, mean_of
 
 RANDOM = "random_directions"

@@ -83,10 +83,15 @@ class Results:
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     """(n,) by name, a row a latent; NaN for null."""
 
+    def add(self, found: "Results") -> None:
+        """Take those of one more metric."""
+        self.figures += found.figures
+        self.columns |= found.columns
 
-def missing(metric: str, name: str, over: str, note: str) -> Figure:
-    """A figure that can't be had. ``note`` says why."""
-    return Figure(metric, name, Measured(None), 0, over, note=note)
+
+def missing(metric: str, name: str, over: str, note: str, of: str = "") -> Figure:
+    """A figure that can't be had. ``note`` says why; ``of`` is its label, if it has one."""
+    return Figure(metric, name, Measured(None), 0, over, note=note, of=of)
 
 
 def mean_of(values: np.ndarray, seed: int) -> Measured:

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from saev.analyze.artifact import STAGE as ANALYZE
 from saev.analyze.artifact import Analysis
 from saev.analyze.names_file import FEWEST_NAMES, digest_of, distinct, n_texts, read_names
 from saev.core import frame, logs
@@ -53,7 +54,7 @@ def _score(given: argparse.Namespace) -> None:
     for line in _told(found):
         logs.say(line)
     write_json(given.out / SCORES, {**found, "dictionary": dictionary, "sha256": settings.sha256})
-    once.finish([file_entry(given.out / SCORES)])
+    once.finish([file_entry(given.out / SCORES)], spec.code, {ANALYZE: analysis.digest})
 
 
 def _scores(

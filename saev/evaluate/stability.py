@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from saev.analyze.neighbours import Nearest, cosines, nearest, random_rows
 from saev.core.errors import UserError
-from saev.evaluate.neighbours import Nearest, cosines, nearest, random_rows
 from saev.evaluate.redundancy import RANDOM
 from saev.evaluate.results import Figure, Measured, Results, mean_of
 from saev.sae import Sae

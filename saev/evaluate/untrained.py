@@ -7,7 +7,7 @@ on average, the largest ones, and it normalises vectors as the dictionary does.
 import torch
 from torch import Tensor
 
-from saev.evaluate.neighbours import random_rows
+from saev.analyze.neighbours import random_rows
 from saev.sae import Sae
 from saev.sae.base import unit_rows
 from saev.sae.topk import TopK

@@ -70,9 +70,8 @@ def measure(
     Raises:
         UserError: texts and images have vectors of different widths.
     """
-    if len(classes.names) < 2:
-        note = f"{label} has fewer than two classes with enough images, so nothing tells them apart"
-        return Results([missing("zero_shot", "accuracy", "images", note)])
+    if note := classes.lacking(label):
+        return Results([missing("zero_shot", "accuracy", "images", note, label)])
     texts = text_tower()
     vectors, found = class_vectors(texts, classes.names), spliced()
     width = next(iter(found.outputs.values())).shape[1]

@@ -11,7 +11,7 @@ from saev.core.errors import UserError
 from saev.core.files import read_json, sha256_file, write_bytes, write_json
 from saev.core.locks import Lock
 from saev.core.meta import META
-from saev.dashboard.artifact import PAGE
+from saev.dashboard.artifact import PAGE, PARITY
 from saev.parity import report
 from saev.parity.lab import Failed, Lab, Made
 from saev.parity.mixes import Mixes, stages_of
@@ -90,7 +90,7 @@ def run(
         mixes.run(full, alone)
     finally:
         lock.release()
-    target = Path(plan.results, "parity", f"{_safe(old)}..{_safe(new)}")
+    target = Path(plan.results, PARITY, f"{_safe(old)}..{_safe(new)}")
     write_json(target / "report.json", report.as_json(mixes, told))
     write_bytes(target / "report.md", report.as_markdown(mixes, told).encode())
     write_bytes(target / PAGE, page(mixes, told))

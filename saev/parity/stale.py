@@ -18,7 +18,7 @@ from saev.workflow import jobs
 from saev.workflow.digests import code_digest
 from saev.workflow.jobs import Job
 from saev.workflow.plan import RECORDING_LIBRARIES, Plan
-from saev.workflow.stages import BY_NAME, LEVELS, STAGES
+from saev.workflow.stages import BY_NAME, LEVELS, RULES, STAGES
 
 ELSEWHERE = "from elsewhere"
 """What to call a dictionary that wasn't trained here."""
@@ -70,8 +70,9 @@ class PlannedResults:
         self._known_branches: dict[tuple[str, str], Any] = {}
         self.by_folder: dict[Path, Result] = {}
         for stage in STAGES:
-            found = jobs.of_stage(plan, stage.name) if stage.levels else (jobs.jobs(plan)[-1],)
-            for job in found:
+            for job in jobs.of_stage(plan, stage.name):
+                if RULES[job.rule][1].module:  # no sample of the stage makes it
+                    continue
                 if job.folder not in self.by_folder:
                     self.by_folder[job.folder] = self._described(stage.name, job.folder)
                 self.by_folder[job.folder].jobs.append(job)

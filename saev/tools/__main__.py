@@ -73,8 +73,8 @@ status: 0 if the results are the same, 1 if they differ, 2 after an error.
 """
 GC = """\
 Lists what no run of the current settings uses: directories at every level, states of stopped jobs
-whose result is complete, temporary files of dead processes, old plans and listings. The list
-includes results of other settings files, unless you name those files with --configfile.
+whose result is complete, temporary files of dead processes, old plans and listings. If you ran the
+workflow with --configfile, give the same files here; what is of other files is then listed apart.
 
 --delete removes states, temporary files, plans and listings. It removes directories of results only
 if you name them, and asks first (unless you add --yes). It never removes what saev didn't make,

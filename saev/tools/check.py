@@ -15,7 +15,7 @@ from saev.analyze.artifact import STAGE as ANALYZE
 from saev.core.errors import UserError
 from saev.core.files import read_json, sha256_bytes
 from saev.core.locks import Lock
-from saev.core.made import MADE, read_made
+from saev.core.made import MADE, read_made, rule_of
 from saev.core.meta import META, RUN, altered_files
 from saev.core.state import STATE
 from saev.images.artifact import STAGE as IMAGES
@@ -23,7 +23,7 @@ from saev.labels.artifact import STAGE as LABELS
 from saev.tools.check_inputs import Finding, images_as_recorded, labels_as_analysed
 from saev.workflow.digests import code_digest, module_digest
 from saev.workflow.known_elsewhere import CONVERSION
-from saev.workflow.stages import BY_NAME, LEVELS, STAGES, upstream
+from saev.workflow.stages import BY_NAME, LEVELS, RULES, STAGES, upstream
 
 PAGE_BYTES = 64 << 20
 """Up to this size in bytes, the data or the thumbnails of a page are hashed at every check."""
@@ -44,13 +44,16 @@ def check(results: str | Path, deep: bool = False) -> tuple[list[Finding], int]:
     """
     results = Path(results)
     codes = {stage.name: code_digest(stage) for stage in STAGES}
-    codes[CONVERSION] = module_digest(CONVERSION)
+    programs = (CONVERSION, *(rule.module for _, rule in RULES.values() if rule.module))
+    codes |= {module: module_digest(module) for module in programs}
     found = sorted(path for path in _completions(results) if STATE not in path.parts)
     findings: list[Finding] = []
     for path in found:
         findings += _guarded(path, lambda path: _result(results, path, codes, deep))
     # The page of all runs has no description, only a record.
-    findings += _guarded(results / BY_NAME["gallery"].completion, lambda _: _as_made(results, deep))
+    findings += _guarded(
+        results / BY_NAME["gallery"].completion, lambda _: _as_made(results, results, codes, deep)
+    )
     findings += _incomplete(results)
     return list(dict.fromkeys(findings)), len(found)
 
@@ -84,7 +87,7 @@ def _result(results: Path, path: Path, codes: dict[str, str], deep: bool) -> lis
     ]
     if any(rule.each == "shard" for rule in stage.rules):
         findings += _shards(folder, meta, deep)
-    findings += _as_made(folder, deep)
+    findings += _as_made(results, folder, codes, deep)
     if stage.name == ACTIVATIONS and deep:
         findings += images_as_recorded(folder)
     if stage.name == ANALYZE:
@@ -121,15 +124,26 @@ def _shards(folder: Path, meta: dict[str, Any], deep: bool) -> list[Finding]:
     return findings
 
 
-def _as_made(folder: Path, deep: bool) -> list[Finding]:
-    """Files that are no longer what the records of jobs say, large ones on request."""
+def _as_made(results: Path, folder: Path, codes: dict[str, str], deep: bool) -> list[Finding]:
+    """What is no longer as the records of jobs say: files, large ones on request; and where nothing
+    else says them, code and inputs."""
     findings = []
     for record in sorted(folder.glob(f".*{MADE}")):
-        made = [entry for entry in read_made(record).get("files", ()) if "sha256" in entry]
-        for entry in made:
+        made = read_made(record)
+        for entry in [entry for entry in made.get("files", ()) if "sha256" in entry]:
             small = entry["name"].endswith(DESCRIPTIONS)
             problems = altered_files(folder, [entry], deep or small)
             findings += [Finding(folder, "altered", text) for text in problems]
+        if "code" in made:
+            stage, rule = RULES[rule_of(record)]
+            module = rule.module or stage.module
+            if made["code"] != codes[rule.module or stage.name]:
+                text = f"the code of the rule {rule.name} ({module}) has changed since it ran"
+                findings.append(Finding(folder, "stale", text, rule.name))
+            findings += [
+                one._replace(rule=rule.name)
+                for one in _other_inputs(results, folder, stage.name, made)
+            ]
     return list(dict.fromkeys(findings))
 
 
@@ -152,6 +166,12 @@ def _stale(
         module = BY_NAME[stage].module if _code_of(meta) == stage else CONVERSION
         text = f"the code of the stage {stage} ({module}) has changed since it was made"
         findings.append(Finding(folder, "stale", text))
+    return findings + _other_inputs(results, folder, stage, meta)
+
+
+def _other_inputs(results: Path, folder: Path, stage: str, meta: dict[str, Any]) -> list[Finding]:
+    """Inputs that a description, or a record, lists and that have changed since."""
+    findings = []
     for name, digest in meta["inputs"].items():
         made_from = _upstream(results, folder, stage, name, meta)
         if made_from is None or not made_from.exists():
@@ -175,10 +195,10 @@ def _upstream(
     if other:  # train/NAME: another dictionary than the one that it lies in; evaluate/NAME
         parts[str(made.component)] = other
     if made.name == LABELS:
-        return labels_of(folder, meta["settings"]) / META
+        return labels_of(folder, meta["settings"]) / made.completion
     if BY_NAME[stage].levels == LEVELS and made.of_images:
         parts["images"] = meta["settings"].get("on") or parts["images"]
-    return made.place(results, parts) / META
+    return made.place(results, parts) / made.completion
 
 
 def _incomplete(results: Path) -> list[Finding]:

@@ -28,6 +28,8 @@ class Finding(NamedTuple):
     """``altered``, ``gone``, ``stale``, ``incomplete``, ``left over``; ``not seen`` if nothing is
     wrong."""
     text: str
+    rule: str = ""
+    """The rule that it is about, if that alone has to run again."""
 
 
 def images_as_recorded(folder: Path) -> Iterator[Finding]:

@@ -17,7 +17,15 @@ from saev.dashboard.artifact import FOLDER_NAME
 from saev.evaluate.artifact import STAGE as EVALUATE
 from saev.labels.artifact import STAGE as LABELS
 from saev.tools import present, texts, tree
-from saev.tools.leftovers import Garbage, former_labels, plans, states, temporary_files
+from saev.tools.leftovers import (
+    Garbage,
+    former_labels,
+    other_plans,
+    plans,
+    states,
+    temporary_files,
+    unasked,
+)
 from saev.workflow import jobs
 from saev.workflow.plan import Plan
 from saev.workflow.stages import BY_NAME
@@ -33,6 +41,7 @@ def run(
     """List or remove what the current settings don't use. Return lines to print.
 
     Other settings may still use a directory of results, so only named directories are removed.
+    Other settings files that were run here before are known, and named beside what they use.
 
     Args:
         results: the folder of results.
@@ -79,22 +88,29 @@ def _report(
     plan = present.plan(configfiles, str(results))
     found, codes = garbage(results, plan), kept_codes(plan)
     reached = f"{present.described(configfiles)} has {texts.count(len(plan.runs), 'run')}"
+    command = f"saev gc{present.option(configfiles)}"
     aside = []
     if with_codes:
         found += codes
     elif codes:
         size = texts.size(sum(item.bytes for item in codes))
-        aside = [f"Analyses keep {size} of codes, which may go: saev gc --codes lists them."]
-    if not found:
-        return [f"{reached}, and nothing else is here.", *aside]
-    text = [f"{reached}. They don't {'need' if with_codes else 'use'}:", "", *lines(found), ""]
+        aside = [f"Analyses keep {size} of codes, which may go: {command} --codes lists them."]
+    theirs = [item for item in found if item.used_by]
+    if theirs:
+        aside += ["", "Not counted, as other settings files use it:", "", *lines(theirs)]
+    free = [item for item in found if not item.used_by]
+    if not free and not named:
+        return [f"{reached}, and nothing is here that no run uses.", *aside]
     if named is None:
-        total = texts.size(sum(item.bytes for item in found))
+        total = texts.size(sum(item.bytes for item in free))
         return [
-            *text,
+            f"{reached}. They don't {'need' if with_codes else 'use'}:",
+            "",
+            *lines(free),
+            "",
             f"{total}. Nothing was removed.",
-            "Other settings may still use a directory, so name those to remove: "
-            "saev gc --delete DIR …",
+            f"Settings that saev doesn't know may still use a directory, so name those to remove: "
+            f"{command} --delete DIR …",
             *aside,
         ]
     found = _chosen(found, named, results)
@@ -121,7 +137,7 @@ def _report(
         text.append(
             f"{results}/index.html still lists what was removed, until the next run of the "
             f"workflow that makes anything. To update it now: saev run --forcerun "
-            f"build_gallery"
+            f"build_gallery{present.option(configfiles)}"
         )
     return text
 
@@ -131,8 +147,18 @@ def garbage(results: Path, plan: Plan) -> list[Garbage]:
     planned = jobs.jobs(plan)
     reached = _reached(plan).union(tree.users_of_labels(results))
     found = list(_directories(results, results, 0, reached, planned))
-    found += temporary_files(results)
-    return [*found, *plans(results, plan)]
+    others = other_plans(results, plan)
+    for other in others.values():
+        theirs = _reached(other)
+        name = present.described(other.data["configfiles"])
+        found = [
+            item._replace(used_by=name, why=f"runs of {name} use it")
+            if item.path in theirs and not item.used_by
+            else item
+            for item in found
+        ]
+    found += [*temporary_files(results), *unasked([plan, *others.values()])]
+    return [*found, *plans(results, plan, others)]
 
 
 def kept_codes(plan: Plan) -> list[Garbage]:

@@ -7,7 +7,8 @@ from typing import Any
 from saev.core.errors import UserError
 from saev.core.files import read_json
 from saev.core.meta import RUN
-from saev.dashboard.artifact import FOLDER_NAME, REPORT, SUMMARY
+from saev.core.plan_file import PLANS
+from saev.dashboard.artifact import BESIDE_RUNS, FOLDER_NAME, SUMMARY
 from saev.tools import texts, tree
 
 WIDTH = 100
@@ -132,6 +133,6 @@ def _foreign(results: Path) -> list[str]:
     names = [
         p.name
         for p in sorted(results.iterdir())
-        if p.is_dir() and p.name not in (".plans", REPORT) and not tree.NAME.fullmatch(p.name)
+        if p.is_dir() and p.name not in (PLANS, *BESIDE_RUNS) and not tree.NAME.fullmatch(p.name)
     ]
     return [f"not saev's: {', '.join(names)}"] if names else []

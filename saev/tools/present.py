@@ -37,7 +37,12 @@ def plan(configfiles: list[str], results: str) -> Plan:
     Raises:
         UserError: they have problems, or refer to something that doesn't exist.
     """
-    return resolve(load(configfiles), results)
+    return resolve(load(configfiles), results, configfiles)
+
+
+def option(configfiles: list[str]) -> str:
+    """What a command must be given to see the same settings, with a space before it."""
+    return f" --configfile {' '.join(configfiles)}" if configfiles else ""
 
 
 def described(configfiles: list[str]) -> str:

@@ -58,29 +58,35 @@ def advice(results: Path, findings: Iterable[Finding]) -> list[str]:
     """What making stale results again cost before, and the commands for it; empty if none is stale.
 
     A result lies in the directory of what it was made from, so all below a stale one come again. So
-    do analyses of stale labels.
+    do analyses of stale labels. What one rule put beside a page comes again alone.
     """
-    stale = {finding.folder for finding in findings if finding.kind == "stale"}
+    found = [finding for finding in findings if finding.kind == "stale"]
+    rules = sorted({finding.rule for finding in found if finding.rule})
+    stale = {finding.folder for finding in found if not finding.rule}
     if stale:
         users = tree.users_of_labels(results)
         stale = stale.union(*(users.get(folder, ()) for folder in stale))
     roots = [
         folder for folder in sorted(stale) if not any(other in folder.parents for other in stale)
     ]
-    if not roots:
+    if not (roots or rules):
         return []
     runs = [_run(path) for folder in roots for path in sorted(folder.rglob(RUN))]
-    known = [run for run in runs if "seconds" in run]
-    seconds = sum(run["seconds"] + run.get("recording_seconds", 0) for run in known)
+    times = [r["seconds"] + r.get("recording_seconds", 0) for r in runs if "seconds" in r]
+    alone = {(finding.folder, finding.rule) for finding in found if finding.rule}
+    times += [s for one in alone if (s := _measured(results, *one)) is not None]
     made = {run.get("stage") for run in map(_run, (folder / RUN for folder in roots))}
-    first = next((stage.name for stage in STAGES if stage.name in made), STAGES[0].name)
-    took = (
-        f"{duration(seconds)} before, not counting the starts of jobs" if known else "unknown time"
-    )
+    first = [stage.name for stage in STAGES if stage.name in made][:1] or [STAGES[0].name]
+    forced = " ".join([*first * bool(roots), *rules])
+    took = "unknown time"
+    if times:
+        took = f"{duration(sum(times))} before, not counting the starts of jobs"
+    proof = ["If the change of code is harmless, saev accept proves it on a sample instead."]
     return [
         f"Stale results, and those made from them, took {took}. To make them again:",
         "  snakemake --cores all",
-        f"  snakemake --cores all --forcerun {first}    # after --touch, or if .snakemake/ is lost",
-        "If the change of code is harmless, saev accept proves it on a sample instead.",
+        f"  snakemake --cores all --forcerun {forced}"
+        f"    # after --touch, or if .snakemake/ is lost",
+        *proof * bool(roots),
         "Add the --configfile of its settings. saev gc names results whose settings are gone.",
     ]

@@ -13,7 +13,7 @@ import torch
 
 from saev import sae as saes
 from saev.activations.artifact import Activations, Stream
-from saev.activations.towers.unpickled import read_tensors
+from saev.activations.towers.unpickled import PassedOver, read_tensors
 from saev.core import logs, metrics
 from saev.core.errors import UserError
 from saev.core.files import canonical_json, sha256_file, write_bytes
@@ -236,8 +236,10 @@ def arrays(found: Recognised, scratch: Path) -> Arrays:
         with path.open("rb") as source, read.open("wb") as copy:
             source.seek(start)
             shutil.copyfileobj(source, copy)
+    objects: list[Any] = [(PassedOver, name) for name in FORMATS[found.format].objects]
     try:
-        tensors = read_tensors(read)
+        with torch.serialization.safe_globals(objects):
+            tensors = read_tensors(read)
     except UserError as error:
         raise UserError(str(error).replace(str(read), str(path))) from error
     return {name: value.to(torch.float64).numpy() for name, value in tensors.items()}

@@ -1,30 +1,14 @@
 """Resolves components: finds what their settings refer to and names their directories."""
 
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from saev.activations.recorded import recorded_digests
-from saev.core import logs
 from saev.core.errors import UserError
-from saev.core.files import read_json, to_json, write_bytes, write_json
-from saev.core.meta import META, RUN, read_meta, require_unaltered
 from saev.core.plan_file import PLANS
 from saev.evaluate.words import read_words
-from saev.images.artifact import (
-    MANIFEST,
-    PLACE,
-    VOUCHED,
-    manifest_summary,
-    require_vouched,
-    vouch,
-    write_manifest,
-)
-from saev.images.artifact import STAGE as IMAGES
-from saev.images.seen import Before, Seen, memory_name
 from saev.images.sources import open_source
-from saev.images.sources.source import SPLITS, Source, passed_over
 from saev.settings.analysis import AnalysisResolved
 from saev.settings.baseline_runs import shuffled_of
 from saev.settings.component import Settings, completed, digest
@@ -42,6 +26,7 @@ from saev.workflow.amounts import require_amounts, require_batch
 from saev.workflow.hashes import Hashes
 from saev.workflow.known_elsewhere import FromElsewhere, looked_at, require_width
 from saev.workflow.known_evaluations import other_seeds, require_embeddings, require_stability
+from saev.workflow.known_images import listed
 from saev.workflow.known_labels import Labels, Listings, labels_component
 from saev.workflow.known_masks import masks_digest
 from saev.workflow.known_towers import Facts, Towers, require_layer, without_file
@@ -176,73 +161,16 @@ class Resolver:
             )
         lies = place(settings)
         essential = {k: v for k, v in settings.essential().items() if k not in lies}
-        seen = Seen(
-            self.plans,
-            memory_name(name, essential),
-            source,
-            lambda fingerprint: self._before(name, essential, fingerprint),
-        )
         try:
-            fingerprint, listing = seen.look(partial(write_manifest, source=source))
-            resolved = ImagesResolved(fingerprint=fingerprint)
-            loose = settings.loose() | lies
-            facts = {"ready": settings.ready}
-            directory = self._named("images", name, essential, resolved, loose, facts)
-            self._say_where(directory, lies)
-            kept = self.plans / f"{directory}.parquet"
-            _forget_damaged(kept)
-            if not kept.exists():
-                write_manifest(kept, fingerprint, source)
-                vouch(kept)
-            n_images = manifest_summary(kept).n_images
-            notes = self._notes(kept, source)
-            self.components["images"][directory] |= {"n_images": n_images, "notes": notes}
+            found = listed(name, essential, lies, source, Path(self.results))
         except UserError as error:
             raise UserError(f"images.{name}: {error}") from error
-        then = self._before(name, essential, fingerprint).listing if listing else kept
-        self.listings[directory] = Listings(listing or kept, then)
+        resolved = ImagesResolved(fingerprint=found.fingerprint)
+        facts = {"ready": settings.ready, "n_images": found.n_images, "notes": found.notes}
+        loose = settings.loose() | lies
+        directory = self._named("images", name, essential, resolved, loose, facts)
+        self.listings[directory] = found.listings
         return directory
-
-    def _notes(self, kept: Path, source: Source[Any]) -> dict[str, Any]:
-        """What was left out of a listing, now or when it was made. Says it at every start."""
-        path, notes = kept.with_suffix(".json"), source.notes()
-        if not notes and path.exists():
-            notes = read_json(path)
-        elif notes and not (path.exists() and read_json(path) == notes):
-            write_bytes(path, to_json(notes))
-        left_out = passed_over(notes)
-        if left_out:
-            logs.say(f"{source.where}: passed over: {left_out}")
-        splits = notes.get(SPLITS, {})
-        if splits:
-            held = ", ".join(f"{name} ({n:,} files)" for name, n in sorted(splits.items()))
-            logs.say(
-                f"{source.where} holds several splits, and all are taken: {held}. For one of them, "
-                f"give a pattern such as {min(splits)}-*.parquet"
-            )
-        return notes
-
-    def _say_where(self, directory: str, lies: dict[str, str]) -> None:
-        """Write down where images lie that were moved since they were listed."""
-        path = Path(self.results, directory, RUN)
-        run = read_json(path) if path.is_file() else {}
-        if run.get(PLACE, lies) != lies:
-            write_json(path, {**run, PLACE: lies})
-
-    def _before(self, name: str, essential: dict[str, Any], fingerprint: str) -> Before:
-        """What was made of images under a fingerprint."""
-        resolved = ImagesResolved(fingerprint=fingerprint).essential()
-        directory = f"{name}-{digest(completed(essential, resolved))}"
-        made = Path(self.results, directory)
-        complete = (made / META).is_file()
-        kept = self.plans / f"{directory}.parquet"
-        return Before(
-            made / MANIFEST if complete and (made / MANIFEST).exists() else kept,
-            partial(recorded_digests, made),
-            (made / META).stat().st_mtime_ns if complete else None,
-            partial(_require_listing, made),
-            read_json(made / RUN).get(PLACE) if (made / RUN).is_file() else None,
-        )
 
     def _vit(self, name: str) -> str:
         settings = self.config.vit[name]
@@ -356,40 +284,3 @@ class Resolver:
         if path is None or not path.endswith(endings):
             return None
         return self.hashes.of_setting(key, path)
-
-
-def _forget_damaged(kept: Path) -> None:
-    """Remove a listing that was altered, or whose notes can't be read, and say so. It is made
-    again."""
-    notes = kept.with_suffix(".json")
-    if not kept.with_suffix(VOUCHED).exists():  # a start was killed before it wrote that
-        kept.unlink(missing_ok=True)
-    for path, read in ((kept, require_vouched), (notes, _notes_in)):
-        try:
-            if path.exists():
-                read(path)
-        except UserError:
-            logs.say(f"{path} is damaged: listing the images again")
-            notes.unlink(missing_ok=True)
-            kept.unlink(missing_ok=True)
-
-
-def _notes_in(path: Path) -> dict[str, Any]:
-    """The notes on a listing.
-
-    Raises:
-        UserError: they are damaged.
-    """
-    notes = read_json(path)
-    try:
-        passed_over(notes)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"{path} holds no notes") from error
-    return notes
-
-
-def _require_listing(made: Path) -> None:
-    """Refuse an altered manifest of images that were listed. One that was removed is made again."""
-    if (made / META).is_file() and (made / MANIFEST).exists():
-        files = read_meta(made, IMAGES)[0]["files"]
-        require_unaltered(made, [entry for entry in files if entry["name"] == MANIFEST])

@@ -58,8 +58,8 @@ EXEMPT = {
 }
 """Modules, or packages, that can't change a byte of a result, and why."""
 
-DATA_FILES = {"dashboard": ("*.html", "*.css", "*.js")}
-"""Files under a package's `assets/` that end up in results, which imports don't reveal."""
+DATA_FILES = {"saev.dashboard.page": ("*.html", "*.css", "*.js")}
+"""Files under `assets/` beside a module that end up in results, which imports don't reveal."""
 
 MESSAGE_ONLY = ("UserError", "ValueError", "TypeError", "RuntimeError", "IndexError", "OSError")
 """Errors whose text is only for people. The text of `BadImage` isn't: it is recorded."""
@@ -78,27 +78,30 @@ def is_exempt(module: str) -> bool:
 
 def code_digest(stage: Stage, root: Path = ROOT) -> str:
     """Digest of the code that can change what a stage makes: 16 hex digits."""
-    package = stage.package or stage.name
-    assets = root.joinpath(*stage.module.split("."), "assets")
-    patterns = DATA_FILES.get(package, ())
-    files = sorted(path for pattern in patterns for path in assets.glob(pattern))
-    return module_digest(f"{stage.module}.__main__", root, tuple(files))
+    return module_digest(f"{stage.module}.__main__", root)
 
 
-def module_digest(module: str, root: Path = ROOT, files: tuple[Path, ...] = ()) -> str:
-    """Digest of the code that ``module`` may run and of the ``files`` it reads: 16 hex digits.
+def module_digest(module: str, root: Path = ROOT) -> str:
+    """Digest of the code that ``module`` may run, and of the files that it shows: 16 hex digits.
 
     Raises:
         ValueError: there is no such module.
         SyntaxError: a file isn't Python.
     """
     total = hashlib.sha256()
-    for name, path in closure(module, root).items():
+    found = closure(module, root)
+    for name, path in found.items():
         total.update(f"{name}\0{_dumped(path, path.stat().st_mtime_ns)}\0".encode())
-    for path in files:
+    for path in _data_files(found):
         total.update(f"{path.name}\0".encode())
         total.update(path.read_bytes())
     return total.hexdigest()[:16]
+
+
+def _data_files(found: dict[str, Path]) -> Iterator[Path]:
+    for name in found.keys() & DATA_FILES.keys():
+        assets = found[name].with_name("assets")
+        yield from sorted(path for glob in DATA_FILES[name] for path in assets.glob(glob))
 
 
 def closure(

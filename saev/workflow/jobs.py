@@ -54,18 +54,7 @@ def import_from(folder: str) -> None:
 
 def jobs(plan: Plan) -> list[Job]:
     """All jobs that the page of all runs needs, each once, after the jobs that it needs."""
-    found = [
-        job
-        for stage in STAGES
-        if stage.levels and not stage.on_request
-        for job in of_stage(plan, stage.name)
-    ]
-    _, gallery = RULES["build_gallery"]
-    inputs = [path for name in gallery.needs for path in gallery_inputs(plan, name)]
-    folder = Path(plan.results)
-    outputs = tuple(folder / name for name in gallery.outputs.values())
-    page = Job(gallery.name, folder, folder / gallery.stamp, outputs, tuple(inputs))
-    return [*found, page]
+    return [job for stage in STAGES if not stage.on_request for job in of_stage(plan, stage.name)]
 
 
 @cache
@@ -87,8 +76,8 @@ def through(plan: Plan, stage: str) -> list[Path]:
     Targets need them all: Snakemake wouldn't notice that an intermediate file is missing if
     everything made from it exists.
     """
-    wanted = behind(stage)
-    return [job.stamp for one in STAGES if one.name in wanted for job in of_stage(plan, one.name)]
+    stages = behind(stage)
+    return [job.stamp for one in STAGES if one.name in stages for job in of_stage(plan, one.name)]
 
 
 def settle(planned: list[Job]) -> None:
@@ -165,9 +154,26 @@ def numbers(plan: Plan, rule: Rule, run: dict[str, str]) -> list[str]:
     return [f"{number:05}" for number in range(n)]
 
 
+def wanted(plan: Plan, rule: Rule, run: dict[str, str]) -> bool:
+    """Whether a rule has jobs for a run: if it has a program of its own, the settings must ask."""
+    return not rule.module or plan.spec(rule.name, run) is not None
+
+
+def inputs_of(plan: Plan, rule: str, run: dict[str, str]) -> dict[str, list[Path]]:
+    """The stamps behind each input of a rule's jobs for a run; for the page of all runs, of all."""
+    stage, found = RULES[rule]
+    runs = [run] if stage.levels else plan.runs
+    return {
+        name: list(dict.fromkeys(path for one in runs for path in needed(plan, need, one)))
+        for name, need in found.needs.items()
+    }
+
+
 def needed(plan: Plan, need: Need, run: dict[str, str]) -> tuple[Path, ...]:
     """The stamps behind an input of a job of ``run``; none if the run has no such component."""
-    stage, _ = RULES[need.rule]
+    stage, rule = RULES[need.rule]
+    if not wanted(plan, rule, run):
+        return ()
     if need.evaluations:
         analysis = tuple(run[level] for level in LEVELS)
         places = [{**run, "evaluation": name} for name in _evaluations(plan).get(analysis, ())]
@@ -202,19 +208,15 @@ def _stamps(plan: Plan, name: str, place: tuple[tuple[str, str], ...]) -> tuple[
     return tuple(folder / rule.stamp.format(number=n) for n in numbers(plan, rule, names))
 
 
-def gallery_inputs(plan: Plan, name: str) -> list[Path]:
-    """The stamps of all runs behind one input of the gallery."""
-    need = RULES["build_gallery"][1].needs[name]
-    return list(dict.fromkeys(path for run in plan.runs for path in needed(plan, need, run)))
-
-
 def _jobs_in(plan: Plan, stage: Stage, folder: Path, place: dict[str, str]) -> Iterator[Job]:
     """The jobs of a stage that write into one directory, given the names of its components."""
     for rule in stage.rules:
+        if not wanted(plan, rule, place):
+            continue
         ready = None
         if rule.made and stage.component:
             ready = plan.component(stage.component, place[stage.component])["ready"]
-        inputs = tuple(p for need in rule.needs.values() for p in needed(plan, need, place))
+        inputs = tuple(p for paths in inputs_of(plan, rule.name, place).values() for p in paths)
         for number in numbers(plan, rule, place):
             outputs = tuple(folder / o.format(number=number) for o in rule.outputs.values())
             stamp = folder / rule.stamp.format(number=number)

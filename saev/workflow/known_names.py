@@ -21,7 +21,7 @@ from saev.workflow.hashes import Hashes
 def named(
     config: Config, runs: list[dict[str, str]], components: dict[str, Any], hashes: Hashes
 ) -> dict[str, dict[str, Any]]:
-    """The settings of what lies beside pages, by the directory name of their analysis.
+    """The settings of what finishes pages, by the directory name of their analysis.
 
     Says how many names no run shows.
 

@@ -8,9 +8,12 @@ from pathlib import Path
 
 NEVER = re.compile(
     r"(Partition(TimeLimit|NodeLimit|Config)|BadConstraints|Invalid(Account|QOS)|MaxMemPerLimit"
-    r"|AccountNotAllowed|QOSNotAllowed|DependencyNeverSatisfied|(Assoc|QOS)Max\w+PerJob(Limit)?)\b"
+    r"|AccountNotAllowed|QOSNotAllowed|DependencyNeverSatisfied|(Assoc|QOS)Max\w+PerJob(Limit)?"
+    r"|QOSMin\w+)\b"
 )
 """Reasons for which a job waits until somebody changes it, or the cluster."""
+HELD = re.compile(r"JobHeld(User|Admin)\b|JobHoldMaxRequeue\b|launch failed requeued held")
+"""Those for which it waits until somebody releases it."""
 FIRST_SECONDS, SECONDS = 20.0, 120.0
 FORMAT = "%i|%r|%l|%m|%C|%b|%k|%Z"
 """Number, reason, time, memory, cores, GPUs, comment (Snakemake's name of the job), folder."""
@@ -56,12 +59,20 @@ class Watch:
             if len(fields) <= FORMAT.count("|"):
                 continue
             number, reason, time, memory, cores, gpus, name, folder = fields
-            if not NEVER.match(reason) or number in self.said or folder != str(Path.cwd()):
+            if number in self.said or folder != str(Path.cwd()):
+                continue
+            if HELD.match(reason):
+                self.said.add(number)
+                self.say(
+                    f"warning: Slurm holds the job {number} ({name}): {reason}. Once the cause is "
+                    f"mended, run: scontrol release {number}"
+                )
+            if not NEVER.match(reason):
                 continue
             self.said.add(number)
             more = "" if gpus in ("N/A", "") else f", {gpus}"
             self.say(
                 f"warning: Slurm's job {number} ({name}) will never start: {reason}. It asks for "
                 f"{time} of time, {memory} of memory, {cores} cores{more}. Stop with Ctrl-C, "
-                f"change that in the profile (set-resources) and start again"
+                f"change that in the profile (set-resources, set-threads) and start again"
             )

@@ -8,11 +8,14 @@ So you can add an image or edit a setting during a run without disturbing it.
 import hashlib
 import json
 import math
+import os
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from saev.analyze.artifact import PART
+from saev.core.errors import UserError
 from saev.core.files import canonical_json, read_json, to_json, write_bytes
 from saev.settings.component import completed
 from saev.settings.config import Config, parse, parse_component
@@ -23,10 +26,10 @@ from saev.workflow.known_elsewhere import CONVERSION
 from saev.workflow.known_names import named, scored
 from saev.workflow.known_projections import projected
 from saev.workflow.stage import Stage
-from saev.workflow.stages import STAGES
+from saev.workflow.stages import RULES, STAGES
 
 RECORDING_LIBRARIES = ("torch", "open_clip_torch", "timm", "pillow")
-SCORING = "saev.evaluate.score_names"
+MATCHING = "saev.dashboard.run_matches"
 MAKERS = ("demo.clip_weights", "demo.focus_weights", "demo.openmoji")
 """Modules that make the demo's images and weights. Each has a rule in `demo/demo.smk`."""
 
@@ -36,8 +39,9 @@ class Plan:
 
     Attributes:
         data: the content of the plan's file: ``components`` (by kind and directory name), ``runs``,
-            ``specs`` (the rules' parameters), ``compute``, ``sources`` (digest of all code), and
-            ``config`` (the settings as read, which rules of users may look at).
+            ``specs`` (the rules' parameters), ``compute``, ``sources`` (digest of all code),
+            ``config`` (the settings as read, which rules of users may look at), and
+            ``configfiles`` (what was merged into `config.yaml` for them).
         gpus: how many GPUs this machine has for the jobs. It isn't in the file.
     """
 
@@ -47,11 +51,15 @@ class Plan:
         self.gpus = 0
 
     def save(self) -> Path:
-        """Write the plan into the results, if it isn't there yet or damaged. Return its path."""
+        """Write the plan into the results, if it isn't there yet or damaged. Return its path.
+
+        The plan that a run used last has the latest time.
+        """
         written = to_json(self.data)
         path = Path(self.results, ".plans", _file_name(written))
         if not path.exists() or path.read_bytes() != written:
             write_bytes(path, written)
+        path.touch()
         return path
 
     @property
@@ -66,6 +74,11 @@ class Plan:
         Raises:
             UserError: it is missing.
         """
+        if not Path(path).exists():
+            raise UserError(
+                f"{path}, the plan of this run, is gone (was results/ deleted?): start the "
+                f"workflow again"
+            )
         return Plan(read_json(path), results)
 
     @property
@@ -99,9 +112,23 @@ class Plan:
         known = self.component(kind, name)
         return completed(known["settings"], known["resolved"])
 
+    def spec(self, rule: str, names: Mapping[str, str]) -> str | None:
+        """The parameter of a rule's job, given the names of its components; None if there is no
+        such job."""
+        stage, found = RULES[rule]
+        by = (stage.component,) if found.by is None else found.by
+        specs: dict[str, str] = self.data["specs"][rule if found.module else stage.name]
+        return specs.get("/".join(names[kind] for kind in by if kind))
+
     def names(self, kind: str) -> list[str]:
         """Directory names of all components of a kind."""
         return list(self.data["components"][kind])
+
+    def n_latents(self, sae: str) -> int:
+        """How many latents a dictionary has."""
+        known = self.component("sae", sae)
+        n: int = known.get("n_latents") or known["settings"]["n_latents"]
+        return n
 
     def n_shards(self, images: str, vit: str) -> int:
         """How many shards (jobs) a recording has."""
@@ -118,12 +145,18 @@ def _file_name(written: bytes) -> str:
     return f"{hashlib.sha256(written).hexdigest()[:16]}.json"
 
 
-def resolve(raw: dict[str, Any], results: str = "results") -> Plan:
+def resolve(
+    raw: dict[str, Any], results: str = "results", configfiles: Iterable[str | Path] = ()
+) -> Plan:
     """Resolve settings as read from YAML.
 
     Every component gets a directory name: its own name and a digest. The digest covers its
     essential settings and the content that they refer to (fingerprint of a folder's listing,
     SHA-256 of a weights file or a label table). So new content means a new directory.
+
+    Args:
+        raw: the settings; results: the folder of results.
+        configfiles: what was merged into `config.yaml` for them.
 
     Raises:
         UserError: the settings have problems, or refer to something that doesn't exist.
@@ -144,6 +177,7 @@ def resolve(raw: dict[str, Any], results: str = "results") -> Plan:
         "compute": compute,
         "sources": resolver.hashes.sources,
         "config": json.loads(json.dumps(raw, default=str)),
+        "configfiles": [os.path.relpath(path) for path in configfiles],
     }
     resolver.hashes.save()
     return Plan(data, results)
@@ -190,18 +224,20 @@ def _specs(
         for entry, points in config.sweeps.items()
     }
     compared = {"sweeps": sweeps} if sweeps else {}
-    specs["gallery"] = canonical_json({"code": codes["gallery"], "settings": compared})
-    # No code: if that changes, so do the pages, and what lies beside them is made after them.
-    specs["sweeps"] = canonical_json({"settings": compared})
-    specs["beside"] = {
-        directory: canonical_json({"settings": settings})
-        for directory, settings in named(config, runs, components, hashes).items()
+    specs["gallery"] = {"": canonical_json({"code": codes["gallery"], "settings": compared})}
+    asked: dict[str, dict[str, Any]] = {
+        "score_names": scored(config, runs, components, resolver.no_text_tower),
+        "finish_page": named(config, runs, components, hashes),
+        "project_directions": projected(config, components),
+        "show_sweeps": {"": compared} if sweeps else {},
     }
-    specs["names"] = {
-        folder: canonical_json({"code": hashes.module(SCORING), "settings": settings})
-        for folder, settings in scored(config, runs, components, resolver.no_text_tower).items()
-    }
-    specs["projections"] = projected(config, components, hashes)
+    for rule, given in asked.items():
+        code = hashes.module(RULES[rule][1].module)
+        specs[rule] = {
+            key: canonical_json({"code": code, "settings": settings})
+            for key, settings in given.items()
+        }
+    specs["matches"] = canonical_json({"code": hashes.module(MATCHING), "settings": compared})
     specs["makers"] = {
         module: canonical_json({"code": hashes.module(module), "settings": {}}) for module in MAKERS
     }

@@ -56,6 +56,11 @@ class Rule:
     """``shard`` or ``part``: one job for each, with its number for ``{number}`` in the outputs."""
     made: bool = False
     """Whether a rule of the user may make its input (`made: true`) and so must run first."""
+    by: tuple[str, ...] | None = None
+    """Kinds of components whose names its parameter has in the plan; None: that of its stage."""
+    module: str = ""
+    """Its program, if that isn't its stage's. Then its parameter is its own, it has jobs only where
+    the plan has one, and a change of its code reruns nothing else of the stage."""
 
     @property
     def stamp(self) -> str:

@@ -26,6 +26,8 @@ FORMER_LABELS = (labels.TABLE, ".label_images*")
 
 SEALED = Need("seal_activations", looked_at=True)
 LABELLED = Need("label_images", looked_at=True)
+PAGE = Need("build_dashboard")
+"""What writes beside a page follows it, so that the two never write at once."""
 
 STAGES = (
     Stage(
@@ -212,15 +214,53 @@ STAGES = (
                     "evaluations": Need("evaluate_dictionary", evaluations=True),
                 },
                 doing="building the page of {name}",
+                by=("on",),
+            ),
+            Rule(
+                "score_names",
+                {"scores": evaluate.SCORES},
+                Cost(6000, 240, heavy=True, gpu=True),
+                {
+                    "page": PAGE,
+                    "analysis": Need("merge_analysis"),
+                    "checkpoint": Need("train_sae"),
+                    "activations": SEALED,
+                },
+                doing="scoring the names of {name}",
+                by=LEVELS,
+                module="saev.evaluate.score_names",
+            ),
+            Rule(
+                "finish_page",
+                {
+                    "given": dashboard.GIVEN,
+                    "shown": dashboard.REPORT_RUN,
+                    "curves": f"{dashboard.REPORT}/{train.PLOT}",
+                },
+                Cost(2000, 30),
+                {"page": PAGE, "scores": Need("score_names")},
+                doing="finishing the page of {name}",
+                by=("analysis",),
+                module="saev.dashboard.finish_page",
+            ),
+            Rule(
+                "project_directions",
+                {"projection": dashboard.PROJECTION},
+                Cost(4000, 120),
+                {
+                    "page": PAGE,
+                    "analysis": Need("merge_analysis"),
+                    "checkpoint": Need("train_sae"),
+                },
+                doing="placing the latents of {name} by their directions",
+                by=("analysis",),
+                module="saev.dashboard.projection",
             ),
         ),
         reads="the analysis, the images, evaluations",
         inside=dashboard.FOLDER_NAME,
         completion=dashboard.SUMMARY,
-        undeclared=(
-            *("data", "pictures", dashboard.REPORT, dashboard.GIVEN, dashboard.PROJECTION, RUN),
-            *(evaluate.SCORES, ".score_names*"),
-        ),
+        undeclared=("data", "pictures", RUN),
         resumable=True,
     ),
     Stage(
@@ -237,6 +277,16 @@ STAGES = (
                     "trainings": Need("train_sae"),
                 },
                 doing="building the page of all runs",
+                by=(),
+            ),
+            Rule(
+                "show_sweeps",
+                {"shown": dashboard.REPORT_SWEEPS},
+                Cost(2000, 30),
+                {"page": Need("build_gallery")},
+                doing="drawing the sweeps for the report",
+                by=(),
+                module="saev.dashboard.show_sweeps",
             ),
         ),
         reads="all runs",

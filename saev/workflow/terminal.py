@@ -145,7 +145,10 @@ class Terminal(logging.Filter):
             self._ending = True
             return False
         if str(record.msg).startswith(NOTHING):
+            # Snakemake would say it after this, but the page's address comes last.
+            self.say(str(record.msg))
             self.say_where()
+            return False
         return not str(record.msg).startswith(SILENT)
 
     def _failed(self, job: int, given: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ def all_jobs(project: Project) -> list[Job]:
     done = project.snakemake("--dry-run", "--printshellcmds", "--quiet", "host")
     text = done.stdout + done.stderr
     found = re.findall(
-        # Those of the table have one output, their stamp.
+        # Those with one output, their stamp: what finishes a page or shows sweeps has more.
         r"^rule (\w+):\n(?:(?!rule ).*\n)*?    output: (\S+)\n(?:(?!rule ).*\n)*?"
         r"Shell command: python -m (.*)$",
         text,

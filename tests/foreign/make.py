@@ -13,9 +13,15 @@ Each library needs an environment of its own:
 | saev | saev==0.1.0 (Imageomics' package of that name) |
 | saev-schema-2 | the same; $SAEV_MODELING names `src/saev/nn/modeling.py`, see below |
 | overcomplete | overcomplete==0.3.0 'matplotlib<3.9' |
+| vit-prisma | vit-prisma==0.1.4 torch einops fancy-einsum, all but torch with `--no-deps`; \
+  $PRISMA_SAE names a folder with `sae.py` and `config.py` of its later code, see below |
 
 The code that writes schema 2 isn't on the index. Its module is that of OSU-NLP-Group/saev at commit
 00d07b7d. It was compared without its Matryoshka classes and `load` of older schemas.
+
+ViT-Prisma on the index holds no dictionaries; its repository does, in `src/vit_prisma/sae/`. They
+were compared with its classes `StandardSparseAutoencoder` and `GatedSparseAutoencoder`, without
+what trains them, and with `config.py` of Prisma-Multimodal/ViT-Prisma at 845f8ebc.
 
 `PEER` also reads back what this project exports to it: `make.py PEER --check FOLDER` compares the
 dictionary in FOLDER with the `expected.safetensors` beside it.
@@ -29,6 +35,7 @@ import importlib.util
 import json
 import os
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,6 +236,37 @@ def overcomplete() -> None:
         write(at.name, lambda x, read=read: read(x)[1:])
 
 
+def vit_prisma() -> None:
+    import vit_prisma
+
+    holder = types.ModuleType("vit_prisma.sae")
+    holder.__path__ = [os.environ["PRISMA_SAE"]]
+    sys.modules[holder.__name__] = vit_prisma.sae = holder
+    from vit_prisma.sae import config, sae
+
+    settings = {
+        "relu": {},
+        "topk": {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": K}},
+        "gated": {"architecture": "gated", "use_ghost_grads": False},
+        "state-dict": {"initialization_method": "independent"},
+    }
+    for seed, (name, more) in enumerate(settings.items()):
+        at = folder(f"vit-prisma-{name}")
+        given = config.VisionModelSAERunnerConfig(
+            d_in=D, expansion_factor=N // D, normalize_activations="none", device="cpu", **more
+        )
+        kind = sae.GatedSparseAutoencoder if name == "gated" else sae.StandardSparseAutoencoder
+        made = randomised(kind(given), 70 + seed)
+        given.save_config(str(at / "config.json"))
+        weights = at / ("weights.pt" if name == "state-dict" else "n_images_12.pt")
+        if name == "state-dict":  # as on the hub
+            torch.save(made.state_dict(), weights)
+        else:
+            made.save_model(str(weights))
+        read = kind.load_from_pretrained(str(weights))
+        write(at.name, lambda x, read=read: (z := read.encode(x)[1], read.decode(z)))
+
+
 def check(peer: str, at: Path) -> None:
     """Compare an export of this project with the latents that it was exported with."""
     if peer == "sae-lens":
@@ -254,6 +292,7 @@ PEERS: dict[str, Callable[[], None]] = {
     "saev": saev,
     "saev-schema-2": saev_schema_2,
     "overcomplete": overcomplete,
+    "vit-prisma": vit_prisma,
 }
 
 

@@ -36,6 +36,7 @@ function card(latent) {
       badges(latent, view.label),
       suggestion(latent),
       noteLine(latent),
+      quizLine({ latent, name: noteOf(latent).name }),
       ...givenTo(latent).flatMap(givenLines),
     ),
   );

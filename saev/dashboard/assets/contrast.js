@@ -1,4 +1,5 @@
-// The view Contrast: two labels, and the latents that fire on more images of one than of the other.
+// The view Contrast: two labels, or starred images, and the latents that fire on more images of one
+// side than of the other.
 
 const CONTRAST_PAGE = 12;
 const SIDE_IMAGES = 6;
@@ -7,25 +8,32 @@ const SIDE_IMAGES = 6;
 async function showContrast() {
   const box = at("view-contrast");
   const wanted = state;
-  if (!about.labels.length) {
-    const none = "This run has no labels to contrast. Give its analysis some, and run again.";
-    box.replaceChildren(make("p", { class: "nothing" }, none));
-    return;
-  }
   try {
     const index = await contrastIndex(wanted.label);
-    const [a, b] = contrastTexts(index);
-    if (!b) {
-      const few = `No two of ${wanted.label} have ${index.least} images or more.`;
-      box.replaceChildren(make("p", { class: "nothing" }, few));
+    if (!wanted.starred && index.texts.length < 2 && !starredImages.size) {
+      box.replaceChildren(make("p", { class: "nothing" }, fewLabels(index)));
       return;
     }
-    const sides = await Promise.all([a, b].map((text) => contrastSide(wanted.label, index, text)));
-    if (state.view === "contrast" && wanted.label === state.label) drawContrast(index, sides);
+    const sides = wanted.starred ? await starredSides(index) : await labelSides(index);
+    if (state.view !== "contrast" || wanted.label !== state.label) return;
+    const few = wanted.starred ? tooFew(sides) : sides[1].text ? "" : fewLabels(index);
+    if (!few) drawContrast(index, sides);
+    else box.replaceChildren(contrastForm(index, sides), make("p", { class: "nothing" }, few));
   } catch (error) {
     box.replaceChildren();
     fail(/** @type {Error} */ (error));
   }
+}
+
+/**
+ * Why labels can't be contrasted.
+ * @param {ContrastIndex} index
+ */
+function fewLabels({ least }) {
+  const none = about.labels.length
+    ? `No two of ${state.label} have ${least} images or more.`
+    : "This run has no labels to contrast. Give its analysis some, and run again.";
+  return `${none} You can contrast starred images with all others: star some on their pages.`;
 }
 
 /**
@@ -52,87 +60,17 @@ function drawContrast(index, [a, b]) {
   });
   add();
   const none = make("p", { class: "nothing" }, "No latent that passes the filters fires on these.");
+  const counted = state.starred
+    ? make("p", { class: "versus-said" }, countedMeaning([a, b]))
+    : null;
   const old = at("view-contrast").contains(document.activeElement) && document.activeElement;
-  const parts = [contrastForm(index, [a, b]), contrastSummary(index, all)];
+  const parts = [
+    contrastForm(index, [a, b]),
+    contrastSummary(index, all),
+    ...(counted ? [counted] : []),
+  ];
   at("view-contrast").replaceChildren(...parts, filtered.length ? items : none, more);
   if (old instanceof HTMLElement && old.id) document.getElementById(old.id)?.focus();
-}
-
-/**
- * The fields that choose both sides.
- * @param {ContrastIndex} index
- * @param {Side[]} sides
- */
-function contrastForm(index, [a, b]) {
-  /**
-   * @param {"a" | "b"} key
-   * @param {Side} side
-   * @param {Side} other
-   */
-  const field = (key, side, other) => {
-    const options = index.texts.map((text, i) =>
-      make(
-        "option",
-        { value: text, selected: text === side.text, disabled: text === other.text },
-        `${clipped(text)} (${count(index.images[i])})`,
-      ),
-    );
-    const spoken = key === "a" ? "Label on the left" : "Label on the right";
-    const choice = make("select", { id: `c-${key}-side`, "aria-label": spoken }, ...options);
-    // The text of a label may hold characters that aren't shown as they are.
-    const apply = () => go({ a: a.text, b: b.text, [key]: index.texts[choice.selectedIndex] });
-    choice.addEventListener("change", apply);
-    return make("span", { class: `side-field of-${key}` }, choice);
-  };
-  const swap = make(
-    "button",
-    {
-      type: "button",
-      id: "c-swap",
-      class: "icon",
-      "aria-label": "Swap the sides",
-      onclick: () => go({ a: b.text, b: a.text }),
-    },
-    "⇄",
-  );
-  return make(
-    "div",
-    { class: "versus-form" },
-    field("a", a, b),
-    swap,
-    field("b", b, a),
-    contrastChoice("side", "On which side latents fire more", [
-      ["", "either"],
-      ["a", "left"],
-      ["b", "right"],
-    ]),
-    contrastChoice("by", "Order", [
-      ["", "by share"],
-      ["mean", "by mean"],
-    ]),
-  );
-}
-
-/**
- * Buttons of which one is pressed.
- * @param {"side" | "by"} key of the state
- * @param {string} spoken
- * @param {[string, string][]} choices values and texts
- */
-function contrastChoice(key, spoken, choices) {
-  const buttons = choices.map(([value, text]) =>
-    make(
-      "button",
-      {
-        type: "button",
-        id: `c-${key}-${value}`,
-        "aria-pressed": String(state[key] === value),
-        onclick: () => go({ [key]: value }),
-      },
-      text,
-    ),
-  );
-  return make("div", { class: "segments", role: "group", "aria-label": spoken }, ...buttons);
 }
 
 /** What the order and the figures mean. */
@@ -154,7 +92,7 @@ function contrastSummary({ n_few, n_beyond, least }, all) {
   const chance = Math.round(0.05 * all.length);
   const parts = [
     make("b", {}, count(n)),
-    ` of ${count(all.length)} latents that fire on these images `,
+    ` of ${count(all.length)} latents that ${state.starred ? "count" : "fire"} on these images `,
     term("differ", contrastMeaning()),
     `: chance alone would give about ${count(chance)}.`,
   ];
@@ -180,7 +118,7 @@ function contrastWords({ shares, lead }, sides) {
     { class: "versus-words number push" },
     `${points(Math.abs(lead))} points more on`,
     inOneLine(side.text),
-    state.by ? "" : interval,
+    byMean() ? "" : interval,
   );
 }
 
@@ -199,9 +137,9 @@ function contrastItem(one, sides) {
     make("h2", {}, link),
     called === null ? null : inOneLine(called, "soft"),
     badges(latent, state.label),
-    shares.sure || state.by ? null : make("span", { class: "unsure" }, "could be chance"),
+    shares.sure || byMean() ? null : make("span", { class: "unsure" }, "could be chance"),
     contrastWords(one, sides),
-    state.by ? null : whisker(shares),
+    byMean() ? null : whisker(shares),
   );
   const halves = sides.map((side, i) => contrastHalf(one, side, i));
   return make("article", { class: "versus" }, head, make("div", { class: "halves" }, ...halves));
@@ -230,7 +168,7 @@ function whisker({ value, low, high }) {
 }
 
 /**
- * A latent on the images of one label: the strongest of those that the page has, and some at
+ * A latent on the images of one side: the strongest of those that the page has, and some at
  * random, the same for all latents.
  * @param {Contrasted} one
  * @param {Side} side
@@ -239,18 +177,13 @@ function whisker({ value, low, high }) {
 function contrastHalf({ latent, hits, means }, side, i) {
   const part = hits[i] / side.n;
   const strongest = make("div", { class: "side-images" });
-  const random = side.drawn.map(({ row, key, fires }) => {
+  const random = side.drawn.map(({ row, key, fires, whole }) => {
     const [value, patch] = fires.get(latent) ?? [0, -1];
-    return sideImage({ row, key, part: value / 255, patch });
+    return sideImage({ row, key, part: value / 255, patch }, whole ? "silent" : "not counted");
   });
-  dataOf(latent).then((data) => {
-    const index = about.labels.indexOf(state.label);
-    const found = [...firingImages(latent, data)]
-      .filter(([row]) => data.labels(row)[index] === side.text)
-      .slice(0, SIDE_IMAGES)
-      .map(([row, image]) => sideImage({ row, key: data.key(row), ...image }));
-    const none = make("p", { class: "soft" }, "none on its page");
-    strongest.replaceChildren(...(found.length ? found : [none]));
+  side.strongest(latent).then((images) => {
+    const none = make("p", { class: "soft" }, state.starred ? "none" : "none on its page");
+    strongest.replaceChildren(...(images.length ? images.map((one) => sideImage(one)) : [none]));
   }, fail);
   return make(
     "div",
@@ -260,10 +193,10 @@ function contrastHalf({ latent, hits, means }, side, i) {
       { class: "fact" },
       inOneLine(side.text, "half-label"),
       make("span", {}, `${count(hits[i])} of ${count(side.n)} · ${percent(part)}`),
-      make("span", { class: "soft" }, `mean ${percent(means[i])}`),
+      state.starred ? null : make("span", { class: "soft" }, `mean ${percent(means[i])}`),
     ),
     make("div", { class: "meter" }, make("i", { style: `width:${100 * part}%` })),
-    make("h3", {}, "strongest on its page"),
+    make("h3", {}, state.starred ? "counted, the strongest first" : "strongest on its page"),
     strongest,
     make("h3", {}, "at random"),
     make("div", { class: "side-images" }, ...random),

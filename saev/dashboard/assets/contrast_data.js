@@ -1,4 +1,4 @@
-// What a contrast of two labels rests on: its data, the difference of two shares, and the order.
+// What a contrast rests on: the data of labels, the difference of two shares, and the order.
 
 /** Of a 95 % interval: the 97.5 % quantile of the normal distribution. */
 const Z = 1.959963984540054;
@@ -74,6 +74,7 @@ function unpackedLatents(packed, width) {
  * @param {string} label
  */
 async function contrastIndex(label) {
+  if (!label) return { texts: [], images: [], n_few: 0, n_beyond: 0, least: FEWEST_STARS };
   const n = about.labels.indexOf(label);
   await load(`data/contrast/${padded(n, 2)}/labels.js`);
   return /** @type {ContrastIndex} */ (saevData[`contrast ${n}`]);
@@ -84,6 +85,7 @@ async function contrastIndex(label) {
  * @param {string} label
  * @param {ContrastIndex} index
  * @param {string} text
+ * @returns {Promise<Side>}
  */
 async function contrastSide(label, index, text) {
   const n = about.labels.indexOf(label);
@@ -95,18 +97,50 @@ async function contrastSide(label, index, text) {
   const block = /** @type {ContrastBlock} */ (saevData[`contrast ${n} ${script}`]);
   const i = place % about.contrast_labels;
   return {
+    kind: "label",
     text,
     n: index.images[place],
     fires: unpackedLatents(block.fires[i], 2),
     drawn: block.drawn[i].map(({ row, key, fires }) => ({
       row,
       key,
+      whole: true,
       fires: unpackedLatents(fires, 2),
     })),
+    strongest: async (latent) => {
+      const data = await dataOf(latent);
+      return [...firingImages(latent, data)]
+        .filter(([row]) => data.labels(row)[n] === text)
+        .slice(0, SIDE_IMAGES)
+        .map(([row, image]) => ({ row, key: data.key(row), ...image }));
+    },
   };
 }
 
-/** @typedef {Awaited<ReturnType<typeof contrastSide>>} Side */
+/**
+ * Both sides of a contrast of labels. Where there is no second label, its side is empty.
+ * @param {ContrastIndex} index
+ */
+const labelSides = (index) =>
+  Promise.all(
+    contrastTexts(index).map((text) =>
+      text ? contrastSide(state.label, index, text) : countedSide("label", "", []),
+    ),
+  );
+
+/**
+ * @typedef {object} Side
+ * @property {"label" | "starred" | "others"} kind
+ * @property {string} text what the page calls it; for labels, the label
+ * @property {number} n how many images it has
+ * @property {Map<number, number[]>} fires by latent, on how many images it counts, and its mean
+ *     there; the mean is 0 where it isn't known
+ * @property {{ row: number, key: string, whole: boolean, fires: Map<number, number[]> }[]} drawn
+ *     some of its images: by latent, its activation there, up to 255, and the patch. If `whole`,
+ *     other latents are silent, or else they may fire weakly
+ * @property {(latent: number) => Promise<SideImage[]>} strongest some of its images, those on which
+ *     a latent is strongest
+ */
 /**
  * @typedef {object} Contrasted
  * @property {number} latent
@@ -135,6 +169,9 @@ function contrastTexts({ texts: all, images }) {
  */
 const larger = (x, y) => (Math.abs(x - y) < 1e-9 ? 0 : y - x);
 
+/** Whether the order is by means. Those of starred images aren't known. */
+const byMean = () => state.by === "mean" && !state.starred;
+
 /**
  * The latents that pass the filters and fire on one side at least, in order. By shares, first come
  * those whose interval lies farthest from 0, then, if it holds 0, those with the largest
@@ -144,7 +181,6 @@ const larger = (x, y) => (Math.abs(x - y) < 1e-9 ? 0 : y - x);
  */
 function contrasted(sides) {
   const [a, b] = sides;
-  const byMean = state.by === "mean";
   const found = shown.flatMap((latent) => {
     const [left, right] = sides.map(({ fires }) => fires.get(latent) ?? [0, 0]);
     if (!left[0] && !right[0]) return [];
@@ -153,12 +189,12 @@ function contrasted(sides) {
       [left[1] / 1000, right[1] / 1000],
     ];
     const shares = difference(hits[0], a.n, hits[1], b.n);
-    const lead = byMean ? means[0] - means[1] : shares.value;
+    const lead = byMean() ? means[0] - means[1] : shares.value;
     return [{ latent, hits, means, shares, lead }];
   });
   return found.sort(
     (x, y) =>
-      (byMean ? 0 : larger(x.shares.sure, y.shares.sure)) ||
+      (byMean() ? 0 : larger(x.shares.sure, y.shares.sure)) ||
       larger(Math.abs(x.lead), Math.abs(y.lead)) ||
       x.latent - y.latent,
   );

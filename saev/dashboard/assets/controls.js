@@ -153,7 +153,11 @@ function controls() {
   );
   const brush = make("button", { type: "button", id: "brushed", onclick: unbrush });
   const all = { key: "", title: "All", meaning: "all latents" };
-  const noted = { key: "noted", title: "★", meaning: "those that are starred, named or noted" };
+  const noted = {
+    key: "noted",
+    title: "★",
+    meaning: "latents that are starred, named or noted, and starred images",
+  };
   at("chips").append(...[all, ...about.chips, noted].map(chip));
   at("chips").after(brush);
   const figuresMean = make("button", { type: "button", class: "quiet" }, "Legend");
@@ -235,7 +239,9 @@ function showState() {
   }
   const { n_dead } = about.summary.all;
   const hidden = about.n_latents - shown.length;
-  const dead = n_dead && bounds.min > 0 ? ` (${count(n_dead)} dead)` : "";
+  const images = numbers("image_count", state.label);
+  const deadHidden = n_dead - shown.filter((latent) => !images[latent]).length;
+  const dead = deadHidden && bounds.min > 0 ? ` (${count(deadHidden)} dead)` : "";
   at("found").replaceChildren(
     make("b", {}, count(shown.length)),
     ` of ${count(about.n_latents)} latents`,

@@ -30,34 +30,22 @@ async function loadPart(file, title) {
 /** @type {About} */
 let about;
 
-/** @typedef {(number | null)[] | Float32Array | Float64Array} Numbers null or NaN where missing */
-
 /**
  * The columns of figures, each with an entry for each latent.
  * @type {Record<string, Numbers | (string | null)[]>}
  */
 let figures;
 
-/**
- * Numbers with all their digits.
- * @param {Floats} packed
- */
-function unpacked({ bits, values }) {
-  const text = atob(values);
-  const bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  return bits === 32 ? new Float32Array(bytes.buffer) : new Float64Array(bytes.buffer);
-}
-
 /** Loads the figures of all latents. */
 async function loadFigures() {
   await load("data/latents.js");
-  const { integers: columns, floats, texts: encoded } = /** @type {Columns} */ (saevData.latents);
-  figures = { ...columns };
-  for (const [column, packed] of Object.entries(floats)) figures[column] = unpacked(packed);
-  for (const [column, { texts: distinct, codes }] of Object.entries(encoded)) {
-    figures[column] = codes.map((code) => (code < 0 ? null : distinct[code]));
-  }
+  const { numbers: packed, texts: encoded } = /** @type {Columns} */ (saevData.latents);
+  delete saevData.latents;
+  const columns = [
+    ...Object.entries(packed).map(async ([column, one]) => [column, await unpacked(one)]),
+    ...Object.entries(encoded).map(async ([column, one]) => [column, await unpackedTexts(one)]),
+  ];
+  figures = Object.fromEntries(await Promise.all(columns));
 }
 
 /** The figures that say where latents are in the projection of directions, if there is one. */
@@ -69,7 +57,7 @@ async function loadProjection() {
   const found = /** @type {Projection | null} */ (saevData.projection);
   if (!found) return;
   [found.x, found.y].forEach((values, i) => {
-    figures[PLANE[i]] = unpacked({ bits: 32, values });
+    figures[PLANE[i]] = new Float32Array(bytesOf(values).buffer);
   });
 }
 
@@ -88,8 +76,9 @@ const largeName = (row) => `pictures/${about.large ? "large/" : ""}${imageFile(r
  * @param {number} latent
  */
 async function dataOf(latent) {
-  const n = Math.floor(latent / about.block);
-  const i = latent % about.block;
+  const place = Number(figures.place[latent]);
+  const n = Math.floor(place / about.block);
+  const i = place % about.block;
   await loadPart(`data/blocks/${padded(n, 4)}.js`, `block ${n}`);
   const block = /** @type {PageBlock} */ (saevData[`block ${n}`]);
   const labelled = block.firing[i].map((entries) =>
@@ -123,19 +112,20 @@ async function dataOf(latent) {
  */
 async function heatOf(latent) {
   if (!about.grid) return null;
-  const n = Math.floor(latent / about.heat_latents);
+  const place = Number(figures.place[latent]);
+  const n = Math.floor(place / about.heat_latents);
   await loadPart(`data/heat/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`, `heat ${n}`);
-  const packed = /** @type {Heat} */ (saevData[`heat ${n}`])[latent % about.heat_latents];
+  const packed = /** @type {Heat} */ (saevData[`heat ${n}`])[place % about.heat_latents];
   const pairs = atob(packed);
   const heat = new Uint8Array(
     about.rows[about.rows.length - 1].last * about.grid[0] * about.grid[1],
   );
   // Pairs of (zeros before, value). (255, 0) stands for 255 zeros.
-  let place = 0;
+  let cell = 0;
   for (let i = 0; i < pairs.length; i += 2) {
-    place += pairs.charCodeAt(i);
+    cell += pairs.charCodeAt(i);
     const value = pairs.charCodeAt(i + 1);
-    if (value) heat[place++] = value;
+    if (value) heat[cell++] = value;
   }
   return heat;
 }

@@ -98,10 +98,24 @@ const filtersOf = (/** @type {State} */ { bounds, preset, brush, ...view }) => (
 const filtersAreUsual = () =>
   JSON.stringify(filtersOf(state)) === JSON.stringify(filtersOf(usual()));
 
+/**
+ * Whether somebody gave a latent a name with a text.
+ * @param {number} latent
+ * @param {string} text in lower case
+ */
+const isCalled = (latent, text) =>
+  noteOf(latent).name.toLowerCase().includes(text) ||
+  givenTo(latent).some((one) => one.name.toLowerCase().includes(text));
+
 /** The latents that pass all filters, in order. The one whose number is looked for comes first. */
 function select() {
   const text = state.find.trim().toLowerCase();
-  const tests = about.filters.map(passes);
+  // Whoever looks for a name finds its latent, also if it fires on no image.
+  const bounds = about.filters.map(passes);
+  /** @type {((latent: number) => boolean)[]} */
+  const tests = [
+    (latent) => (text !== "" && isCalled(latent, text)) || bounds.every((inside) => inside(latent)),
+  ];
   const kind = about.chips.find(({ key }) => key === state.chip);
   if (kind) tests.push(belongs(kind));
   tests.push(...selects(state.brush));
@@ -113,8 +127,7 @@ function select() {
     tests.push(
       (latent) =>
         byName.has(latent) ||
-        noteOf(latent).name.toLowerCase().includes(text) ||
-        givenTo(latent).some((one) => one.name.toLowerCase().includes(text)) ||
+        isCalled(latent, text) ||
         tops.some((labels) => labels[latent]?.toLowerCase().includes(text)),
     );
   }

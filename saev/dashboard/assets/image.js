@@ -1,30 +1,37 @@
 // The page of one image: which latents fire on it.
 
 /**
+ * The images of a block, in the order of their rows.
+ * @param {number} n
+ */
+async function imagesOf(n) {
+  await load("data/names.js");
+  await loadPart(`data/images/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`, `images ${n}`);
+  const { rows, keys } = /** @type {ImageNames} */ (saevData.names);
+  const block = /** @type {ImageBlock} */ (saevData[`images ${n}`]);
+  return block.latents.map((latents, i) => ({
+    row: rows[n * about.block + i],
+    key: keys[n * about.block + i],
+    labels: block.labels[i],
+    latents,
+    values: block.values[i],
+    patches: block.patches[i],
+    n: block.n_latents[i],
+  }));
+}
+
+/**
  * An image of the page, by its row; null if the page has no such image.
  * @param {number} row
  */
 async function imageOf(row) {
   await load("data/names.js");
-  const { rows, keys } = /** @type {ImageNames} */ (saevData.names);
+  const { rows } = /** @type {ImageNames} */ (saevData.names);
   const place = rows.indexOf(row);
-  if (place < 0) return null;
-  const n = Math.floor(place / about.block);
-  const i = place % about.block;
-  await loadPart(`data/images/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`, `images ${n}`);
-  const block = /** @type {ImageBlock} */ (saevData[`images ${n}`]);
-  return {
-    row,
-    key: keys[place],
-    labels: block.labels[i],
-    latents: block.latents[i],
-    values: block.values[i],
-    patches: block.patches[i],
-    n: block.n_latents[i],
-  };
+  return place < 0 ? null : (await imagesOf(Math.floor(place / about.block)))[place % about.block];
 }
 
-/** @typedef {NonNullable<Awaited<ReturnType<typeof imageOf>>>} ShownImage */
+/** @typedef {Awaited<ReturnType<typeof imagesOf>>[number]} ShownImage */
 
 /** Shows the open image, if there is one. */
 async function showImage() {
@@ -65,6 +72,7 @@ function imageBar(image, row) {
     leave,
     make("h2", { tabIndex: -1, class: "top-label" }, title),
     labels ? inOneLine(labels, "soft") : null,
+    image ? imageStar(row, image.key) : null,
     make("span", { class: "soft number push" }, `row ${row}`),
   );
 }
@@ -130,33 +138,32 @@ function imageLatent(latent, i, image, view, look) {
 }
 
 /**
- * Images whose names have the text that the reader looks for, as links to their pages.
- * @param {string} text
+ * Images whose names have the text that the reader looks for, as links to their pages. The chip of
+ * the stars shows the starred ones.
+ * @param {State} view
  */
-function imagesFound(text) {
+function imagesFound({ find: text, chip: kind }) {
   const wanted = text.trim().toLowerCase();
   const box = at("images-found");
   box.replaceChildren();
-  if (!wanted || !namesRead) return;
-  const { rows, keys } = /** @type {ImageNames} */ (saevData.names);
-  const places = keys.flatMap((key, i) => (key.toLowerCase().includes(wanted) ? [i] : []));
-  if (!places.length) return;
-  const links = places.slice(0, 12).map((place) =>
-    make(
-      "a",
-      {
-        href: address({ row: rows[place], latent: null }),
-        onclick: (click) => {
-          if (click.ctrlKey || click.metaKey || click.shiftKey) return;
-          click.preventDefault();
-          openImage(rows[place]);
-        },
-      },
-      make("img", { src: thumbnailName(rows[place]), alt: "", loading: "lazy" }),
-      inOneLine(keys[place]),
-    ),
-  );
-  const n = places.length;
-  const more = n > links.length ? `, the first ${count(links.length)} of them` : "";
-  box.append(make("h2", {}, `${count(n)} ${n === 1 ? "image" : "images"}${more}`), ...links);
+  /** @type {[number, string][]} */
+  let found = [];
+  if (wanted && namesRead) {
+    const { rows, keys } = /** @type {ImageNames} */ (saevData.names);
+    found = keys.flatMap((key, i) => (key.toLowerCase().includes(wanted) ? [[rows[i], key]] : []));
+  } else if (!wanted && kind === "noted") found = [...starredImages].sort(([a], [b]) => a - b);
+  if (!found.length) return;
+  const links = found
+    .slice(0, wanted ? 12 : 60)
+    .map(([row, key]) =>
+      make(
+        "a",
+        { href: address({ row, latent: null }), onclick: opens({ row }) },
+        make("img", { src: thumbnailName(row), alt: "", loading: "lazy" }),
+        inOneLine(key),
+      ),
+    );
+  const kinds = `${wanted ? "" : "starred "}${found.length === 1 ? "image" : "images"}`;
+  const more = found.length > links.length ? `, the first ${count(links.length)} of them` : "";
+  box.append(make("h2", {}, `${count(found.length)} ${kinds}${more}`), ...links);
 }

@@ -55,6 +55,7 @@ function showLarge(slot, data, heat, view, facts) {
     largeImage(slot, data, heat, view),
     make("p", {}, make("b", {}, clipped(data.key(data.rows[slot])))),
     make("p", { class: "soft" }, clipped(facts.join(" · "))),
+    imageStar(row, data.key(row)),
     visitImage,
   );
   box.showModal();

@@ -204,9 +204,10 @@ function frameOn(image, [lines, columns], patch, kind = "") {
  * @param {Pick<LatentData, "rows" | "values" | "patches" | "key">} data
  * @param {Uint8Array | null} heat
  * @param {State} view
+ * @param {string} [spoken] what a screen reader says, if not the image's name
  */
-function largeImage(slot, data, heat, view) {
-  const box = thumbnail(slot, data, heat, view, "eager");
+function largeImage(slot, data, heat, view, spoken) {
+  const box = thumbnail(slot, data, heat, view, "eager", spoken);
   const image = box.querySelector("img");
   if (image) image.src = largeName(data.rows[slot]);
   return box;

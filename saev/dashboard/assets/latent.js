@@ -137,7 +137,8 @@ function latentBar(latent) {
   const last = i < 0 || i + 1 >= shown.length;
   const called = nameOf(latent, state.label);
   const said = state.label && texts("top_label", state.label)[latent];
-  const unnamed = said && !givenTo(latent).length ? "no name" : "";
+  const given = [noteOf(latent).name, ...givenTo(latent).map((one) => one.name)].find(Boolean);
+  const unnamed = given ? inOneLine(`✎ ${given}`) : said ? "no name" : "";
   return make(
     "div",
     { class: "bar" },

@@ -35,3 +35,55 @@ function load(file) {
  * @param {number} width
  */
 const padded = (n, width) => String(Math.floor(n)).padStart(width, "0");
+
+/** The types of columns of numbers. */
+const TYPES = {
+  int8: Int8Array,
+  int16: Int16Array,
+  int32: Int32Array,
+  float32: Float32Array,
+  float64: Float64Array,
+};
+
+/** @typedef {InstanceType<typeof TYPES[keyof typeof TYPES]>} Numbers NaN where missing */
+
+/** @param {string} text base64 */
+function bytesOf(text) {
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+  return bytes;
+}
+
+/**
+ * A column of numbers, with all their digits.
+ * @param {NumberColumn} packed
+ * @returns {Promise<Numbers>}
+ */
+async function unpacked({ type, values, places }) {
+  const inflated = new Blob([bytesOf(values)])
+    .stream()
+    .pipeThrough(new DecompressionStream("gzip"));
+  const apart = new Uint8Array(await new Response(inflated).arrayBuffer());
+  const Kind = TYPES[/** @type {keyof typeof TYPES} */ (type)];
+  const size = Kind.BYTES_PER_ELEMENT;
+  const n = apart.length / size;
+  const bytes = new Uint8Array(apart.length);
+  for (let byte = 0; byte < size; byte++) {
+    for (let i = 0; i < n; i++) bytes[i * size + byte] = apart[byte * n + i];
+  }
+  const own = new Kind(bytes.buffer);
+  if (!places) return own;
+  const where = await unpacked(places);
+  const all = new Kind(where.length);
+  for (let i = 0; i < where.length; i++) all[i] = own[where[i]];
+  return all;
+}
+
+/**
+ * A column of texts.
+ * @param {TextColumn} packed
+ */
+async function unpackedTexts({ texts: distinct, codes }) {
+  return Array.from(await unpacked(codes), (code) => (code < 0 ? null : distinct[code]));
+}

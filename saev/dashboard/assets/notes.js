@@ -37,12 +37,16 @@ const givenTo = (latent) => namings.get(latent) ?? [];
  * One name that somebody gave, with who did, and its score.
  * @param {GivenNamed} one
  */
-function givenLines({ name: called, note, author, score }) {
+function givenLines(one) {
+  const { name: called, note, author, score } = one;
   const said = [called || note, author && `(${author})`].filter(Boolean).join(" ");
   const line = make("p", { class: "fact given" }, "✎", inOneLine(said));
-  if (!score || score.hits === null) return [line];
+  const quizzed = quizLine(one);
+  const lines = quizzed ? [line, quizzed] : [line];
+  if (!score || score.hits === null) return lines;
   const right = term(`fits ${score.hits} of ${score.n} held out`, scoreTold(score));
-  return [line, make("p", { class: "fact soft scored" }, right, make("span", {}, "chance 20 %"))];
+  const scored = make("p", { class: "fact soft scored" }, right, make("span", {}, "chance 20 %"));
+  return [...lines, scored];
 }
 
 /**
@@ -66,13 +70,23 @@ function scoreTold(score) {
 /** @param {number} latent */
 const noteOf = (latent) => notes.get(latent) ?? { star: false, name: "", text: "" };
 
-/** Reads what the browser has kept. Some browsers keep nothing for files. */
-function readNotes() {
+/**
+ * What the browser has kept. Some browsers keep nothing for files.
+ * @param {string} where
+ */
+function keptOn(where) {
   try {
-    notes = parsedNotes(JSON.parse(localStorage.getItem(shelf()) ?? "null")) ?? notes;
+    return JSON.parse(localStorage.getItem(where) ?? "null");
   } catch {
-    notes = new Map();
+    return null;
   }
+}
+
+/** Reads what the browser has kept. */
+function readNotes() {
+  notes = parsedNotes(keptOn(shelf())) ?? notes;
+  starredImages = parsedStars(keptOn(starShelf())) ?? starredImages;
+  answers = parsedAnswers(keptOn(quizShelf())) ?? answers;
 }
 
 /**
@@ -96,13 +110,17 @@ function parsedNotes(content) {
   return found;
 }
 
-/** All notes as JSON, latent by latent. */
+/** All notes as JSON: latent by latent, then the starred images, and the answers of the quiz. */
 function notesAsJson() {
   const latents = [...notes.entries()]
     .sort(([a], [b]) => a - b)
     .map(([latent, { star, name: called, text }]) => ({ latent, star, name: called, note: text }));
-  const content = { format: "saev notes", version: 1, dictionary: subject(), latents };
-  return JSON.stringify(content, null, 1);
+  const heading = { format: "saev notes", version: 1, dictionary: subject() };
+  return JSON.stringify(
+    { ...heading, latents, images: starsAsData(), quiz: answersAsData() },
+    null,
+    1,
+  );
 }
 
 /**
@@ -119,31 +137,22 @@ function annotate(latent, change) {
 
 /** Keeps the notes in the browser, and shows the list anew. */
 function keepNotes() {
-  try {
-    localStorage.setItem(shelf(), notesAsJson());
-  } catch {
-    at("refused").textContent = "This browser keeps no notes for this page: save them to a file.";
-  }
-  listed = drawn = "";
+  keepOn(shelf(), notesAsJson());
   render();
 }
 
 /**
- * A button that stars a latent.
- * @param {number} latent
+ * Keeps a text in the browser. What is drawn of the list is no longer right.
+ * @param {string} where
+ * @param {string} text
  */
-function starButton(latent) {
-  const button = make("button", { type: "button", class: "icon star", "aria-label": "Star (s)" });
-  const look = () => {
-    button.textContent = noteOf(latent).star ? "★" : "☆";
-    button.setAttribute("aria-pressed", String(noteOf(latent).star));
-  };
-  button.addEventListener("click", () => {
-    annotate(latent, { star: !noteOf(latent).star });
-    look();
-  });
-  look();
-  return button;
+function keepOn(where, text) {
+  try {
+    localStorage.setItem(where, text);
+  } catch {
+    at("refused").textContent = "This browser keeps no notes for this page: save them to a file.";
+  }
+  listed = drawn = "";
 }
 
 /**
@@ -161,13 +170,16 @@ function noteFields(latent) {
   const meaning =
     "kept in this browser only. Save all of them to a file, or read one, at the end of the list";
   const title = make("h3", {}, term("Your name and note", meaning));
-  const others = givenTo(latent).flatMap(({ name: called, note: said, author, score }) => {
+  const others = givenTo(latent).flatMap((one) => {
+    const { name: called, note: said, author, score } = one;
     const by = make("span", { class: "soft" }, author ? `(${author})` : "");
     const line = make("p", { class: "given" }, make("b", {}, called), ` ${said} `, by);
-    return score ? [line, make("p", { class: "soft scored" }, scoreTold(score))] : [line];
+    const scored = score ? make("p", { class: "soft scored" }, scoreTold(score)) : "";
+    return [line, scored, quizLine(one) ?? ""];
   });
   const fromOthers = others.length ? [make("h3", {}, "Given names"), ...others] : [];
-  return make("section", { class: "note" }, title, field, text, ...fromOthers);
+  const quizzed = quizLine({ latent, name: note.name });
+  return make("section", { class: "note" }, title, field, quizzed, text, ...fromOthers);
 }
 
 /**

@@ -1,4 +1,5 @@
-// Files of notes: JSON for another browser, CSV for spreadsheets and for the settings.
+// Files of notes: JSON for another browser, CSV for spreadsheets and for the settings. Only JSON
+// has the starred images and the answers of the quiz.
 
 const CSV = ["dictionary", "latent", "star", "name", "note", "author"];
 
@@ -117,13 +118,19 @@ function saving(id, title, file, text) {
  */
 function importNotes(text, file) {
   let found = null;
+  let [stars, quizzed] = [parsedStars(undefined), parsedAnswers(undefined)];
   try {
-    found = file.endsWith(".csv") ? notesFromCsv(text) : parsedNotes(JSON.parse(text));
+    if (file.endsWith(".csv")) found = notesFromCsv(text);
+    else {
+      const content = JSON.parse(text);
+      found = parsedNotes(content);
+      [stars, quizzed] = [parsedStars(content?.images), parsedAnswers(content?.quiz)];
+    }
   } catch {
     found = null;
   }
   const said = at("notes-said");
-  if (!found) {
+  if (!found || !stars || !quizzed) {
     const wanted = file.endsWith(".csv")
       ? `the columns dictionary, latent and name, and rows about ${subject()}`
       : `"saev notes" of version 1 about ${subject()}`;
@@ -131,6 +138,11 @@ function importNotes(text, file) {
     return;
   }
   notes = new Map([...notes, ...found]);
+  starredImages = new Map([...starredImages, ...stars]);
+  answers = new Map([...answers, ...quizzed]);
+  keepAnswers();
+  keepStars();
   keepNotes();
-  said.textContent = plain(clipped(`${count(found.size)} notes read from ${file}.`));
+  const images = stars.size ? ` and ${count(stars.size)} starred images` : "";
+  said.textContent = plain(clipped(`${count(found.size)} notes${images} read from ${file}.`));
 }

@@ -25,6 +25,9 @@ const axis = (x1, y1, x2, y2) => draw("line", { x1, y1, x2, y2, class: "axis" })
 /** @param {Line} points */
 const path = (points) => points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ");
 
+const sampled = "a sample, 16,384 vectors of held-out images at most";
+const whenDone = "Reconstruction takes all vectors and their own mean, so its errors differ.";
+
 /**
  * The error of a training, on training vectors and on held-out ones.
  * @param {Curve} points
@@ -92,7 +95,9 @@ function curve(points, baseline) {
     keys.push(key("held out", "border-color:var(--held);border-top-style:dashed"));
   }
   if (known) keys.push(key("PCA", "border-color:var(--soft);border-top-style:dotted"));
-  const title = make("h3", {}, "Error while training");
+  const centred = "nmse about the mean of all recorded vectors.";
+  const meaning = `${centred} Trained on: one batch. Held out: ${sampled}. ${whenDone}`;
+  const title = make("h3", {}, term("Error while training", meaning));
   return make("div", { class: "curve" }, title, plot, make("div", { class: "key" }, ...keys));
 }
 
@@ -119,7 +124,9 @@ const ends = (values) => new Set([Math.min(...values), Math.max(...values)]);
  * @param {string} error what the error is called
  */
 function frontierPlot(sweep, error) {
-  const [width, height, left, right] = [640, 300, 52, 150];
+  // On a phone, a plot of this width would be shrunk until nobody can read it.
+  const narrow = window.matchMedia("(max-width: 720px)").matches;
+  const [width, height, left, right] = narrow ? [340, 300, 46, 16] : [640, 300, 52, 150];
   const plot = draw("svg", {
     viewBox: `0 0 ${width} ${height + 42}`,
     role: "img",
@@ -152,7 +159,10 @@ function frontierPlot(sweep, error) {
       const ring = { fill: "none", stroke: "var(--held)", "stroke-width": 2.5 };
       link.append(draw("circle", { ...ring, cx, cy, r: 10 }));
     }
-    if (p.pareto) link.append(word(cx + 13, cy - 6, p.label));
+    // A label is right of its point or, where that's beyond the border, left, below the line.
+    const fits = cx + 13 + 7 * p.label.length < width;
+    const text = fits ? word(cx + 13, cy - 6, p.label) : word(cx - 9, cy + 17, p.label, "end");
+    if (p.pareto) link.append(text);
     plot.append(link);
   }
   return plot;
@@ -176,7 +186,10 @@ function frontier(sweep) {
     frontierPlot(sweep, error),
     make("p", { class: "soft" }, "Filled: Pareto-optimal. Ringed: recommended."),
   );
-  const points = table("Points", [[""], ["L0"], ["error"], ["dead"], [""]], rows);
+  const over = sweep.held_out ? sampled : "its batch";
+  const centred = "about the mean of all recorded vectors";
+  const help = `nmse at the last step, ${centred}, over ${over}. ${whenDone}`;
+  const points = table("Points", [[""], ["L0"], ["error", help], ["dead"], [""]], rows);
   const none = absent(sweep.recommended) ? "No point is recommended. " : "";
   return make(
     "article",

@@ -23,13 +23,13 @@ function render() {
   const last = Math.max(0, Math.ceil(shown.length / PAGE) - 1);
   state.page = Math.min(Math.max(0, Math.floor(state.page)), last);
   showState();
-  const { view, whole, x, y, places, lasso, a, b, side, by, one, two } = state;
+  const { view, whole, x, y, places, lasso, a, b, starred, side, by, one, two } = state;
   const page = view === "list" ? state.page : 0;
-  const chosen = [view, page, whole, x, y, places, lasso, a, b, side, by, one, two];
+  const chosen = [view, page, whole, x, y, places, lasso, a, b, starred, side, by, one, two];
   const look = JSON.stringify([wanted, chosen, cardMode(state), namesRead]);
   if (look !== drawn) showView();
   drawn = look;
-  imagesFound(state.find);
+  imagesFound(state);
   showImage();
   showLatent();
 }
@@ -132,10 +132,15 @@ function pressed(press) {
   }
   if (press.key === "Escape" && !inList) closeLatent();
   if (press.key === "w" && inList && state.view === "wall") go({ whole: !state.whole });
+  if (press.key === "s" && !inList) {
+    /** @type {HTMLElement | null} */ (
+      document.querySelector(":is(#latent, #image):not([hidden]) .star")
+    )?.click();
+  }
+  if (inList && state.view === "quiz") quizKey(press.key);
   if (state.latent === null) return;
   if (press.key === "ArrowLeft" || press.key === "k") step(-1);
   if (press.key === "ArrowRight" || press.key === "j") step(1);
-  if (press.key === "s") /** @type {HTMLElement} */ (document.querySelector(".star")).click();
   if (press.key === "h" && about.grid) {
     const modes = heatModes.map(([mode]) => mode);
     go({ heat: modes[(modes.indexOf(state.heat) + 1) % modes.length] });

@@ -1,7 +1,5 @@
 // The part of the gallery that compares two runs: it matches their latents when asked to.
 
-/** Above this many latents of a run, a browser would take minutes. */
-const MOST_MATCHED = 8192;
 const PAIRS_SHOWN = 12;
 const PAIR_IMAGES = 4;
 
@@ -24,58 +22,25 @@ function whyNotMatched(a, b) {
     const other = Reflect.get(right, what);
     if (value !== other) return `They were trained on ${what}: ${value} and ${other}.`;
   }
-  const most = Math.max(a.summary.n_latents, b.summary.n_latents);
-  if (most <= MOST_MATCHED) return null;
-  return `One has ${count(most)} latents: a page matches ${count(MOST_MATCHED)} at most.`;
-}
-
-/** Scripts of two runs have the same names, so they are read one after the other. */
-let reading = Promise.resolve();
-
-/**
- * Reads a script of a run.
- * @param {GalleryRun} run
- * @param {string} file below the folder of its page
- * @param {string} title of its document
- * @returns {Promise<unknown>}
- */
-function readOf(run, file, title) {
-  const place = run.pictures + file;
-  const read = reading.then(async () => {
-    await load(place);
-    const found = saevData[title];
-    delete saevData[title];
-    loading.delete(place);
-    return found;
-  });
-  reading = read.then(
-    () => {},
-    () => {},
-  );
-  return read;
+  return null;
 }
 
 /**
- * What is needed to match a run: the directions, which latents fire, and their names.
+ * Which latents of a run fire, where their data lies, and their names.
  * @param {GalleryRun} run
  */
 async function matchable(run) {
-  const { n_latents: n, label_purity_top: labels } = { ...run.summary, ...run.summary.all };
-  const packed = [];
-  for (let i = 0; i * run.block < n; i++) {
-    const file = `data/directions/${padded(i, 4)}.js`;
-    packed.push(.../** @type {Directions} */ (await readOf(run, file, `directions ${i}`)));
-  }
   const columns = /** @type {Columns} */ (await readOf(run, "data/latents.js", "latents"));
-  const label = Object.keys(labels).sort()[0];
-  const tops = columns.texts[`top_label.${label}`];
-  const isNamed = columns.integers[`named.${label}`];
+  const label = Object.keys(run.summary.all.label_purity_top).sort()[0];
+  const { place, image_count: images, [`named.${label}`]: flags } = columns.numbers;
+  const isNamed = flags && (await unpacked(flags));
+  const tops = flags && (await unpackedTexts(columns.texts[`top_label.${label}`]));
   return {
     run,
-    rows: unitRows(packed),
-    fires: columns.integers.image_count.map((images) => Number(images) > 0),
+    places: await unpacked(place),
+    fires: Array.from(await unpacked(images), (one) => one > 0),
     /** @param {number} latent */
-    called: (latent) => (isNamed?.[latent] ? tops.texts[tops.codes[latent]] : null),
+    called: (latent) => (isNamed?.[latent] ? tops[latent] : null),
   };
 }
 
@@ -106,7 +71,7 @@ function runPairs(runs) {
       await showPairs([a, b], saying, box);
     } catch (error) {
       const { message } = /** @type {Error} */ (error);
-      saying.textContent = plain(`${message}. Its page may be by an older version: make it again.`);
+      saying.textContent = plain(message);
     }
     button.disabled = false;
   };
@@ -138,44 +103,26 @@ function runPairs(runs) {
 async function showPairs(runs, saying, box) {
   const a = await matchable(runs[0]);
   const b = await matchable(runs[1]);
-  const { forth, back } = await nearestOthers(a.rows, a.fires, b.rows, b.fires, (done) => {
+  const isLarge = runs.some(({ summary }) => summary.n_latents > MOST_MATCHED);
+  const report = (/** @type {number} */ done) => {
     saying.textContent = `Comparing directions: ${Math.round(100 * done)} %`;
-  });
-  const chance = nearestByChance(Math.max(a.rows.n, b.rows.n), b.rows.d);
-  const pairs = matched(forth).filter(({ cosine }) => cosine > chance);
+  };
+  const found = isLarge ? await readMatch(runs) : await matchHere(a, b, report);
+  const { n, chance, pairs, alone, aloneThere } = found;
   const again = pairs.filter(({ cosine }) => cosine >= FOUND_AGAIN).length;
-  const [partners, others] = [
-    new Set(pairs.map(({ latent }) => latent)),
-    new Set(pairs.map(({ other }) => other)),
-  ];
-  const alone = forth.flatMap(([nearest]) =>
-    nearest && !partners.has(nearest.latent) ? [nearest] : [],
-  );
-  const aloneThere = back.filter(({ other }) => !others.has(other));
   saying.replaceChildren(
     make("b", {}, count(pairs.length)),
-    ` of ${count(forth.length)} latents of the first and ${count(back.length)} of the second ` +
+    ` of ${count(n[0])} latents of the first and ${count(n[1])} of the second ` +
       "that fire are matched, one to one, ",
     make("b", {}, count(again)),
     ` of them with a cosine of ${FOUND_AGAIN} or more. Partners are nearer than ` +
       `${share(chance)}, about what the nearest of as many random directions has.`,
   );
-  const rising = (/** @type {Pair} */ x, /** @type {Pair} */ y) => x.cosine - y.cosine;
   const show = (/** @type {Pair[]} */ list) => pairList(list, [a, b]);
   box.replaceChildren(
     pairSection("Matched", "the largest cosine first", pairs, show),
-    pairSection(
-      "Unmatched in the first",
-      "with the nearest of the second",
-      alone.sort(rising),
-      show,
-    ),
-    pairSection(
-      "Unmatched in the second",
-      "with the nearest of the first",
-      aloneThere.sort(rising),
-      show,
-    ),
+    pairSection("Unmatched in the first", "with the nearest of the second", alone, show),
+    pairSection("Unmatched in the second", "with the nearest of the first", aloneThere, show),
   );
 }
 
@@ -209,14 +156,14 @@ function pairSection(title, note, pairs, show) {
 function pairList(pairs, sides) {
   return pairs.map(({ latent, other, cosine }) => {
     const links = [latent, other].map((one, i) => {
-      const { run, called } = sides[i];
+      const { run, called, places } = sides[i];
       const { block, folder } = run;
       const known = called(one);
       const images = make("span", { class: "row" });
-      const n = Math.floor(one / block);
+      const n = Math.floor(places[one] / block);
       readOf(run, `data/blocks/${padded(n, 4)}.js`, `block ${n}`).then(
         (found) => {
-          const rows = /** @type {PageBlock} */ (found).rows[one % block];
+          const rows = /** @type {PageBlock} */ (found).rows[places[one] % block];
           const shown = rows.slice(0, PAIR_IMAGES).filter((row) => row >= 0);
           images.append(
             ...shown.map((row) => {

@@ -49,12 +49,15 @@ function firingImages(latent, { rows, values, patches }) {
 const activationBar = (part, kind = "") =>
   make("span", { class: `activation ${kind}` }, make("i", { style: `width:${100 * part}%` }));
 
+/** @typedef {{ row: number, key: string, part: number, patch: number }} SideImage */
+
 /**
  * An image with the latent's activation as a bar: full is its largest anywhere, on both sides.
- * @param {{ row: number, key: string, part: number, patch: number }} image
+ * @param {SideImage} image
+ * @param {string} [otherwise] what is said of it without an activation
  */
-function sideImage({ row, key, part, patch }) {
-  const said = part ? percent(part) : "silent";
+function sideImage({ row, key, part, patch }, otherwise = "silent") {
+  const said = part ? percent(part) : otherwise;
   const data = { rows: [row], values: [part], patches: [patch], key: () => key };
   const look = { ...state, heat: cardMode(state) };
   return make(

@@ -22,6 +22,8 @@
  * @property {number} page
  * @property {string} a the label on the left of a contrast; empty for the usual one
  * @property {string} b the one on the right
+ * @property {string} starred on which side of a contrast the starred images are: "a", "b", or
+ *     empty for neither; beside them, an empty label stands for all other images
  * @property {string} side of which a contrast shows the latents: "a", "b", or empty for both
  * @property {string} by what a contrast is ordered: "mean", or empty for the share of images
  * @property {number | null} one the latent on the left of a comparison; null for the usual one
@@ -55,6 +57,7 @@ const usual = () => ({
   page: 0,
   a: "",
   b: "",
+  starred: "",
   side: "",
   by: "",
   one: null,
@@ -129,6 +132,7 @@ function read() {
   wanted.page = amount("page", wanted.page);
   wanted.a = hash.get("a") ?? "";
   wanted.b = hash.get("b") ?? "";
+  wanted.starred = choice("starred", "", ["a", "b"]);
   wanted.side = choice("side", "", ["a", "b"]);
   wanted.by = choice("by", "", ["mean"]);
   for (const key of /** @type {const} */ (["one", "two", "latent"])) {

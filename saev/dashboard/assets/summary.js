@@ -33,8 +33,9 @@ function figuresTable(summary) {
     rows.push([title, ...errors, number(f.l0), count(f.n_images), count(f.n_vectors)]);
   }
   const error =
-    "nmse: squared error over variance, as the dictionary sees it; " +
-    "0 is a perfect copy, 1 is no better than the mean";
+    "nmse: squared error over variance, as the dictionary sees it; 0 is a perfect copy, 1 is no " +
+    "better than the mean. Over all vectors of these images; training looks at a sample of the " +
+    "held-out ones";
   const fitted = splitTitles[Object.values(summary.splits).find((f) => f)?.pca_fit_on ?? "train"];
   const pca =
     "the baseline: nmse of a principal component analysis with as many " +

@@ -48,6 +48,8 @@ interface Baseline {
   value: number | null;
   interval: number[] | null;
   title: string;
+  /** Whether the figure is better; null where that can't be said. */
+  beaten: boolean | null;
 }
 
 /** A figure of a run's evaluation. */
@@ -253,27 +255,74 @@ interface About {
   credit: string | null;
 }
 
+/**
+ * A column of numbers, exactly as in `latents.parquet`, so that sorting and filtering equal those
+ * of the table.
+ */
+interface NumberColumn {
+  /** ``int8``, ``int16``, ``int32``, ``float32`` or ``float64``: the smallest in which all fit. */
+  type: string;
+  /**
+   * The first byte of each number, then the second of each, and so on (the lowest first), as gzip
+   * (RFC 1952), in base64. NaN where there is none.
+   */
+  values: string;
+  /** For each latent the place of its number, if the values are the distinct ones. */
+  places?: NumberColumn;
+}
+
 /** A column of texts: each distinct text once. */
 interface TextColumn {
   texts: string[];
   /** For each latent, its text; −1 where there is none. */
-  codes: number[];
-}
-
-/** A column of floating-point numbers, exactly as in `latents.parquet`. */
-interface Floats {
-  /** 32 if all fit, or else 64: sorting and filtering then equal those of the table. */
-  bits: number;
-  /** In base64, the lowest byte first; NaN where there is none. */
-  values: string;
+  codes: NumberColumn;
 }
 
 /** `data/latents.js`: the columns of `latents.parquet`, each with an entry for each latent. */
 interface Columns {
-  /** Those of truth values have 0 and 1. */
-  integers: Record<string, (number | null)[]>;
-  floats: Record<string, Floats>;
+  /** Those of truth values have 0 and 1. ``place`` is where a latent's data lies. */
+  numbers: Record<string, NumberColumn>;
   texts: Record<string, TextColumn>;
+}
+
+/** Pairs of latents of two runs, by rising cosine. */
+interface PackedPairs {
+  /** Little-endian int32 in base64. */
+  latent: string;
+  other: string;
+  /** Little-endian float32 in base64. */
+  cosine: string;
+}
+
+/** A script in `matched`: the latents of two runs, matched by their decoder directions. */
+interface RunMatch {
+  /** Digests of the code and, for both runs, of the dictionary and the analysis. */
+  made_of: unknown[];
+  /** How many latents of each run fire. */
+  n: number[];
+  /** The cosine that partners exceed. */
+  chance: number;
+  /** Those that are matched. */
+  pairs: PackedPairs;
+  /** Latents of the first run without a partner, each with the nearest one of the second. */
+  alone: PackedPairs;
+  /** Those of the second run, each as `other`. */
+  alone_there: PackedPairs;
+}
+
+/** Two runs that are matched. */
+interface MatchedPair {
+  /** Link to its page, as in `GalleryRun`. */
+  first: string;
+  second: string;
+  file: string;
+}
+
+/** `matched/pairs.js`: which runs were matched by a job. */
+interface MatchedRuns {
+  pairs: MatchedPair[];
+  /** How many more pairs could have been matched. */
+  n_left_out: number;
 }
 
 /**
@@ -355,7 +404,7 @@ interface ContrastBlock {
   drawn: DrawnImage[][];
 }
 
-/** A script in `data/blocks`: lists with an entry for each of its latents. */
+/** A script in `data/blocks`: lists with an entry for each of its latents, by their places. */
 interface PageBlock {
   /** The labels in this block. Others are given by their places here. */
   texts: string[];

@@ -31,6 +31,7 @@ const views = [
     render: showCompare,
     reveal: revealCompared,
   },
+  { key: "quiz", title: "Quiz", legend: quizMeaning, render: showQuiz, reveal: revealQuiz },
 ];
 
 /** The view that the state names. */

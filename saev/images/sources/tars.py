@@ -6,7 +6,6 @@ source (``sci``, ``cls``, the names in the JSON).
 """
 
 import errno
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from functools import cached_property
@@ -29,21 +28,12 @@ from saev.images.sources.source import (
     open_regular,
     stated,
 )
-from saev.images.sources.tar_texts import TEXT_BYTES, TEXTS, kind_of, texts_of
+from saev.images.sources.tar_samples import Member, require_plain, samples_of
+from saev.images.sources.tar_texts import texts_of
 from saev.settings.images import TarsSettings
 
 if TYPE_CHECKING:
     import pyarrow
-
-COMPRESSED = {
-    b"\x1f\x8b\x08": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\0": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\x04\x22\x4d\x18": "lz4",
-    b"PK\x03\x04": "zip",
-}
-"""First bytes of compressed files. A plain tar starts with the name of its first file."""
 
 
 HIDDEN_INSIDE = "hidden files in tars"
@@ -70,7 +60,7 @@ class Tars(Source[TarsSettings]):
     def files(self) -> SourceFiles:
         base, names = self._files()
         for name in names:
-            _require_plain(base / name)
+            require_plain(base / name)
         return stated(base, names)
 
     def tables(self) -> Iterator["pyarrow.Table"]:
@@ -87,7 +77,7 @@ class Tars(Source[TarsSettings]):
             contradictions: dict[str, str] = {}
             n_images, wanted = 0, self.settings.image
             for number, name in enumerate(names):
-                _require_plain(base / name)
+                require_plain(base / name)
                 part = Path(folder, f"{number:06}.parquet")
                 table, without, hidden, found = index(base / name, name, wanted)
                 self.without_image += without
@@ -147,17 +137,6 @@ class Tars(Source[TarsSettings]):
         return self._files()[0]
 
 
-def _require_plain(path: Path) -> None:
-    with path.open("rb") as file:
-        start = file.read(tarfile.BLOCKSIZE)
-    found = [kind for first_bytes, kind in COMPRESSED.items() if start.startswith(first_bytes)]
-    if found and start[257:262] != b"ustar":
-        raise UserError(
-            f"tars: {path} is compressed ({found[0]}), so single images can't be read "
-            f"from it. Unpack it to a plain .tar (compression doesn't make images smaller)"
-        )
-
-
 class Index(NamedTuple):
     """The images of one tar."""
 
@@ -189,7 +168,7 @@ def index(path: Path, name: str, wanted: str | None) -> Index:
     without = 0
     contradictions: dict[str, str] = {}
     hidden: list[str] = []
-    for sample, members in _samples(path, hidden):
+    for sample, members in samples_of(path, hidden):
         if sample in seen:
             raise UserError(
                 f"tars: {path}: the files of {sample} aren't next to each other, or two samples "
@@ -216,104 +195,7 @@ def index(path: Path, name: str, wanted: str | None) -> Index:
     return Index(table, without, len(hidden), contradictions)
 
 
-class _Member(NamedTuple):
-    info: tarfile.TarInfo
-    extension: str
-    """Everything after the first dot, in lower case."""
-    data: bytes | None
-    """Content of a short text."""
-
-    @property
-    def kind(self) -> str:
-        """The last part of the extension."""
-        return kind_of(self.extension)
-
-
-def _samples(path: Path, hidden: list[str]) -> Iterator[tuple[str, list[_Member]]]:
-    """Yield each sample's name and members. Adds the names of hidden files to ``hidden``."""
-    name = ""
-    members: list[_Member] = []
-    size = path.stat().st_size
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for info in tar:
-                _require_utf8(path, info.name)
-                folder, _, file = info.name.rpartition("/")
-                if info.isdir():
-                    continue
-                if file.startswith("."):  # such as ._7.jpg, which macOS packs beside 7.jpg
-                    hidden.append(info.name)
-                    continue
-                if not info.isreg() or info.issparse():
-                    raise UserError(
-                        f"tars: {path}: {info.name} is a link or a special file: pack plain files"
-                    )
-                if info.size < 0 or info.offset_data + info.size > size:
-                    raise UserError(f"tars: {path} ends within {info.name}: it is cut off")
-                stem, _, extension = file.partition(".")
-                here = f"{folder}/{stem}" if folder else stem
-                if here != name and members:
-                    yield name, members
-                    members = []
-                name = here
-                member = _Member(info, extension.lower(), None)
-                if member.kind in TEXTS and info.size <= TEXT_BYTES:
-                    content = tar.extractfile(info)
-                    member = member._replace(data=content.read() if content else b"")
-                members.append(member)
-            _require_end(path, tar.offset, name)
-    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
-        raise UserError(
-            f"tars: {path} can't be read: {error}. It is damaged or isn't a tar"
-        ) from error
-    if members:
-        yield name, members
-
-
-def _require_utf8(path: Path, name: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"tars: {path}: the name {name!a} isn't in UTF-8: pack the tar again with such names"
-        ) from error
-
-
-def _require_end(path: Path, offset: int, last: str) -> None:
-    """Refuse a tar that doesn't end where its reader stopped.
-
-    The reader of the standard library takes a damaged header, but for the first, for the end.
-
-    Args:
-        path: the tar.
-        offset: where the reader stopped.
-        last: the last sample that it found.
-
-    Raises:
-        UserError: the two closing blocks of zeros are missing, or something follows them.
-    """
-    with path.open("rb") as file:
-        file.seek(offset)
-        closing = file.read(2 * tarfile.BLOCKSIZE)
-        if len(closing) < 2 * tarfile.BLOCKSIZE and not any(closing):
-            raise UserError(
-                f"tars: {path} is cut off: it ends after {last} at byte {offset:,}, without the "
-                f"closing blocks. Copy or pack it again"
-            )
-        if any(closing):
-            raise UserError(
-                f"tars: {path} is damaged: at byte {offset:,}, after {last}, there is no header of "
-                f"a file. Copy or pack it again"
-            )
-        while data := file.read(1 << 20):
-            if any(data):
-                raise UserError(
-                    f"tars: {path} goes on after its end at byte {offset:,}: pack the files of "
-                    f"joined tars into one again, or keep the tars as separate files"
-                )
-
-
-def _image(path: Path, sample: str, members: list[_Member], wanted: str | None) -> _Member | None:
+def _image(path: Path, sample: str, members: list[Member], wanted: str | None) -> Member | None:
     if wanted is not None:
         found = [m for m in members if m.extension == wanted.lower().lstrip(".")]
     else:

@@ -5,19 +5,26 @@ from pathlib import Path
 
 import numpy as np
 
-from saev.dashboard.artifact import GIVEN, REPORT, RUN, SUMMARY
+from saev.core.made import DONE, MADE
+from saev.dashboard.artifact import RUN, STAGE, SUMMARY
 from saev.parity.lab import Made
 from saev.parity.measures.distances import texts
 from saev.parity.verdict import Level, Verdict, worst
 from saev.settings.parity import ParitySettings
+from saev.workflow.stages import BY_NAME
 
 DATA = "<script>start("
 """What precedes the data of a page, which is its last script."""
 PICTURES = (".jpg", ".png", ".webp")
-UNCOMPARED = (RUN, SUMMARY, ".build_dashboard")
-"""Names, or their beginnings, of files that describe others or the making."""
-BESIDE = (GIVEN, REPORT, ".finish_page")
-"""The same of what other jobs put beside a page, at any time."""
+UNCOMPARED = (RUN, SUMMARY)
+"""Files that describe others or the making."""
+BESIDE = {
+    name.split("/")[0]
+    for rule in BY_NAME[STAGE].rules
+    if rule.module
+    for name in rule.outputs.values()
+}
+"""What other programs put beside a page, at any time."""
 
 
 def compare_dashboard(a: Made, b: Made, settings: ParitySettings) -> Verdict:
@@ -51,7 +58,9 @@ def _names(folder: Path) -> set[str]:
     return {
         path.as_posix()
         for path in paths
-        if not path.name.startswith(UNCOMPARED) and not path.parts[0].startswith(BESIDE)
+        if path.name not in UNCOMPARED
+        and path.suffix not in (DONE, MADE)
+        and path.parts[0] not in BESIDE
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from safetensors.torch import load_file
 from test_elsewhere import POOLED
 
 import saev
+from saev.core import logs, stop
 from saev.core.errors import UserError
 from saev.elsewhere.common_form import Hints
 from saev.elsewhere.libraries import look
 from saev.settings.elsewhere import ElsewhereSettings
-from saev.tools.__main__ import _parser
+from saev.tools.__main__ import _parser, main
 from saev.tools.export import TARGETS, export
 from saev.tools.sharing import NAMES
 from saev.train.conversion import converted
@@ -115,6 +117,17 @@ def test_the_command_exports_a_run(case, tmp_path, monkeypatch, capsys):
         command("export", case.sae, "--to", "onnx", "o")
 
 
+def test_what_the_system_refuses_is_said_in_one_line(case, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file/out"
+    monkeypatch.setattr(sys, "argv", ["saev", "export", str(case.sae), "--to", "saev", str(out)])
+    monkeypatch.setattr(logs, "start", lambda: None)
+    monkeypatch.setattr(stop, "listen", lambda: None)
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.startswith(f"error: {out}: a file is where one of its folders")
+
+
 def test_a_dry_run_of_push_writes_what_it_would_upload(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = ("push", case.sae, "me/mine", "--license", "mit", "--dry-run", "out")
@@ -129,6 +142,8 @@ def test_a_dry_run_of_push_writes_what_it_would_upload(case, tmp_path, monkeypat
     assert "24 latents: relu" in card
     with pytest.raises(UserError, match="out is there already"):
         command(*given)
+    with pytest.raises(UserError, match="README.md is there already"):
+        command(*given[:-1], "out/README.md")
 
 
 def test_the_lines_of_use_on_a_card_open_the_dictionary(case, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from saev.core import logs, stop
 from saev.core.errors import UserError
+from saev.core.system_errors import explained
 from saev.tools import sharing, versions
 from saev.tools.options import add_configfile, require_cores
 from saev.workflow.digests import FILES
@@ -117,8 +118,11 @@ def main() -> None:
     stop.listen()
     try:
         sys.exit(arguments.run(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        said = error if isinstance(error, UserError) else explained(error)
+        if said is None:
+            raise
+        print(f"error: {said}", file=sys.stderr)
         sys.exit(2 if arguments.command in ("accept", "diff", "parity") else 1)
 
 

@@ -144,6 +144,12 @@ TARGETS: dict[str, Callable[[Exported, Path], list[Path]]] = {
 """What writes a dictionary, by the name for ``--to``."""
 
 
+def require_new(folder: Path) -> None:
+    """Refuse a folder that has files, or a file in its place."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is there already: name a new folder")
+
+
 def export(sae: Sae, to: str, out: Path) -> list[Path]:
     """Write a dictionary into a new folder; return the files.
 
@@ -153,8 +159,7 @@ def export(sae: Sae, to: str, out: Path) -> list[Path]:
     Raises:
         UserError: the folder has files, or that format can't hold the dictionary exactly.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is there already: name a new folder")
+    require_new(out)
     one = exported(sae)
     made = out.exists()
     out.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from saev.core.errors import UserError
 from saev.core.files import read_json, sha256_file, write_bytes
 from saev.core.meta import META, RUN, read_meta
 from saev.dashboard.artifact import FOLDER_NAME, SUMMARY
+from saev.tools.export import require_new
 from saev.train import artifact as trained
 
 CARD = "README.md"
@@ -39,8 +40,7 @@ def push(path: Path, repo: str, licence: str, dry_run: Path | None) -> list[str]
     trained.load(folder)  # refuses an altered checkpoint
     text = card(folder, given if given != folder else None, repo, licence)
     if dry_run is not None:
-        if dry_run.exists() and any(dry_run.iterdir()):
-            raise UserError(f"{dry_run} is there already: name a new folder")
+        require_new(dry_run)
         written(folder, text, dry_run)
         return [f"Wrote {dry_run / trained.CHECKPOINT} and {dry_run / CARD}. Uploaded nothing."]
     return [_upload(folder, text, repo)]

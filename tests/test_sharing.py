@@ -142,7 +142,7 @@ def test_a_dry_run_of_push_writes_what_it_would_upload(case, tmp_path, monkeypat
     assert "24 latents: relu" in card
     with pytest.raises(UserError, match="out is there already"):
         command(*given)
-    with pytest.raises(UserError, match="README.md is there already"):
+    with pytest.raises(UserError, match=r"README\.md is there already"):
         command(*given[:-1], "out/README.md")
 
 

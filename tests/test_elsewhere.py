@@ -154,7 +154,9 @@ def test_it_is_evaluated_beside_the_same_baselines_as_one_trained_here(case, tmp
     settings = {"checkpoint": str(path_of(case)), "layer": 1, "tokens": "cls"}
     run(settings, made.activations, made.sae)
     made.analyse()
-    found = figures_of(evaluated(made, tmp_path / "a", probing=("kind",)))["probing.auroc_5"]
+    measured = figures_of(evaluated(made, tmp_path / "a", probing=("kind",), stability=True))
+    assert measured["stability.mean"].note == "a dictionary from elsewhere doesn't say which seed it has"
+    found = measured["probing.auroc_5"]
     assert set(found.baselines) == {"untrained_dictionary", "raw_dimensions", "pca", "constant"}
     assert 0 < found.baselines["untrained_dictionary"].value < 1
 

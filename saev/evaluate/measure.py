@@ -118,6 +118,8 @@ class Evaluator:
         sae = self.opened.inputs.sae
         if not self.seeds:
             note = "no other run differs in init_seed alone: sweep: {init_seed: [0, 1, 2]}"
+            if sae.architecture == "converted":
+                note = "a dictionary from elsewhere doesn't say which seed it has"
             return Results([missing("stability", "mean", "latents", note)])
         others = []
         for folder in (*self.seeds, *self.shuffled):

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from saev.evaluate.figure_titles import BASELINES
+
 RESAMPLES = 1000
 """Resamples behind an interval over latents."""
 LEVEL = 0.95
@@ -57,11 +59,15 @@ class Figure:
     """Why it isn't defined, or a baseline isn't. Kept in the note where one isn't."""
 
     def __post_init__(self) -> None:
-        undefined = [name for name, one in self.baselines.items() if one.value is None]
+        undefined = [
+            BASELINES.get(name, name.replace("_", " "))
+            for name, one in self.baselines.items()
+            if one.value is None
+        ]
         if self.measured.value is None:
             reason = self.why
         elif undefined:
-            reason = f"{', '.join(undefined).replace('_', ' ')}: {self.why}"
+            reason = f"{', '.join(undefined)}: {self.why}"
         else:
             reason = ""
         self.note = "; ".join(part for part in (reason, self.note) if part)

@@ -208,13 +208,16 @@ def test_the_largest_of_a_matrix_are_the_first_of_a_sort_with_room_behind_them(
 
 
 @pytest.mark.parametrize("many", [gpu.MANY, 1], ids=["at once", "in groups"])
-def test_a_nan_among_the_largest_of_a_matrix_takes_a_place_and_is_dropped(many, monkeypatch):
+def test_a_nan_is_among_the_largest_of_a_matrix(many, monkeypatch):
     monkeypatch.setattr(gpu, "MANY", many)
     pre = draw(7, N_ROOM)
+    large = pre.clone()
     pre[1, 4] = pre[5, 6] = torch.nan
-    found, expected = gpu.largest_of_all(pre, 8), plain.largest_of_all(pre, 8)
-    assert len(expected[1]) == 6
-    assert all(map(torch.equal, roomless(found), expected))
+    large[1, 4] = large[5, 6] = torch.inf
+    found, expected = gpu.largest_of_all(pre, 8), gpu.largest_of_all(large, 8)
+    assert all(map(torch.equal, found[:2], expected[:2]))
+    assert found[2].isnan().sum() == 2
+    assert torch.equal(found[2].nan_to_num(torch.inf, torch.inf), expected[2])
 
 
 def test_entries_that_are_kept_move_together_and_leave_room_behind():

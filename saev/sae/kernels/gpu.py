@@ -20,6 +20,8 @@ HALF = torch.bfloat16
 DENSE_DEAD = 8192
 """See `plain`. A matrix of so many columns takes 0.5 GB for 16,384 vectors. By its FLOPs, an H100
 needs about 2 ms for the products; to gather 512 rows for each vector takes it 20 ms."""
+LEAST = 2.0**-149
+"""The least positive float32."""
 MANY = 1 << 26
 """From this many elements on, `largest_of_all` looks for groups first. Below, an H100 would need
 longer to start the further operations than to read all elements several times (by arithmetic)."""
@@ -100,34 +102,36 @@ def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def largest_of_all(pre: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of equal elements, the first are taken.
+    """Of equal elements, the first are taken. A NaN counts as larger than any number.
 
     An element that is among the m largest lies in one of the m groups with the largest maxima. So
     one pass over ``pre`` is enough: it finds the groups' maxima. All sizes are known beforehand.
     """
     (b, n), flat = pre.shape, pre.flatten()
-    # Both the groups and the elements of those that are chosen are then about size⁻¹ of all.
+    # There are then about as many groups as elements in those that are chosen.
     size = math.isqrt(len(flat) // m) if len(flat) >= MANY else 1
     if size > 1:
         whole = flat[: len(flat) // size * size].view(-1, size)
-        groups = _first_largest(whole.amax(dim=1), min(m, len(whole)))
-        rest = flat[whole.numel() :]
-        candidates = torch.cat([whole[groups].flatten(), rest])
-        here = _first_largest(candidates, m)
+        groups = _first_largest(whole.amax(dim=1), min(m, len(whole)), -torch.inf)
+        candidates = torch.cat([whole[groups].flatten(), flat[whole.numel() :]])
+        here = _first_largest(candidates, m, LEAST)
         at = torch.cat([groups, groups.new_full((1,), len(whole))])[here // size] * size
-        at, values = at + here % size, candidates[here]
+        at += here % size
     else:
-        at = _first_largest(flat, m)
-        values = flat[at]
-    positive = values > 0
+        at = _first_largest(flat, m, LEAST)
+    found = at < len(flat)
+    values = torch.where(found, flat[at.clamp_max(len(flat) - 1)], 0)
     starts = torch.searchsorted(at, n * torch.arange(b + 1, device=pre.device))
-    return keep(starts, at % n, values, positive, n)
+    return starts, torch.where(found, at % n, n), values
 
 
-def _first_largest(values: Tensor, m: int) -> Tensor:
-    """Where the m largest of many numbers are, ascending; of equal ones, the first. NaN is ∞."""
+def _first_largest(values: Tensor, m: int, least: float) -> Tensor:
+    """Where the m largest of many numbers are, ascending; of equal ones, the first.
+
+    Those below ``least`` are left out. For each, there is ``len(values)`` at the end.
+    """
     values = values.nan_to_num(torch.inf, torch.inf, -torch.inf)
-    bound = values.topk(m, sorted=False).values.amin()
+    bound = values.topk(m, sorted=False).values.amin().clamp_min(least)
     above, equal = values > bound, values == bound
     room = m - above.sum()
     taken = above | (equal & (equal.cumsum(0, dtype=torch.int32) <= room))

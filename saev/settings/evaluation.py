@@ -2,13 +2,15 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from saev.settings.component import Resolved, Settings
 from saev.settings.paths import PathText
 
 FolderName = Annotated[str, StringConstraints(pattern=r"^[^/\\.][^/\\]*$")]
 """The name of a folder, without a path."""
+WORD_IMAGES = 4
+"""Strongest images of a latent that choose its word of a vocabulary."""
 
 
 class MaskSettings(Settings):
@@ -152,6 +154,14 @@ class EvaluationSettings(Settings):
     seed: int = Field(
         0, ge=0, description="Seed of bootstraps, of random baselines and of samples."
     )
+
+    @field_validator("probing")
+    @classmethod
+    def _a_label_once(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]} is listed twice: remove it once")
+        return labels
 
     def labels_used(self) -> list[tuple[str, str]]:
         """Labels of the analysis that it needs, each with the key that names it."""

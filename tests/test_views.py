@@ -224,16 +224,16 @@ def test_scripts_of_blocks_are_dropped_again_but_for_the_last_forty(changed):
     with Browser() as browser:
         browser.open(f"{path.as_uri()}#min=0")
         browser.run(
-            "figures.place = Int32Array.from({ length: 60 * 256 }, (_, i) => i); "
+            "figures.place = Int32Array.from({ length: 60 * 64 }, (_, i) => i); "
             "window.read = 0; (async () => { for (let i = 0; i < 60; i++) { "
-            "if ((await dataOf(256 * i)).rows.length) window.read++ } })(); 0"
+            "if ((await dataOf(64 * i)).rows.length) window.read++ } })(); 0"
         )
         browser.wait("window.read === 60")
         assert browser.run(f"{blocks}.length") == 40
         assert browser.run("document.querySelectorAll('head script').length") == 0
         # One that was used stays, and one that was dropped comes back.
         browser.run(
-            "window.read = 0; dataOf(256 * 20).then(() => dataOf(256 * 3))"
+            "window.read = 0; dataOf(64 * 20).then(() => dataOf(64 * 3))"
             ".then((data) => { window.read = data.rows.length }); 0"
         )
         assert browser.wait("window.read") > 9

@@ -79,8 +79,9 @@ const contrastMeaning = () =>
   "(Newcombe 1998) leaves out 0. By share, those whose interval lies farthest from 0 come first, " +
   "and those whose interval holds 0 last. If labels meant nothing, about 5 % of the intervals " +
   "would leave out 0. A mean is over all images with the label, of the largest activation on " +
-  "each (0 where it is silent), as a part of the latent's largest anywhere. A difference of means " +
-  "has no interval here. Bars below images are on one scale: full is the latent's largest anywhere.";
+  "each (0 where it is silent), as a part of the latent's largest anywhere. A difference of " +
+  "means has no interval here. Bars below images are on one scale: full is the latent's largest " +
+  "anywhere.";
 
 /**
  * How many latents differ, and how many would by chance.

@@ -77,9 +77,9 @@ const largeName = (row) => `pictures/${about.large ? "large/" : ""}${imageFile(r
  */
 async function dataOf(latent) {
   const place = Number(figures.place[latent]);
-  const n = Math.floor(place / about.block);
-  const i = place % about.block;
-  await loadPart(`data/blocks/${padded(n, 4)}.js`, `block ${n}`);
+  const n = Math.floor(place / about.data_latents);
+  const i = place % about.data_latents;
+  await loadPart(`data/blocks/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`, `block ${n}`);
   const block = /** @type {PageBlock} */ (saevData[`block ${n}`]);
   const labelled = block.firing[i].map((entries) =>
     entries.map(([code, images, base]) => ({ text: block.texts[code], images, base })),

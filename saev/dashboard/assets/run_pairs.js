@@ -157,13 +157,14 @@ function pairList(pairs, sides) {
   return pairs.map(({ latent, other, cosine }) => {
     const links = [latent, other].map((one, i) => {
       const { run, called, places } = sides[i];
-      const { block, folder } = run;
+      const { data_latents: size, folder } = run;
       const known = called(one);
       const images = make("span", { class: "row" });
-      const n = Math.floor(places[one] / block);
-      readOf(run, `data/blocks/${padded(n, 4)}.js`, `block ${n}`).then(
+      const n = Math.floor(places[one] / size);
+      const data = `data/blocks/${padded(n / folder, 3)}/${padded(n, 5)}.js`;
+      readOf(run, data, `block ${n}`).then(
         (found) => {
-          const rows = /** @type {PageBlock} */ (found).rows[places[one] % block];
+          const rows = /** @type {PageBlock} */ (found).rows[places[one] % size];
           const shown = rows.slice(0, PAIR_IMAGES).filter((row) => row >= 0);
           images.append(
             ...shown.map((row) => {

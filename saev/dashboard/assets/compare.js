@@ -10,7 +10,7 @@ async function directionOf(latent) {
   const n = Math.floor(latent / about.block);
   await loadPart(`data/directions/${padded(n, 4)}.js`, `directions ${n}`);
   const packed = /** @type {Directions} */ (saevData[`directions ${n}`])[latent % about.block];
-  return Int8Array.from(atob(packed), (byte) => byte.charCodeAt(0));
+  return Int8Array.from(binaryOf(packed), (byte) => byte.charCodeAt(0));
 }
 
 /**

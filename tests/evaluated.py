@@ -61,5 +61,8 @@ def evaluated(
 
 
 def figures(evaluator: Evaluator) -> dict[str, Any]:
-    """The figures by metric and name."""
+    """The figures by metric and name. Each says why it is null, or why a baseline is."""
+    for one in evaluator.results.figures:
+        values = (one.measured, *one.baselines.values())
+        assert one.note or all(each.value is not None for each in values), one
     return {f"{f.metric}.{f.name}": f for f in evaluator.results.figures}

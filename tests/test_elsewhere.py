@@ -6,7 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from analysed import Case, cycling
+from analysed import vectors as activations_of
 from dictionaries import SETTINGS, make, vectors
+from evaluated import evaluated
+from evaluated import figures as figures_of
 from safetensors.torch import load_file
 from synthetic import write_activations
 from trained import run
@@ -139,6 +143,20 @@ def test_an_analysis_says_that_it_was_trained_on_none_of_the_images(tmp_path):
     held = splits(held_out=0.3, seed=4)["held_out"]
     assert np.array_equal(held, Activations(activations).held_out(rows, 0.3, 4))
     assert 0 < held.sum() < 200
+
+
+@pytest.mark.parametrize("case", ["sae-lens-topk", "saev-relu"])
+def test_it_is_evaluated_beside_the_same_baselines_as_one_trained_here(case, tmp_path):
+    labels = {"kind": cycling(300, "a", "b", "c")}
+    made = Case(tmp_path, activations_of(300, d=8), labels)
+    made.sae = tmp_path / "vit/theirs"
+    made.out = made.sae / "analysis"
+    settings = {"checkpoint": str(path_of(case)), "layer": 1, "tokens": "cls"}
+    run(settings, made.activations, made.sae)
+    made.analyse()
+    found = figures_of(evaluated(made, tmp_path / "a", probing=("kind",)))["probing.auroc_5"]
+    assert set(found.baselines) == {"untrained_dictionary", "raw_dimensions", "pca", "constant"}
+    assert 0 < found.baselines["untrained_dictionary"].value < 1
 
 
 def test_the_list_of_results_shows_its_error_as_that_of_images_it_never_saw(tmp_path):

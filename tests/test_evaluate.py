@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from analysed import Case, some_labels, vectors
+from analysed import TOPK, Case, some_labels, vectors
 from evaluated import evaluated, figures, firing, folders
 
 from saev.analyze.neighbours import nearest, random_rows
@@ -193,6 +193,24 @@ def test_figures_have_baselines_and_latents_a_row_each(case, tmp_path):
     )
     assert spatial.n == (found.results.columns["moran_i_images"] > 0).sum()
     assert spatial.n <= 22  # two are dead
+
+
+@pytest.mark.parametrize(
+    ("n_latents", "reason"), [(2, "no latent fires"), (1, "there is no other latent")]
+)
+def test_what_is_not_defined_is_null_and_says_why(n_latents, reason, tmp_path):
+    sae = {**TOPK, "n_latents": n_latents, "k": n_latents}  # all are dead
+    embeddings = {"layer-00.cls": vectors(300, seed=1)}
+    case = Case(tmp_path, vectors(300, patches=4), {}, sae=sae, more=embeddings)
+    case.analyse()
+    found = figures(evaluated(case, tmp_path / "a", **ALL, monosemanticity="layer-00.cls"))
+    del found["gamma.recorded"]
+    assert {figure.measured.value for figure in found.values()} == {None}
+    assert found["redundancy.mean"].entry()["note"] == reason
+    assert found["monosemanticity.mean"].entry()["note"].startswith("nothing fires on two images")
+    assert "(no two latents fire together on 10 vectors; " in (
+        found["coactivation.mean_largest_pmi"].line()
+    )
 
 
 def test_baselines_are_fitted_on_all_that_was_trained_on(case, tmp_path):

@@ -342,6 +342,7 @@ def end_in_zeros(path):
         (lambda p: Image.new("L", (32, 32), 4).save(p), "pixels of value 4, which is no class"),
         (lambda p: Image.new("RGB", (32, 32)).save(p), r"holds colours \(RGB\): save it as"),
         (lambda p: p.write_bytes(b"no"), "can't be read: isn't a PNG"),
+        (lambda p: p.symlink_to(p.parent / "gone.png"), "can't be read: .*No such file"),
         (end_in_zeros, "can't be read: its pixels don't match their checksum"),
         (lambda p: Image.new("L", (64, 64), 7).save(p), None),
     ],

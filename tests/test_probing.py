@@ -227,16 +227,29 @@ def test_an_untrained_dictionary_is_as_wide_and_sparse_and_normalises_alike(case
     assert (untrained(sae, 3.6, seed=0).W_dec == made.W_dec).all()
 
 
-def test_a_label_that_the_analysis_lacks_is_refused_by_name():
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (
+            {"probing": ["kinds"]},
+            r"evaluation\.e\.probing: analysis\.a.* has no label 'kinds'; did you mean 'kind'",
+        ),
+        ({"probing": ["kind", "kind"]}, r"evaluation\.e\.probing: kind is listed twice: remove"),
+        (
+            {"vocabulary": "words.txt"},
+            r"evaluation\.e\.vocabulary: needs 4 .*, but analysis\.a\.top_images.* is 3",
+        ),
+    ],
+)
+def test_an_evaluation_that_its_analysis_cannot_serve_is_refused_by_name(entry, said):
     sae = {"architecture": "topk", "tokens": "pooled", "n_latents": 8, "k": 2}
     raw = {
         "images": {"i": {"folder": "f"}},
         "vit": {"v": {"model": "m", "weights": "random", "tokens": ["pooled"]}},
         "sae": {"s": {**sae, "batch_size": 2, "epochs": 1.0, "lr": 0.1}},
-        "analysis": {"a": {"labels": {"kind": {"folder": True}}}},
-        "evaluation": {"e": {"probing": ["kinds"]}},
+        "analysis": {"a": {"labels": {"kind": {"folder": True}}, "top_images": 3}},
+        "evaluation": {"e": entry},
         "runs": [{"images": "i", "vit": "v", "sae": "s", "analysis": "a", "evaluation": "e"}],
     }
-    said = r"evaluation\.e\.probing: analysis\.a.* has no label 'kinds'; did you mean 'kind'"
     with pytest.raises(UserError, match=said):
         parse(raw)

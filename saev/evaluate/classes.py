@@ -39,7 +39,8 @@ class Classes(NamedTuple):
         """Why no probe can tell the classes of ``label`` apart; empty if one can."""
         if len(self.names) > 1:
             return ""
-        return f"{label} has fewer than two classes with enough images, so nothing tells them apart"
+        enough = f"{FEWEST} images, and some on both sides of the split"
+        return f"{label} has fewer than two classes with {enough}"
 
 
 def classes_of(inputs: Inputs, label: str, seed: int) -> Classes:

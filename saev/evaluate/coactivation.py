@@ -129,6 +129,7 @@ def results(pieces: list[dict[str, np.ndarray]], n_latents: int, seed: int) -> R
         int((~np.isnan(largest)).sum()),
         "latents",
         {"independent_latents": Measured(0.0)},
+        why=f"no two latents fire together on {FEWEST} vectors",
         note=f"over latents with a partner of {FEWEST} vectors or more",
     )
     return Results([figure], {"pmi": largest})

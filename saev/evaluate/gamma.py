@@ -46,4 +46,5 @@ def measure(
         "dimensions",
         {"after_normalisation": Measured(inside)},
         note=note,
+        why="all vectors are equal",
     )

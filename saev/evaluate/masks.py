@@ -151,12 +151,13 @@ def results(
         name: mean_of(one.purity(), seed) for name, one in baselines.items()
     }
     n_full = int((~np.isnan(purity)).sum())
+    few = f"nothing fires on {TOP} images with a mask"
     figures = [
         over_classes("map", chosen.ap[kept], ap),
         over_classes("best_iou", chosen.iou[kept], iou),
         over_classes("coverage_30", _covered(chosen.ap[kept]), covered),
         over_classes("probe_r", chosen.probe_r[kept], r),
-        Figure("masks", f"purity_{TOP}", mean_of(purity, seed), n_full, "latents", pure),
+        Figure("masks", f"purity_{TOP}", mean_of(purity, seed), n_full, "latents", pure, why=few),
     ]
     return Results(figures, {"mask_ap": chosen.by_latent})
 

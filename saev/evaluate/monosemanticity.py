@@ -182,6 +182,7 @@ def results(ours: Embedded, untrained: Embedded, seed: int) -> Results:
             RAW: mean_of(ours.found_of_dimensions(), seed),
             ALL: Measured(ours.of_all()),
         },
+        why="nothing fires on two images, and not on all alike",
         note=f"by {ours.stream.name} of the same tower, which knows what the dictionary sees",
     )
     return Results([figure], {"monosemanticity": found})

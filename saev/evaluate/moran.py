@@ -114,5 +114,6 @@ class Maps:
             int(some.sum()),
             "latents",
             {SHUFFLED: mean_of(chance, seed)},
+            why="no latent fires on two patches of an image, and not on all alike",
         )
         return Results([figure], {"moran_i": found, "moran_i_images": self.n_maps})

@@ -6,6 +6,7 @@ class covers half of its pixels or more.
 """
 
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -166,7 +167,7 @@ class Masks:
 
     def _read(self, key: str, record: dict[str, Any]) -> np.ndarray | None:
         path = self._path(key)
-        if not path.is_file():
+        if not os.path.lexists(path):
             return None
         pixels = self._pixels(path)
         numbers = self.numbers[pixels]
@@ -186,7 +187,7 @@ class Masks:
         some = False
         for place, name in enumerate(self.names):
             path = Path(self.settings.folder, name, mask_key(key, self.settings.ending))
-            if path.is_file():
+            if os.path.lexists(path):
                 some = True
                 seen = self._cut(path, self._pixels(path) != 0, key, record)
                 covered[place] = covered_pixels(seen, size, grid)

@@ -50,6 +50,7 @@ def measure(decoder: Tensor, live: np.ndarray, seed: int) -> Results:
             int(live.sum()),
             "latents",
             {RANDOM: mean_of(of(chance), seed)},
+            why="there is no other latent" if n < 2 else "no latent fires",
         )
         for name, of in (
             ("mean", lambda values: values),

@@ -50,9 +50,21 @@ class Figure:
     split: str = "all"
     """Images that it is about: ``all``, or ``held_out``, which training never saw."""
     note: str = ""
-    """Why it is missing, or what else to know."""
+    """What else to know."""
     of: str = ""
     """The label that it is about, if any."""
+    why: str = ""
+    """Why it isn't defined, or a baseline isn't. Kept in the note where one isn't."""
+
+    def __post_init__(self) -> None:
+        undefined = [name for name, one in self.baselines.items() if one.value is None]
+        if self.measured.value is None:
+            reason = self.why
+        elif undefined:
+            reason = f"{', '.join(undefined).replace('_', ' ')}: {self.why}"
+        else:
+            reason = ""
+        self.note = "; ".join(part for part in (reason, self.note) if part)
 
     def line(self) -> str:
         """For the log."""
@@ -91,7 +103,7 @@ class Results:
 
 def missing(metric: str, name: str, over: str, note: str, of: str = "") -> Figure:
     """A figure that can't be had. ``note`` says why; ``of`` is its label, if it has one."""
-    return Figure(metric, name, Measured(None), 0, over, note=note, of=of)
+    return Figure(metric, name, Measured(None), 0, over, of=of, why=note)
 
 
 def mean_of(values: np.ndarray, seed: int) -> Measured:

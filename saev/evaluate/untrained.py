@@ -40,17 +40,17 @@ def of_directions(
         l0: mean number of latents of ``sae`` that fire on a vector.
         kind: how latents come from the directions.
     """
-    given = sae.settings
     n = len(rows)
     settings = TopKSettings(
         architecture="topk",
-        layer=given.layer,
-        tokens=given.tokens,
+        layer=sae.settings.layer,
+        tokens=sae.settings.tokens,
         n_latents=n,
         k=min(max(1, round(l0)), n),
-        batch_size=given.batch_size,
-        epochs=given.epochs,
-        lr=given.lr,
+        # Required, but nothing is trained here; a dictionary from elsewhere doesn't know its own.
+        batch_size=1,
+        epochs=1.0,
+        lr=1.0,
     )
     made = kind(settings, sae.d).requires_grad_(False).eval()
     with torch.no_grad():

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from saev.evaluate.crops import centred
 from saev.evaluate.results import Figure, Results, mean_of, missing
+from saev.settings.evaluation import WORD_IMAGES
 
-TOP = 4
+TOP = WORD_IMAGES
 """Strongest images of a latent that count. A latent with fewer gets no suggestion."""
 LEVEL = 0.01
 """Share of shuffled latents that would get a suggestion."""

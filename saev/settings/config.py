@@ -12,7 +12,7 @@ from saev.settings.baseline_runs import Entries, shuffled_of, with_baselines
 from saev.settings.component import Settings, digest
 from saev.settings.compute import ComputeSettings
 from saev.settings.elsewhere import AnySaeEntry
-from saev.settings.evaluation import EvaluationSettings
+from saev.settings.evaluation import WORD_IMAGES, EvaluationSettings
 from saev.settings.explained import explain
 from saev.settings.images import AnyImagesSettings
 from saev.settings.near import nearest
@@ -234,6 +234,13 @@ def _check_references(config: Config, sweeps: dict[str, list[str]]) -> None:
                 for key, label in config.evaluation[run.evaluation].labels_used()
                 if label not in labels
             ]
+            shown = config.analysis[run.analysis].top_images
+            if config.evaluation[run.evaluation].vocabulary and shown < WORD_IMAGES:
+                problems.append(
+                    f"evaluation.{run.evaluation}.vocabulary: needs {WORD_IMAGES} top images of a "
+                    f"latent, but analysis.{run.analysis}.top_images, which runs[{number}] uses "
+                    f"with it, is {shown}"
+                )
         on = config.analysis[run.analysis].on
         if on is not None and on not in config.images:
             problems.append(

@@ -72,7 +72,7 @@ function header() {
   const words =
     "A latent is one direction of the dictionary. Its images are those on which it is most " +
     "active, cropped as the model saw them. Keys: / finds, ← → or k j go to another latent, h " +
-    "changes the map, s stars, w shows whole images on the wall, Esc closes.";
+    "changes how it shows where it fires, s stars, w shows whole images on the wall, Esc closes.";
   at("footer").append(make("p", {}, words));
   if (about.credit) at("footer").append(make("p", {}, about.credit));
 }

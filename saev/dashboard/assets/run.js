@@ -36,7 +36,7 @@ function render() {
 
 /** @param {Error} error */
 function fail(error) {
-  at("found").textContent = plain(`${error.message}. Was the folder copied whole?`);
+  at("found").textContent = plain(error.message);
 }
 
 function header() {
@@ -168,8 +168,8 @@ async function start(data) {
     await loadProjection();
     await readGiven();
   } catch (error) {
-    const message = `${/** @type {Error} */ (error).message}. Was the folder copied whole?`;
-    at("cards").append(make("p", { class: "nothing" }, message));
+    const { message } = /** @type {Error} */ (error);
+    at("cards").append(make("p", { class: "nothing", role: "alert" }, message));
     return;
   }
   controls();

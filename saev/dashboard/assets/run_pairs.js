@@ -31,6 +31,8 @@ function whyNotMatched(a, b) {
  */
 async function matchable(run) {
   const columns = /** @type {Columns} */ (await readOf(run, "data/latents.js", "latents"));
+  const isOlder = !columns.numbers.place;
+  if (isOlder) throw new Error(`The page ${run.link} is by an older version: make it again.`);
   const label = Object.keys(run.summary.all.label_purity_top).sort()[0];
   const { place, image_count: images, [`named.${label}`]: flags } = columns.numbers;
   const isNamed = flags && (await unpacked(flags));

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from dictionaries import make
 from safetensors.torch import load_file, save_file
 from test_elsewhere import FOREIGN, POOLED, path_of, project
 from trained import run
 
+from saev import sae as saes
 from saev.activations.towers.unpickled import read_tensors
 from saev.core.errors import UserError
 from saev.elsewhere.common_form import Hints
@@ -53,6 +55,7 @@ AT_SIGHT = {
     "layer norm": (LENS, {"normalize_activations": "layer_norm"}, "by its own standard deviation"),
     "rescaling": (LENS, {"normalize_activations": "constant_norm_rescale"}, "by its own norm"),
     "an unknown factor": (LENS, {"normalize_activations": "expected_average_only_in"}, "fold_acti"),
+    "a mapping for a norm": (LENS, {"normalize_activations": {"a": 1}}, "supported: none"),
     "an old factor": (LENS, {"normalize_activations": True}, "fold_activation_norm_scaling_factor"),
     "whitening": (LENS, {"normalize_activations": "covariance_whitening"}, "whitened vectors"),
     "heads": (LENS, {"reshape_activations": "hook_z"}, "joins attention heads"),
@@ -210,10 +213,23 @@ def test_a_weights_file_that_is_cut_off_is_refused(tmp_path):
     folder = changed(tmp_path, LENS)
     path = folder / "sae_weights.safetensors"
     path.write_bytes(path.read_bytes()[:-40])
+    for size in (-40, 40):
+        path.write_bytes(path.read_bytes()[:size])
+        with pytest.raises(UserError, match="cut off"):
+            look(folder, Hints())
+    saes.save(make("topk"), tmp_path / "c.safetensors", inputs={}, stream="pooled")
+    (tmp_path / "c.safetensors").write_bytes((tmp_path / "c.safetensors").read_bytes()[:-40])
     with pytest.raises(UserError, match="cut off"):
-        opened(folder, tmp_path)
-    path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(UserError, match="cut off"):
+        look(tmp_path / "c.safetensors", Hints())
+
+
+@pytest.mark.parametrize("name", ["cfg.json", "sae_weights.safetensors"])
+def test_json_that_is_nested_too_deeply_is_refused(name, tmp_path):
+    folder = changed(tmp_path, LENS)
+    text = b'{"a":' + b"[" * 100_000
+    head = b"" if name == "cfg.json" else len(text).to_bytes(8, "little")
+    (folder / name).write_bytes(head + text)
+    with pytest.raises(UserError, match=f"{name} isn't JSON"):
         look(folder, Hints())
 
 

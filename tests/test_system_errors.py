@@ -96,6 +96,9 @@ def test_what_a_library_says_of_a_full_disk_is_known(small_disk):
     with pytest.raises(Exception, match="No space left") as caught:
         save_file({"a": np.zeros(100_000)}, small_disk / "a.safetensors")
     assert "the disk is full" in explained(caught.value)
+    with pytest.raises(OSError, match="requested") as caught:
+        np.save(small_disk / "a.npy", np.zeros(100_000))
+    assert "the disk is full" in explained(caught.value)
 
 
 def test_a_full_disk_is_named_wherever_it_is(small_disk, monkeypatch):

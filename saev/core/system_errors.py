@@ -37,6 +37,8 @@ ON_GPU = (
     "latents, or a GPU with more memory"
 )
 NUMBER = re.compile(r"(?:os error|\[?errno)[ :]*(\d+)", re.IGNORECASE)
+CUT_SHORT = re.compile(r"^\d+ requested and \d+ written$")
+"""All that NumPy says of a disk that is full."""
 MEMORY = re.compile(
     r"can't allocate memory|out of memory|Unable to allocate|std::bad_alloc|realloc"
 )
@@ -82,6 +84,8 @@ def explained(error: BaseException, folder: str | Path | None = None) -> str | N
 def _number(error: BaseException) -> int | None:
     """The system's number of an error."""
     number: int | None = getattr(error, "errno", None)
+    if CUT_SHORT.search(str(error)):
+        return errno.ENOSPC
     if number is None and not isinstance(error, OSError):
         found = NUMBER.search(str(error))
         number = int(found[1]) if found else None

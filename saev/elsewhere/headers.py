@@ -39,7 +39,7 @@ def mapping(text: bytes, path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} isn't JSON ({error}): fetch the file again") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} holds a {type(found).__name__}, not a mapping of keys")
@@ -64,13 +64,20 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of the tensors of a safetensors file, by name.
 
     Raises:
-        UserError: it is damaged.
+        UserError: it is damaged, or cut off.
     """
-    entries = safetensors_header(path).items()
+    entries = safetensors_header(path)
+    entries.pop("__metadata__", None)
     try:
-        return {name: tuple(e["shape"]) for name, e in entries if name != "__metadata__"}
-    except (KeyError, TypeError) as error:
+        found = {name: tuple(e["shape"]) for name, e in entries.items()}
+        end = max([0, *(int(e["data_offsets"][1]) for e in entries.values())])
+    except (LookupError, TypeError, ValueError) as error:
         raise UserError(f"{path} has a damaged header: fetch it again") from error
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+    if path.stat().st_size < start + end:
+        raise UserError(f"{path} is cut off: fetch it again")
+    return found
 
 
 def require_shapes(path: Path, wanted: dict[str, tuple[int, ...]]) -> None:

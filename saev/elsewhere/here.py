@@ -16,7 +16,7 @@ from saev.elsewhere.common_form import (
     tensor,
     unknown,
 )
-from saev.elsewhere.headers import safetensors_header
+from saev.elsewhere.headers import require_shapes, safetensors_header
 
 CHECKPOINT = "checkpoint"
 """What the file's name begins with, in the folder of a training."""
@@ -37,7 +37,7 @@ def describe(path: Path, hints: Hints) -> Described:
     """What the metadata says."""
     try:
         given = json.loads(safetensors_header(path)["__metadata__"][KEY])
-        settings, kind = given["settings"], given["architecture"]
+        settings, kind = dict(given["settings"]), given["architecture"]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: its metadata can't be read ({error!r})") from error
     d, n = number(given, "d", path), number(given, "n_latents", path)
@@ -46,6 +46,7 @@ def describe(path: Path, hints: Hints) -> Described:
     if not by_rank and kind not in (*BY_THRESHOLD, "matryoshka", "converted"):
         raise unknown(path, "architecture", kind, ", ".join((*BY_RANK, *BY_THRESHOLD)))
     k = number(settings, "k", path) if by_rank else None
+    require_shapes(path, {"W_enc": (d, n), "W_dec": (n, d), "b_enc": (n,), "b_dec": (d,)})
     return Described(kind, (path,), d, n, k, config={"stream": given.get("stream")})
 
 

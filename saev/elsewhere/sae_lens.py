@@ -70,8 +70,7 @@ def describe(path: Path, hints: Hints) -> Described:
 
 def _require_plain_input(given: dict[str, Any], where: Path) -> None:
     how = given.get("normalize_activations") or "none"
-    if how is True:
-        how = "expected_average_only_in"
+    how = "expected_average_only_in" if how is True else str(how)
     if how != "none":
         raise unknown(where, "normalize_activations", how, "none", NORMALISATIONS.get(how, ""))
     if given.get("reshape_activations", "none") != "none" or "hook_z" in str(

@@ -52,9 +52,7 @@ async function showCompare() {
     );
     if (old instanceof HTMLElement && old.id) document.getElementById(old.id)?.focus();
   } catch (error) {
-    // What is said of the list is hidden in this view.
-    const { message } = /** @type {Error} */ (error);
-    box.replaceChildren(make("p", { class: "nothing", role: "alert" }, plain(message)));
+    failIn("view-compare", error);
   }
 }
 

@@ -18,8 +18,7 @@ async function showQuiz() {
     if (!stands) await ask(names);
     else await drawQuiz(names);
   } catch (error) {
-    at("view-quiz").replaceChildren();
-    fail(/** @type {Error} */ (error));
+    failIn("view-quiz", error);
   }
 }
 
@@ -126,7 +125,7 @@ function quizAnswer(asked, key, names) {
   const said = guess === asked.name ? "Right." : "Not its name.";
   const next = make("button", { type: "button", id: "quiz-next" }, "Next image");
   next.addEventListener("click", async () => {
-    await ask(names).catch(fail);
+    await ask(names).catch((error) => failIn("view-quiz", error));
     document.getElementById("quiz-asked")?.focus();
   });
   const result = make("p", {}, make("b", {}, `${said} `), latentLink("quiz", asked.latent));

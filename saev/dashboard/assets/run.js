@@ -39,6 +39,16 @@ function fail(error) {
   at("found").textContent = plain(error.message);
 }
 
+/**
+ * Says an error in a view that hides what is said of the list.
+ * @param {string} view
+ * @param {unknown} error
+ */
+function failIn(view, error) {
+  const { message } = /** @type {Error} */ (error);
+  at(view).replaceChildren(make("p", { class: "nothing", role: "alert" }, plain(message)));
+}
+
 function header() {
   document.title = plain(`${about.run.sae} · ${about.run.images} · saev`);
   const kind = `${about.architecture} dictionary of ${about.stream}`;

@@ -51,8 +51,8 @@ def generate(out: Path, n: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         small = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
         small.resize((160, 160), Image.Resampling.BICUBIC).save(path, quality=85)
-    for number, first in enumerate(range(0, n, names.BLOCK_LATENTS)):
-        count = min(names.BLOCK_LATENTS, n - first)
+    for number, first in enumerate(range(0, n, names.DATA_LATENTS)):
+        count = min(names.DATA_LATENTS, n - first)
         rows = rng.integers(0, N_IMAGES, (count, SLOTS))
         block: PageBlock = {
             "texts": ["kind"],
@@ -158,7 +158,8 @@ def generate(out: Path, n: int) -> None:
         "doubts": [],
         "n_latents": n,
         "d": 768,
-        "block": names.BLOCK_LATENTS,
+        "block": names.BLOCK,
+        "data_latents": names.DATA_LATENTS,
         "folder": names.FOLDER,
         "heat_latents": names.heat_latents(SLOTS * GRID[0] * GRID[1]),
         "contrast_labels": names.contrast_labels(n),

@@ -11,7 +11,7 @@ from triton_kernels import DEVICE, close, codes, draw
 from saev import sae as saes
 from saev.core.spec import parsed
 from saev.sae import kernels as chosen
-from saev.sae.kernels import cpu, gpu, plain
+from saev.sae.kernels import cpu, gpu, plain, selection
 from saev.settings.sae import AnySaeSettings
 from saev.train.trainer import Trainer
 
@@ -178,13 +178,46 @@ def roomless(found):
 N_ROOM = 40
 
 
-@pytest.mark.parametrize("m", [1, 30, 90, 200, 7 * N_ROOM])
-def test_the_largest_of_a_matrix_have_room_behind_them_where_fewer_are_positive(m):
-    pre = draw(7, N_ROOM)
-    pre[2] = -1
-    found = gpu.largest_of_all(pre, m)
+NORMAL, DOWN = draw(7, N_ROOM), 9 * torch.arange(7, device=DEVICE)[:, None]
+LEAST = 1e-45
+MATRICES = {
+    "random": NORMAL,
+    "with a row without any positive": torch.cat([NORMAL[:2], -NORMAL[2:3].abs(), NORMAL[3:]]),
+    "of few distinct numbers": (NORMAL * 2).round(),
+    "of equal ones": torch.ones_like(NORMAL),
+    "of zeros": torch.zeros_like(NORMAL),
+    "of negative zeros and the least float": torch.where(NORMAL > 1.5, LEAST, -0.0),
+    "where the first row has all": NORMAL - DOWN,
+    "where the last row has all": NORMAL - DOWN.flip(0),
+    "with infinity": torch.where(NORMAL > 1.5, torch.inf, NORMAL),
+}
+
+
+@pytest.mark.parametrize("many", [gpu.MANY, 1], ids=["at once", "in groups"])
+@pytest.mark.parametrize("m", [1, 3, 8, 30, 69, 90, 200, 7 * N_ROOM])
+@pytest.mark.parametrize("pre", MATRICES.values(), ids=MATRICES)
+def test_the_largest_of_a_matrix_are_the_first_of_a_sort_with_room_behind_them(
+    pre, m, many, monkeypatch
+):
+    monkeypatch.setattr(gpu, "MANY", many)
+    with NoWaiting():
+        found = gpu.largest_of_all(pre, m)
     assert len(found[1]) == len(found[2]) == m
-    assert all(map(torch.equal, roomless(found), plain.largest_of_all(pre, m)))
+    expected = selection.largest_of_all(pre.cpu(), m)
+    assert all(torch.equal(a.cpu(), b) for a, b in zip(roomless(found), expected, strict=True))
+
+
+@pytest.mark.parametrize("many", [gpu.MANY, 1], ids=["at once", "in groups"])
+def test_a_nan_is_among_the_largest_of_a_matrix(many, monkeypatch):
+    monkeypatch.setattr(gpu, "MANY", many)
+    pre = draw(7, N_ROOM)
+    large = pre.clone()
+    pre[1, 4] = pre[5, 6] = torch.nan
+    large[1, 4] = large[5, 6] = torch.inf
+    found, expected = gpu.largest_of_all(pre, 8), gpu.largest_of_all(large, 8)
+    assert all(map(torch.equal, found[:2], expected[:2]))
+    assert found[2].isnan().sum() == 2
+    assert torch.equal(found[2].nan_to_num(torch.inf, torch.inf), expected[2])
 
 
 def test_entries_that_are_kept_move_together_and_leave_room_behind():

@@ -30,7 +30,7 @@ def places(dashboard):
 
 def latents_of(dashboard, name=names.block):
     """The first script of data of latents, or of heat maps, with its lists in their order. Holds
-    all latents of a page of at most 256."""
+    all latents of a page of at most 64."""
     content = script_data(dashboard / name(0))
 
     def sorted_by_latent(entries):

@@ -107,12 +107,60 @@ def test_parts_of_a_split_gpu_count_and_the_split_one_does_not(machine):
 
 @pytest.mark.parametrize(
     ("given", "names"),
-    [("2,3", ["2", "3"]), ("", []), ("-1", []), ("1,-1,0", ["1"]), ("GPU-x", ["GPU-x"])],
+    [
+        ("2,1", ["GPU-cccc", "GPU-bbbb"]),
+        (" 0, 1 ", ["GPU-aaaa", "GPU-bbbb"]),
+        ("GPU-bbbb", ["GPU-bbbb"]),
+        ("GPU-b", ["GPU-bbbb"]),
+        ("MIG-GPU-aaaa/1/0", ["MIG-GPU-aaaa/1/0"]),
+        ("", []),
+        ("-1", []),
+        ("1,-1,0", ["GPU-bbbb"]),
+        ("1,,0", ["GPU-bbbb"]),
+        ("0,3", ["GPU-aaaa"]),  # there is no 3
+        ("0,0", []),
+        ("0,GPU-aaaa", []),
+        ("GPU-", []),  # of several
+        ("GPU-x", []),
+        ("all", []),
+    ],
 )
 def test_a_variable_that_is_set_says_which_gpus_there_are(machine, monkeypatch, given, names):
     machine(LISTED)
     monkeypatch.setenv(gpus.VISIBLE, given)
     assert gpus.present() == names
+
+
+def test_numbers_stay_as_they_are_where_the_driver_may_count_otherwise_than_cuda(
+    machine, monkeypatch
+):
+    monkeypatch.setenv(gpus.VISIBLE, "1")
+    for listed in (LISTED.replace("A100-SXM4-40GB", "T400", 1), SPLIT, "", "failed\n"):
+        machine(listed)
+        assert gpus.present() == ["1"]
+    machine(LISTED.replace("A100-SXM4-40GB", "T400", 1))
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert gpus.present() == ["GPU-bbbb"]
+
+
+def test_jobs_with_the_variable_and_without_it_do_not_take_the_same_gpu(machine, job, monkeypatch):
+    machine(LISTED)
+    monkeypatch.setenv(gpus.VISIBLE, "0")
+    first = job()
+    assert got(first) == "GPU-aaaa"
+    monkeypatch.delenv(gpus.VISIBLE)
+    assert got(job()) == "GPU-bbbb"
+
+
+def test_where_the_drivers_program_is_missing_the_files_of_devices_are_counted(
+    machine, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(gpus.shutil, "which", lambda name: None)
+    monkeypatch.setattr(gpus, "DEVICES", tmp_path)
+    assert gpus.present() == []
+    for name in ("nvidia0", "nvidia3", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert gpus.present() == ["0", "1"]  # CUDA's numbers, whatever those of the files
 
 
 def test_what_a_scheduler_or_mps_gave_is_left_as_it_is(machine, monkeypatch, tmp_path):
@@ -137,9 +185,42 @@ def test_too_few_gpus_are_said_and_no_gpu_is_no_error(machine, monkeypatch, tmp_
         gpus.take(4, tmp_path)
 
 
-def test_a_driver_that_does_not_answer_is_no_gpu(machine, monkeypatch):
-    machine("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n")
+@pytest.mark.parametrize(
+    "said",
+    [
+        "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n",
+        "Unable to determine the device handle for GPU 0000:01:00.0: Unknown Error\n",
+        "GPU 0: NVIDIA A100 (UUID: Unknown Error)\n",
+    ],
+)
+def test_a_driver_that_fails_is_no_gpu(machine, said):
+    machine(said)
     assert gpus.present() == []
+
+
+def test_a_gpu_is_known_whatever_else_the_driver_prints(machine, tmp_path):
+    machine("WARNING: infoROM is corrupted at gpu 0000:01:00.0\n" + LISTED)
+    program = tmp_path / "nvidia-smi"
+    program.write_bytes(program.read_bytes().replace(b"A100", b"A\xff"))
+    assert gpus.present() == ["GPU-aaaa", "GPU-bbbb", "GPU-cccc"]
+
+
+def test_a_driver_that_hangs_is_waited_for_and_said(machine, monkeypatch, tmp_path, said):
+    machine("")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(gpus, "ANSWER_SECONDS", 0.1)
+    assert gpus.present() == []
+    assert said().startswith("warning: nvidia-smi didn't answer for 0.1 seconds")
+
+
+def test_a_variable_that_names_no_gpu_is_the_reason_why_there_is_none(machine, monkeypatch):
+    machine(LISTED)
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    for given in ("", "0,0", "7"):
+        monkeypatch.setenv(gpus.VISIBLE, given)
+        assert machines._why_no_cuda() == (
+            f"CUDA_VISIBLE_DEVICES is {given!r}, which names none of them"
+        )
 
 
 @pytest.mark.slow

@@ -224,16 +224,16 @@ def test_scripts_of_blocks_are_dropped_again_but_for_the_last_forty(changed):
     with Browser() as browser:
         browser.open(f"{path.as_uri()}#min=0")
         browser.run(
-            "figures.place = Int32Array.from({ length: 60 * 256 }, (_, i) => i); "
+            "figures.place = Int32Array.from({ length: 60 * 64 }, (_, i) => i); "
             "window.read = 0; (async () => { for (let i = 0; i < 60; i++) { "
-            "if ((await dataOf(256 * i)).rows.length) window.read++ } })(); 0"
+            "if ((await dataOf(64 * i)).rows.length) window.read++ } })(); 0"
         )
         browser.wait("window.read === 60")
         assert browser.run(f"{blocks}.length") == 40
         assert browser.run("document.querySelectorAll('head script').length") == 0
         # One that was used stays, and one that was dropped comes back.
         browser.run(
-            "window.read = 0; dataOf(256 * 20).then(() => dataOf(256 * 3))"
+            "window.read = 0; dataOf(64 * 20).then(() => dataOf(64 * 3))"
             ".then((data) => { window.read = data.rows.length }); 0"
         )
         assert browser.wait("window.read") > 9
@@ -358,3 +358,48 @@ def test_a_run_without_labels_has_a_wall_and_a_map(changed):
         assert browser.run("state.y") == "mean_activation"
         browser.run("document.querySelector('#views [value=wall]').click()")
         assert on_wall(browser) == listed(browser)
+
+
+def test_data_that_is_cut_off_or_damaged_is_said_and_never_shown_as_an_empty_page(changed):
+    path = page_of(changed, "patches")
+    of_latents = (names.block(0), names.heat(0), names.directions(0))
+    files = (names.FIGURES, names.STRONGEST, *of_latents, names.PROJECTION, names.GIVEN)
+    whole = {name: (path.parent / name).read_text() for name in files}
+    figures = whole[names.FIGURES]
+    at = figures.index('"values":"H4sI') + 40
+    other = figures[:at] + ("A" if figures[at] != "A" else "B") + figures[at + 1 :]
+    damages = [
+        *((name, text[:-9], name, "") for name, text in whole.items() if name != names.STRONGEST),
+        (names.STRONGEST, whole[names.STRONGEST][:-9], names.STRONGEST, "&view=wall"),
+        (names.FIGURES, figures.replace("H4sI", "H4*I"), "The data of this page", ""),
+        (names.FIGURES, other, "The data of this page", ""),
+    ]
+    for name, text, said, view in damages:
+        (path.parent / name).write_text(text)
+        latent = "&latent=1" if name == names.heat(0) else ""
+        view = "&view=compare" if name == names.directions(0) else view
+        with Browser() as browser:
+            browser.send("Page.navigate", url=f"{path.as_uri()}#min=0&heat=heat{view}{latent}")
+            message = json.dumps(f"{said} is damaged. Was the folder copied whole?")
+            browser.wait(f"document.querySelector('main')?.innerText.includes({message})")
+        (path.parent / name).write_text(whole[name])
+
+
+def test_a_browser_that_can_not_inflate_data_is_told_so(changed):
+    path = page_of(changed, "patches")
+    with Browser(390, 844) as browser:
+        old = "delete window.DecompressionStream"
+        browser.send("Page.addScriptToEvaluateOnNewDocument", source=old)
+        browser.send("Page.navigate", url=path.as_uri())
+        browser.wait("document.querySelector('[role=alert].nothing') !== null")
+        said = "This browser is too old to read the data of the page. Use a newer one."
+        assert text_of(browser, "#cards") == said
+
+
+def test_a_run_of_one_latent_has_nothing_to_compare_and_says_so(vit):
+    path = page_of(vit, "patches")
+    with Browser() as browser:
+        browser.open(path.as_uri())
+        browser.run("about.n_latents = 1; go({ view: 'compare' })")
+        said = "document.querySelector('#view-compare [role=alert]')?.innerText"
+        assert browser.wait(said) == "This run has one latent, so there is no other."

@@ -245,7 +245,7 @@ def test_check_sees_altered_pages_parts_and_descriptions(built, tmp_path):
     copy = Project(folder)
     (first, second) = sorted((folder / "results").glob("pets-*/tiny-*/*/named-*"))
     next((first / "dashboard/pictures").rglob("*.jpg")).unlink()
-    block = second / "dashboard/data/blocks/0000.js"
+    block = second / "dashboard/data/blocks/000/00000.js"
     block.write_bytes(block.read_bytes().replace(b"0", b"1", 1))
     (part,) = (second / "parts").glob("*/totals.safetensors")
     part.write_bytes(part.read_bytes()[:-1])

@@ -15,7 +15,7 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from saev.core import logs
 from saev.core.errors import UserError
@@ -23,39 +23,94 @@ from saev.core.errors import UserError
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SHARED_BY_MPS = "CUDA_MPS_PIPE_DIRECTORY"
 POLL_SECONDS = 0.5
+ANSWER_SECONDS = 60
+"""How long nvidia-smi may take: where no daemon keeps the driver loaded, it wakes all GPUs."""
+DEVICES = Path("/dev")
 
 _taken: list[IO[bytes]] = []
 """Lock files of the GPUs that this process has, open as long as it runs."""
 
 
+class Card(NamedTuple):
+    """A GPU that the driver names."""
+
+    model: str
+    uuid: str
+    parts: list[str]
+    """UUIDs of its parts, if it is split (MIG)."""
+
+
 def present() -> list[str]:
     """Names of the GPUs that jobs here may use, as `CUDA_VISIBLE_DEVICES` takes them.
 
-    A variable that is set says it. Otherwise the driver does: the UUID of each GPU or, where one is
-    split (MIG), of each of its parts.
+    They are those that this variable names, or all if it isn't set. A name is the UUID, of a GPU or
+    of a part of a split one (MIG), wherever the driver tells it: so jobs for which the variable is
+    set, and others, know a GPU by the same name.
     """
-    given = os.environ.get(VISIBLE)
-    if given is not None:
-        names = [name.strip() for name in given.split(",")]
-        # CUDA ignores everything from the first name on that is none.
-        end = next((i for i, name in enumerate(names) if name in ("", "-1", "NoDevFiles")), None)
-        return names[:end]
-    if shutil.which("nvidia-smi") is None:
-        return []
+    cards, given = _cards(), os.environ.get(VISIBLE)
+    if given is None:
+        if not cards and shutil.which("nvidia-smi") is None:
+            return [str(i) for i in range(_device_files())]
+        return [name for card in cards for name in card.parts or [card.uuid]]
+    names: list[str] = []
+    for name in given.split(","):
+        known = _known(name.strip(), cards)
+        if known is None:  # CUDA ignores this one and all that follow
+            break
+        names.append(known)
+    return names if len(set(names)) == len(names) else []  # CUDA refuses one that is named twice
+
+
+def _known(name: str, cards: list[Card]) -> str | None:
+    """The UUID of what a name stands for in `CUDA_VISIBLE_DEVICES`, or the name if that isn't
+    certain; None if it stands for nothing."""
+    whole = [card.uuid for card in cards]
+    if name.startswith("GPU-"):  # CUDA takes the beginning of a UUID, too
+        found = [uuid for uuid in whole if uuid.startswith(name)]
+        return name if not cards else found[0] if len(found) == 1 else None
+    if name.startswith("MIG-"):
+        return name
+    if not (name.isascii() and name.isdecimal()):
+        return None
+    # CUDA counts fast GPUs first, nvidia-smi counts by slot. A split GPU has no number.
+    by_slot = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    alike = by_slot or len({card.model for card in cards}) == 1
+    if not alike or any(card.parts for card in cards):
+        return name
+    return whole[int(name)] if int(name) < len(whole) else None
+
+
+def _cards() -> list[Card]:
+    """What the driver's program says; none if there is no such program or it fails."""
     try:
         listed = subprocess.run(
-            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False
+            ["nvidia-smi", "-L"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=ANSWER_SECONDS,
+            check=False,
         ).stdout
-    except (OSError, subprocess.SubprocessError):
+    except subprocess.TimeoutExpired:
+        logs.say(f"warning: nvidia-smi didn't answer for {ANSWER_SECONDS} seconds: no job of saev "
+                 f"can tell which GPUs are free")  # fmt: skip
         return []
-    gpus: list[list[str]] = []
+    except OSError:
+        return []
+    cards: list[Card] = []
     for line in listed.splitlines():
-        uuid = re.search(r"UUID: ([\w/-]+)", line)
-        if uuid and line.startswith("GPU "):
-            gpus.append([uuid[1]])
-        elif uuid and line.lstrip().startswith("MIG ") and gpus:
-            gpus[-1].append(uuid[1])
-    return [name for gpu in gpus for name in gpu[1:] or gpu]
+        whole = re.match(r"GPU \d+: (.*) \(UUID: (GPU-[\w-]+)\)", line)
+        part = re.match(r"\s*MIG .*\(UUID: (MIG-[\w/-]+)\)", line)
+        if whole:
+            cards.append(Card(whole[1], whole[2], []))
+        elif part and cards:
+            cards[-1].parts.append(part[1])
+    return cards
+
+
+def _device_files() -> int:
+    """How many GPUs the system has a file for. A container may lack the driver's program."""
+    return sum(path.name.removeprefix("nvidia").isdecimal() for path in DEVICES.glob("nvidia*"))
 
 
 def usable() -> list[str]:
@@ -80,8 +135,10 @@ def take(n: int = 1, locks: Path | None = None) -> None:
     Raises:
         UserError: there are fewer.
     """
-    names = usable() if n else []
-    if _taken or not names or SHARED_BY_MPS in os.environ or _scheduled():
+    if not n or _taken or SHARED_BY_MPS in os.environ or _scheduled():
+        return
+    names = usable()
+    if not names:
         return
     if len(names) < n:
         raise UserError(

@@ -61,8 +61,9 @@ def _why_no_cuda() -> str:
 
     if torch.version.cuda is None:
         return f"PyTorch {torch.__version__} was built without CUDA"
-    if os.environ.get(gpus.VISIBLE) in ("", "-1"):
-        return f"{gpus.VISIBLE} hides them"
+    given = os.environ.get(gpus.VISIBLE)
+    if given is not None and not gpus.present():
+        return f"{gpus.VISIBLE} is {given!r}, which names none of them"
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:

@@ -25,8 +25,11 @@ MATCHED = f"{MATCHES}/pairs.js"
 """In the folder of results: which runs the job `match_runs` has matched."""
 BESIDE_RUNS = (PARITY, REPORT, MATCHES)
 """Folders of results that hold no run."""
-BLOCK_LATENTS = 256
-"""Latents in one block of data."""
+DATA_LATENTS = 64
+"""Latents in one block of data. A list in another order reads a block for nearly each card, so they
+are small."""
+BLOCK = 256
+"""Images, or directions, in one block of theirs."""
 HEAT_BYTES = 1 << 20
 """Largest size of the heat maps in one script before packing. Opening a latent loads one script."""
 CONTRAST_PAIRS = 1 << 16
@@ -38,8 +41,8 @@ LARGE_IMAGES = 50_000
 
 
 def block(number: int) -> str:
-    """Name of a block of data: places ``[number * 256, (number + 1) * 256)``."""
-    return f"data/blocks/{number:04}.js"
+    """Name of a block of data: places ``[number * 64, (number + 1) * 64)``."""
+    return f"data/blocks/{number // FOLDER:03}/{number:05}.js"
 
 
 def image_block(number: int) -> str:
@@ -77,7 +80,7 @@ def heat_latents(n_values: int) -> int:
 
     Each has ``n_values`` patches in its top images.
     """
-    return max(1, min(BLOCK_LATENTS, HEAT_BYTES // n_values))
+    return max(1, min(BLOCK, HEAT_BYTES // n_values))
 
 
 def heat(number: int) -> str:

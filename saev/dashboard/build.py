@@ -208,8 +208,8 @@ def _neighbours(sae: Sae, image_count: np.ndarray) -> tuple[list[list[int]], lis
 def _write_directions(out: Path, sae: Sae) -> None:
     """Write the decoder directions, with one byte for each component."""
     directions = sae.W_dec.detach().cpu().numpy()
-    for number, first in enumerate(range(0, len(directions), names.BLOCK_LATENTS)):
-        part = directions[first : first + names.BLOCK_LATENTS]
+    for number, first in enumerate(range(0, len(directions), names.BLOCK)):
+        part = directions[first : first + names.BLOCK]
         largest = np.maximum(np.abs(part).max(1, keepdims=True), np.finfo(np.float32).tiny)
         signed = np.rint(127 * (part / largest)).astype(np.int8)
         content: Directions = [base64.b64encode(row.tobytes()).decode() for row in signed]
@@ -258,7 +258,8 @@ def _about(
         "doubts": trained_summary.get("doubts", []),
         "n_latents": sae.n_latents,
         "d": sae.d,
-        "block": names.BLOCK_LATENTS,
+        "block": names.BLOCK,
+        "data_latents": names.DATA_LATENTS,
         "folder": names.FOLDER,
         "heat_latents": names.heat_latents(rows[-1]["last"] * stream.n_patches),
         "contrast_labels": names.contrast_labels(sae.n_latents),

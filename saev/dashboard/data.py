@@ -161,8 +161,8 @@ def write_blocks(
     n, labels = len(shown.rows), analysis.label_names
     table = analysis.table().select([f"{name}.{label}" for label in labels for name in FIRING])
     progress = Progress(n, "latents", "writing data")
-    for number, first in enumerate(range(0, n, names.BLOCK_LATENTS)):
-        part = order[first : first + names.BLOCK_LATENTS]
+    for number, first in enumerate(range(0, n, names.DATA_LATENTS)):
+        part = order[first : first + names.DATA_LATENTS]
         texts = _Dictionary()
         block_rows = shown.rows[part]
         rows = np.unique(block_rows[block_rows >= 0])

@@ -46,8 +46,8 @@ class ImagePages:
         """
         if len(keys) != len(self.rows):
             raise ValueError(f"{len(self.rows)} of {len(keys)} images were encoded")
-        for number, first in enumerate(range(0, len(keys), names.BLOCK_LATENTS)):
-            part = slice(first, first + names.BLOCK_LATENTS)
+        for number, first in enumerate(range(0, len(keys), names.BLOCK)):
+            part = slice(first, first + names.BLOCK)
             kept = self._kept[part]
             labels = analysis.labels.take(np.array(self.rows[part], np.int64))
             block: ImageBlock = {

@@ -120,7 +120,9 @@ class About(TypedDict):
     n_latents: int
     d: int
     block: int
-    """Latents in one block of data."""
+    """Images, or directions, in one script of theirs."""
+    data_latents: int
+    """Latents in one script of their data."""
     folder: int
     """Largest number of files in one folder."""
     heat_latents: int
@@ -401,7 +403,9 @@ class GalleryRun(TypedDict):
     pictures: str
     """The folder of its page, to which names of thumbnails and of data are relative."""
     block: int
-    """Latents in one block of its data."""
+    """Directions in one of its scripts of directions."""
+    data_latents: int
+    """Latents in one script of their data."""
     folder: int
     """Largest number of files in one folder."""
     summary: Summary

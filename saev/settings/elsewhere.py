@@ -51,9 +51,8 @@ class ElsewhereSettings(Settings):
         0.0,
         ge=0,
         lt=1,
-        description="Fraction of the images to show figures of apart. It has seen none of the "
-        "images here, but with the `seed` and `held_out` of a dictionary trained here, both are "
-        "judged on the same images.",
+        description="Fraction of the images whose figures are shown apart. With the `seed` and "
+        "`held_out` of a dictionary trained here, both are judged on the same images.",
     )
     held_out_by: str | None = Field(
         None,

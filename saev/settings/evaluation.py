@@ -28,15 +28,15 @@ class MaskSettings(Settings):
     )
     pixels: Literal["index", "red_green", "file"] = Field(
         "index",
-        description="What a pixel's value is: its `index` in a palette, or gray value; or, for "
-        "masks in colour, red + 256 · green (`red_green`), as in Broden. With `file`, each class "
-        "has files of its own, in a folder of its name: `CLASS/a/b.png` is the mask of `a/b.jpg`, "
-        "and every pixel but 0 is of the class.",
+        description="How pixels name classes. `index`: by their index in a palette, or their gray "
+        "value. `red_green`: by red + 256 · green, as in Broden. `file`: each class has files of "
+        "its own, in a folder of its name: `CLASS/a/b.png` is the mask of `a/b.jpg`, and every "
+        "pixel but 0 is of the class.",
     )
     unnamed: Literal["refuse", "none"] = Field(
         "refuse",
-        description="What pixel values mean that `classes` doesn't name, or folders with "
-        "`pixels: file`: a mistake, or no class.",
+        description="What to do with pixel values that `classes` doesn't name, or folders with "
+        "`pixels: file`: refuse them, or take them for no class.",
     )
     classes: (
         Annotated[dict[str, Annotated[int, Field(ge=1, le=65535)]], Field(min_length=1)]
@@ -78,7 +78,7 @@ class MaskSettings(Settings):
 
 
 class HierarchySettings(Settings):
-    """Two labels, the classes of one of which lie under those of the other."""
+    """Two labels: the classes of one lie under those of the other."""
 
     parent: str = Field(description="The label of the wider classes, such as `genus`.")
     child: str = Field(description="The label of the narrower classes, such as `species`.")
@@ -97,7 +97,7 @@ class EvaluationSettings(Settings):
         True, description="How near each latent's decoder row is to that of another latent."
     )
     spatial: bool = Field(
-        True, description="How connected the map of each latent is on the grid of patches."
+        True, description="Whether a latent fires in one region of the image, or here and there."
     )
     stability: bool = Field(
         True,
@@ -105,7 +105,7 @@ class EvaluationSettings(Settings):
         "same latents. `sweep: {init_seed: [0, 1, 2]}` makes them.",
     )
     coactivation: bool = Field(
-        False, description="Which latents fire together more often than chance lets them."
+        False, description="Which latents fire together more often than by chance."
     )
     probing: tuple[str, ...] = Field(
         (),
@@ -130,15 +130,15 @@ class EvaluationSettings(Settings):
     )
     absorption: HierarchySettings | None = Field(
         None,
-        description="Two labels of the analysis: how often latents of narrower classes say what "
-        "the latent of the wider class should say, which then is silent.",
+        description="Two labels of the analysis: how often the latent of a wider class is silent "
+        "because latents of narrower classes fire in its place.",
     )
     monosemanticity: str | None = Field(
         None,
         pattern=r"^(pooled|layer-\d{2,}\.cls)$",
         description="A recorded stream with one vector for each image, such as `pooled` or "
-        "`layer-11.cls`, by which images are compared: how alike those are on which a latent "
-        "fires. It mustn't be the stream that the dictionary sees.",
+        "`layer-11.cls`: how alike, by these vectors, the images are on which a latent fires. The "
+        "dictionary must see another stream.",
     )
     masks: MaskSettings | None = Field(
         None,

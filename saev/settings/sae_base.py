@@ -127,8 +127,8 @@ class SaeSettings(Settings):
     patience: int | None = Field(
         None,
         gt=0,
-        description="Stop after looking this many times in a row at the held-out images without a "
-        "better nmse.",
+        description="Stop after this many looks at the held-out images in a row without a better "
+        "nmse.",
     )
     min_improvement: float = Field(
         0.0,

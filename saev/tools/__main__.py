@@ -52,7 +52,8 @@ The rules, profiles, examples and docs lie in
 CHECK = """\
 Compares every result with its meta.json and run.json. Reports files that were altered or are
 missing, and inputs and code that have changed since the result was made. Says how long stale
-results took, and how to make them again. Needs only the results; --deep also needs your images.
+results took, and how to make them again. Needs only the results, and compares tables of labels;
+--deep also needs your images.
 Exit status: 0 if all is well, 1 if there is a problem.
 """
 LS = """\
@@ -75,7 +76,7 @@ status: 0 if the results are the same, 1 if they differ, 2 after an error.
 GC = """\
 Lists what no run of the current settings uses: directories at every level, states of stopped jobs
 whose result is complete, temporary files of dead processes, old plans and listings. If you ran the
-workflow with --configfile, give the same files here; what is of other files is then listed apart.
+workflow with --configfile, give the same files here; what other files use is listed apart.
 
 --delete removes states, temporary files, plans and listings. It removes directories of results only
 if you name them, and asks first (unless you add --yes). It never removes what saev didn't make,
@@ -90,18 +91,18 @@ nothing runs again, but the next page or evaluation of such an analysis takes lo
   saev gc --delete results/pets-1a2b3c4d/clip-5e6f7a8b/cls-11111111
 """
 BORROW = """\
-Uses the recordings of another project: links the activations that the current settings need and DIR
-has, made from the same images and tower by the same code. Copies nothing and never writes into DIR,
-which may be read-only. Several projects may borrow from one at once. Afterwards, run the workflow:
-its jobs verify every linked file, and dictionaries are written here. To give a recording back,
-remove its folder in results/.
+Uses the recordings of another project: links those in DIR that the current settings need, if the
+same code made them from the same images and tower. Copies nothing and never writes into DIR, which
+may be read-only. Several projects may borrow from one at once. Afterwards, run the workflow: its
+jobs verify every linked file, and dictionaries are written here. To give a recording back, remove
+its folder in results/.
 
   saev borrow /shared/imagenet
   saev borrow /shared/imagenet --configfile mine.yaml
 """
 PLAN = """\
-Shows which jobs the current settings still need, how many bytes of activations they write, and how
-long they may take, judged by earlier results on this machine. Runs none of them.
+Shows which jobs the current settings still need, how many bytes they write, and how long they may
+take, judged by earlier results on this machine. Runs none of them.
 
   saev plan --configfile mine.yaml --cores 8
 """

@@ -52,7 +52,10 @@ def compare(a: Path, b: Path) -> tuple[list[str], bool]:
     metas = [tree.read(path) for path in (a, b)]
     stages = [meta["stage"] for meta in metas]
     if stages[0] != stages[1]:
-        raise UserError(f"{a.name} is a result of the stage {stages[0]}, {b.name} of {stages[1]}")
+        raise UserError(
+            f"{a.name} is a result of the stage {stages[0]}, {b.name} of {stages[1]}: name two "
+            f"results of one stage"
+        )
     lines, found = [f"A  {a}", f"B  {b}", ""], {}
     for name in [*pair[0], *(name for name in pair[1] if name not in pair[0])]:
         folders = [lineage.get(name) or lineage.get(_usual(name)) for lineage in pair]

@@ -15,11 +15,11 @@ code. Then neither saev check nor snakemake -n lists them, and nothing is paid t
 kept in their run.json. Where something differs, says what and by how much, and accepts nothing of
 that kind.
 
-The sample has a shard of a recording (the last, which need not be full), a part of an analysis, and
-all of other results. Of a training of over --seconds, the sample has as many seconds from its first
-step on, and its last steps, from the last state that it saved. Results of the same stage that the
-same code made count as one kind if their settings differ in numbers and names alone, so that the
-same lines of code make them. Of each kind, --sample results are looked at.
+Of a recording, the sample is one shard (the last, which need not be full); of an analysis, one
+part; of other results, all. If a training took longer than --seconds, the sample is its first
+--seconds, and its last steps, from the last state that it saved. Results of a stage are of one kind
+if the same code made them from the same images, and if their settings differ in numbers and names
+alone. Of each kind, --sample results are made again.
 Exit status: 0 if all stale results are accepted, 1 if not, 2 after an error.
 
   saev accept

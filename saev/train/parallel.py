@@ -208,7 +208,7 @@ def _together() -> Iterator[None]:
     except RuntimeError as error:  # gloo's; a GPU's processes are ended by NCCL's own watchdog
         logs.note(str(error))
         raise UserError(
-            f"this process lost another one of its training, which ended or did nothing for "
+            f"another process of this training ended, or did nothing for "
             f"{PATIENCE.total_seconds() / 60:.0f} minutes. If no other line says why, look at the "
             f"machine (memory, disk, GPUs) and start the workflow again: it resumes from the last "
             f"saved state",

@@ -10,7 +10,7 @@ async function directionOf(latent) {
   const n = Math.floor(latent / about.block);
   await loadPart(`data/directions/${padded(n, 4)}.js`, `directions ${n}`);
   const packed = /** @type {Directions} */ (saevData[`directions ${n}`])[latent % about.block];
-  return Int8Array.from(atob(packed), (byte) => byte.charCodeAt(0));
+  return Int8Array.from(binaryOf(packed), (byte) => byte.charCodeAt(0));
 }
 
 /**
@@ -32,6 +32,7 @@ async function showCompare() {
   const wanted = state;
   const box = at("view-compare");
   try {
+    if (about.n_latents < 2) throw new Error("This run has one latent, so there is no other.");
     const one = wanted.one ?? shown[0] ?? 0;
     const first = await dataOf(one);
     const two = wanted.two ?? first.neighbours[0] ?? (one ? 0 : 1);
@@ -51,8 +52,7 @@ async function showCompare() {
     );
     if (old instanceof HTMLElement && old.id) document.getElementById(old.id)?.focus();
   } catch (error) {
-    box.replaceChildren();
-    fail(/** @type {Error} */ (error));
+    failIn("view-compare", error);
   }
 }
 

@@ -31,7 +31,7 @@ async function showContrast() {
  */
 function fewLabels({ least }) {
   const none = about.labels.length
-    ? `No two of ${state.label} have ${least} images or more.`
+    ? `A contrast needs two labels of ${state.label} with ${least} images or more.`
     : "This run has no labels to contrast. Give its analysis some, and run again.";
   return `${none} You can contrast starred images with all others: star some on their pages.`;
 }
@@ -78,9 +78,10 @@ const contrastMeaning = () =>
   "A latent differs if the 95 % interval of the difference between its shares of images " +
   "(Newcombe 1998) leaves out 0. By share, those whose interval lies farthest from 0 come first, " +
   "and those whose interval holds 0 last. If labels meant nothing, about 5 % of the intervals " +
-  "would leave out 0. A mean is that of the largest activation on each image with the label, 0 " +
-  "where it is silent, as a part of the latent's largest anywhere. A difference of means has no " +
-  "interval here. Bars below images are on one scale: full is the latent's largest anywhere.";
+  "would leave out 0. A mean is over all images with the label, of the largest activation on " +
+  "each (0 where it is silent), as a part of the latent's largest anywhere. A difference of " +
+  "means has no interval here. Bars below images are on one scale: full is the latent's largest " +
+  "anywhere.";
 
 /**
  * How many latents differ, and how many would by chance.

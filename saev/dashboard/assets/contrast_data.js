@@ -36,7 +36,7 @@ function difference(hits, n, others, m) {
  * @param {string} packed
  */
 function integers(packed) {
-  const bytes = atob(packed);
+  const bytes = binaryOf(packed);
   const found = [];
   let value = 0;
   let scale = 1;
@@ -76,7 +76,7 @@ function unpackedLatents(packed, width) {
 async function contrastIndex(label) {
   if (!label) return { texts: [], images: [], n_few: 0, n_beyond: 0, least: FEWEST_STARS };
   const n = about.labels.indexOf(label);
-  await load(`data/contrast/${padded(n, 2)}/labels.js`);
+  await load(`data/contrast/${padded(n, 2)}/labels.js`, `contrast ${n}`);
   return /** @type {ContrastIndex} */ (saevData[`contrast ${n}`]);
 }
 

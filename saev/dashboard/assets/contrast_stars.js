@@ -18,7 +18,7 @@ let imagesCounted = 0;
  * among them.
  */
 async function imagesOfPage() {
-  await load("data/names.js");
+  await load("data/names.js", "names");
   const { rows } = /** @type {ImageNames} */ (saevData.names);
   const n = Math.ceil(rows.length / about.block);
   const every = Math.max(1, Math.ceil(n / MOST_BLOCKS));

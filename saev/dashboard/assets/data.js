@@ -16,7 +16,7 @@ const kept = new Map();
  * @param {string} title of its document
  */
 async function loadPart(file, title) {
-  await load(file);
+  await load(file, title);
   kept.delete(file);
   kept.set(file, title);
   for (const [oldest, unused] of kept) {
@@ -38,7 +38,7 @@ let figures;
 
 /** Loads the figures of all latents. */
 async function loadFigures() {
-  await load("data/latents.js");
+  await load("data/latents.js", "latents");
   const { numbers: packed, texts: encoded } = /** @type {Columns} */ (saevData.latents);
   delete saevData.latents;
   const columns = [
@@ -53,7 +53,7 @@ const PLANE = ["direction.x", "direction.y"];
 
 /** Loads the projection of directions; for most runs there is none. */
 async function loadProjection() {
-  await load("projection.js");
+  await load("projection.js", "projection");
   const found = /** @type {Projection | null} */ (saevData.projection);
   if (!found) return;
   [found.x, found.y].forEach((values, i) => {
@@ -77,9 +77,9 @@ const largeName = (row) => `pictures/${about.large ? "large/" : ""}${imageFile(r
  */
 async function dataOf(latent) {
   const place = Number(figures.place[latent]);
-  const n = Math.floor(place / about.block);
-  const i = place % about.block;
-  await loadPart(`data/blocks/${padded(n, 4)}.js`, `block ${n}`);
+  const n = Math.floor(place / about.data_latents);
+  const i = place % about.data_latents;
+  await loadPart(`data/blocks/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`, `block ${n}`);
   const block = /** @type {PageBlock} */ (saevData[`block ${n}`]);
   const labelled = block.firing[i].map((entries) =>
     entries.map(([code, images, base]) => ({ text: block.texts[code], images, base })),
@@ -116,7 +116,7 @@ async function heatOf(latent) {
   const n = Math.floor(place / about.heat_latents);
   await loadPart(`data/heat/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`, `heat ${n}`);
   const packed = /** @type {Heat} */ (saevData[`heat ${n}`])[place % about.heat_latents];
-  const pairs = atob(packed);
+  const pairs = binaryOf(packed);
   const heat = new Uint8Array(
     about.rows[about.rows.length - 1].last * about.grid[0] * about.grid[1],
   );

@@ -70,7 +70,7 @@ let namesRead = false;
 
 /** Reads the names of images, the first time that the reader looks for a text. */
 async function readNames() {
-  await load("data/names.js");
+  await load("data/names.js", "names");
   namesRead = true;
   listed = "";
   render();

@@ -5,7 +5,7 @@
  * @param {number} n
  */
 async function imagesOf(n) {
-  await load("data/names.js");
+  await load("data/names.js", "names");
   await loadPart(`data/images/${padded(n / about.folder, 3)}/${padded(n, 5)}.js`, `images ${n}`);
   const { rows, keys } = /** @type {ImageNames} */ (saevData.names);
   const block = /** @type {ImageBlock} */ (saevData[`images ${n}`]);
@@ -25,7 +25,7 @@ async function imagesOf(n) {
  * @param {number} row
  */
 async function imageOf(row) {
-  await load("data/names.js");
+  await load("data/names.js", "names");
   const { rows } = /** @type {ImageNames} */ (saevData.names);
   const place = rows.indexOf(row);
   return place < 0 ? null : (await imagesOf(Math.floor(place / about.block)))[place % about.block];

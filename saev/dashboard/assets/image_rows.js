@@ -83,8 +83,10 @@ function imageRows(latent, data, heat, view) {
     );
   });
   const images = Number(numbers("image_count", view.label)[latent]);
-  const all = `It fires on ${count(images)} ${images === 1 ? "image" : "images"}: all are above.`;
-  const few = images > 0 && images <= about.top_images;
+  const all = images
+    ? `It fires on ${count(images)} ${images === 1 ? "image" : "images"}: all are above.`
+    : "It fires on no image.";
+  const few = images <= about.top_images;
   rows.splice(1, 0, few ? make("p", { class: "soft" }, all) : null);
   return make("div", { class: "image-rows" }, ...rows);
 }

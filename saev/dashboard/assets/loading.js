@@ -9,19 +9,33 @@ const saevData = Object.create(null);
 /** @type {Map<string, Promise<void>>} */
 const loading = new Map();
 
-/** @param {string} file below the folder of the page */
-function load(file) {
+/**
+ * @param {string} what
+ * @param {string} how
+ */
+const notWhole = (what, how) => new Error(`${what} is ${how}. Was the folder copied whole?`);
+
+/**
+ * Loads a script.
+ * @param {string} file below the folder of the page
+ * @param {string} title of its document
+ */
+function load(file, title) {
   let loaded = loading.get(file);
   if (!loaded) {
     loaded = new Promise((done, refuse) => {
-      const broken = () => {
+      /** @param {string} how */
+      const broken = (how) => {
         loading.delete(file);
-        refuse(new Error(`${file} is missing next to this page`));
+        refuse(notWhole(file, how));
       };
-      const script = make("script", { src: file, onerror: broken });
+      const absentFile = () => broken("missing next to this page");
+      const script = make("script", { src: file, onerror: absentFile });
       script.addEventListener("load", () => {
         script.remove();
-        done();
+        // A script that was cut off runs nothing, and is loaded all the same.
+        if (title in saevData) done();
+        else broken("damaged");
       });
       document.head.append(script);
     });
@@ -47,9 +61,20 @@ const TYPES = {
 
 /** @typedef {InstanceType<typeof TYPES[keyof typeof TYPES]>} Numbers NaN where missing */
 
+const damagedData = () => notWhole("The data of this page", "damaged");
+
+/** @param {string} text base64 */
+function binaryOf(text) {
+  try {
+    return atob(text);
+  } catch {
+    throw damagedData();
+  }
+}
+
 /** @param {string} text base64 */
 function bytesOf(text) {
-  const binary = atob(text);
+  const binary = binaryOf(text);
   const bytes = new Uint8Array(binary.length);
   for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
   return bytes;
@@ -61,10 +86,16 @@ function bytesOf(text) {
  * @returns {Promise<Numbers>}
  */
 async function unpacked({ type, values, places }) {
+  if (!("DecompressionStream" in window)) {
+    throw new Error("This browser is too old to read the data of the page. Use a newer one.");
+  }
   const inflated = new Blob([bytesOf(values)])
     .stream()
     .pipeThrough(new DecompressionStream("gzip"));
-  const apart = new Uint8Array(await new Response(inflated).arrayBuffer());
+  const whole = new Response(inflated).arrayBuffer().catch(() => {
+    throw damagedData();
+  });
+  const apart = new Uint8Array(await whole);
   const Kind = TYPES[/** @type {keyof typeof TYPES} */ (type)];
   const size = Kind.BYTES_PER_ELEMENT;
   const n = apart.length / size;

@@ -14,10 +14,10 @@ const AT_ONCE = 2e8;
  * @param {string[]} packed of `Directions`
  */
 function unitRows(packed) {
-  const d = atob(packed[0]).length;
+  const d = binaryOf(packed[0]).length;
   const rows = new Float32Array(packed.length * d);
   packed.forEach((text, row) => {
-    const signed = Int8Array.from(atob(text), (byte) => byte.charCodeAt(0));
+    const signed = Int8Array.from(binaryOf(text), (byte) => byte.charCodeAt(0));
     const norm = Math.hypot(...signed) || 1;
     for (let i = 0; i < d; i++) rows[row * d + i] = signed[i] / norm;
   });

@@ -24,7 +24,7 @@ const namings = new Map();
 
 /** Reads the names that lie beside the page. */
 async function readGiven() {
-  await load("given.js");
+  await load("given.js", "given");
   for (const one of /** @type {GivenNamed[]} */ (saevData.given)) {
     namings.set(one.latent, [...(namings.get(one.latent) ?? []), one]);
   }

@@ -18,8 +18,7 @@ async function showQuiz() {
     if (!stands) await ask(names);
     else await drawQuiz(names);
   } catch (error) {
-    at("view-quiz").replaceChildren();
-    fail(/** @type {Error} */ (error));
+    failIn("view-quiz", error);
   }
 }
 
@@ -55,8 +54,8 @@ async function drawQuiz(names) {
 const quizMeaning = () =>
   `An image on which a named latent fires, and ${QUIZ_NAMES} names: its own, and those of ` +
   `${QUIZ_NAMES - 1} other latents. So guessing is right on ${100 / QUIZ_NAMES} %. The image is ` +
-  "drawn from all on which the latent fires, also weakly, but is none of its top images. It " +
-  `stands on the latent's page too, under “${rowOf("random").title}”, so you may have seen it. ` +
+  "drawn from all on which the latent fires, even weakly, but is none of its top images. It " +
+  `is on the latent's page too, under “${rowOf("random").title}”, so you may have seen it. ` +
   "And you may know names that you gave: let somebody else play.";
 
 /** What stands in place of a question when none is left. */
@@ -126,7 +125,7 @@ function quizAnswer(asked, key, names) {
   const said = guess === asked.name ? "Right." : "Not its name.";
   const next = make("button", { type: "button", id: "quiz-next" }, "Next image");
   next.addEventListener("click", async () => {
-    await ask(names).catch(fail);
+    await ask(names).catch((error) => failIn("view-quiz", error));
     document.getElementById("quiz-asked")?.focus();
   });
   const result = make("p", {}, make("b", {}, `${said} `), latentLink("quiz", asked.latent));

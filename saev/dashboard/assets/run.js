@@ -36,7 +36,17 @@ function render() {
 
 /** @param {Error} error */
 function fail(error) {
-  at("found").textContent = plain(`${error.message}. Was the folder copied whole?`);
+  at("found").textContent = plain(error.message);
+}
+
+/**
+ * Says an error in a view that hides what is said of the list.
+ * @param {string} view
+ * @param {unknown} error
+ */
+function failIn(view, error) {
+  const { message } = /** @type {Error} */ (error);
+  at(view).replaceChildren(make("p", { class: "nothing", role: "alert" }, plain(message)));
 }
 
 function header() {
@@ -72,7 +82,7 @@ function header() {
   const words =
     "A latent is one direction of the dictionary. Its images are those on which it is most " +
     "active, cropped as the model saw them. Keys: / finds, ← → or k j go to another latent, h " +
-    "changes the map, s stars, w shows whole images on the wall, Esc closes.";
+    "changes how it shows where it fires, s stars, w shows whole images on the wall, Esc closes.";
   at("footer").append(make("p", {}, words));
   if (about.credit) at("footer").append(make("p", {}, about.credit));
 }
@@ -168,8 +178,8 @@ async function start(data) {
     await loadProjection();
     await readGiven();
   } catch (error) {
-    const message = `${/** @type {Error} */ (error).message}. Was the folder copied whole?`;
-    at("cards").append(make("p", { class: "nothing" }, message));
+    const { message } = /** @type {Error} */ (error);
+    at("cards").append(make("p", { class: "nothing", role: "alert" }, message));
     return;
   }
   controls();

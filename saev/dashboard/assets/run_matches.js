@@ -23,7 +23,7 @@ async function readMatch(runs) {
     `One has ${count(most)} latents, and a browser matches ${count(MOST_MATCHED)} at most. ` +
     "\u201csnakemake match_runs\u201d matches larger ones";
   try {
-    await load("matched/pairs.js");
+    await load("matched/pairs.js", "matched");
   } catch {
     throw new Error(`${command}; it hasn\u2019t run yet.`);
   }
@@ -36,7 +36,7 @@ async function readMatch(runs) {
       : "";
     throw new Error(`${command}. It hasn\u2019t matched these two.${cap}`);
   }
-  await load(found.file);
+  await load(found.file, found.file);
   const match = /** @type {RunMatch} */ (saevData[found.file]);
   const turned = found.first !== links[0];
   const [partners, ...alone] = [match.pairs, match.alone, match.alone_there].map((packed) => {
@@ -96,8 +96,8 @@ let reading = Promise.resolve();
 function readOf(run, file, title) {
   const place = run.pictures + file;
   const read = reading.then(async () => {
-    await load(place).catch((/** @type {Error} */ { message }) => {
-      throw new Error(`${message}. Its page may be by an older version: make it again.`);
+    await load(place, title).catch((/** @type {Error} */ { message }) => {
+      throw new Error(`${message} Its page may be by an older version: make it again.`);
     });
     const found = saevData[title];
     delete saevData[title];

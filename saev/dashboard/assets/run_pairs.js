@@ -31,6 +31,8 @@ function whyNotMatched(a, b) {
  */
 async function matchable(run) {
   const columns = /** @type {Columns} */ (await readOf(run, "data/latents.js", "latents"));
+  const isOlder = !columns.numbers.place;
+  if (isOlder) throw new Error(`The page ${run.link} is by an older version: make it again.`);
   const label = Object.keys(run.summary.all.label_purity_top).sort()[0];
   const { place, image_count: images, [`named.${label}`]: flags } = columns.numbers;
   const isNamed = flags && (await unpacked(flags));
@@ -157,13 +159,14 @@ function pairList(pairs, sides) {
   return pairs.map(({ latent, other, cosine }) => {
     const links = [latent, other].map((one, i) => {
       const { run, called, places } = sides[i];
-      const { block, folder } = run;
+      const { data_latents: size, folder } = run;
       const known = called(one);
       const images = make("span", { class: "row" });
-      const n = Math.floor(places[one] / block);
-      readOf(run, `data/blocks/${padded(n, 4)}.js`, `block ${n}`).then(
+      const n = Math.floor(places[one] / size);
+      const data = `data/blocks/${padded(n / folder, 3)}/${padded(n, 5)}.js`;
+      readOf(run, data, `block ${n}`).then(
         (found) => {
-          const rows = /** @type {PageBlock} */ (found).rows[places[one] % block];
+          const rows = /** @type {PageBlock} */ (found).rows[places[one] % size];
           const shown = rows.slice(0, PAIR_IMAGES).filter((row) => row >= 0);
           images.append(
             ...shown.map((row) => {

@@ -92,7 +92,7 @@ function latentCounts(summary) {
     entry("dense", count(n_dense), "latents that fire on more than 10 % of the vectors"),
     entry("positional", count(n_positional), "latents that fire in few places of the image"),
     entry("images", count(n_images), null),
-    entry("skipped", count(summary.n_skipped), "images that could not be read"),
+    entry("skipped", count(summary.n_skipped), "images that couldn't be read"),
   );
 }
 

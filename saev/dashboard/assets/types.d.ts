@@ -222,8 +222,10 @@ interface About {
   doubts: string[];
   n_latents: number;
   d: number;
-  /** Latents in one block of data. */
+  /** Images, or directions, in one script of theirs. */
   block: number;
+  /** Latents in one script of their data. */
+  data_latents: number;
   /** Largest number of files in one folder. */
   folder: number;
   /** Latents in one script of heat maps. */
@@ -488,8 +490,10 @@ interface GalleryRun {
   link: string;
   /** The folder of its page, to which names of thumbnails and of data are relative. */
   pictures: string;
-  /** Latents in one block of its data. */
+  /** Directions in one of its scripts of directions. */
   block: number;
+  /** Latents in one script of their data. */
+  data_latents: number;
   /** Largest number of files in one folder. */
   folder: number;
   summary: Summary;

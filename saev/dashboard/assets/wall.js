@@ -16,7 +16,7 @@ let tabbed = 0;
 /** Draws the wall anew. */
 function showWall() {
   if (!saevData.strongest) {
-    load("data/strongest.js").then(showView, fail);
+    load("data/strongest.js", "strongest").then(showView, fail);
     return;
   }
   showTools(...wallTools());

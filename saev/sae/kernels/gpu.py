@@ -5,6 +5,7 @@ and sum, are rounded to bfloat16. Everything else is float32: sums, codes, weigh
 `plain` for what the functions do.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -19,6 +20,11 @@ HALF = torch.bfloat16
 DENSE_DEAD = 8192
 """See `plain`. A matrix of so many columns takes 0.5 GB for 16,384 vectors. By its FLOPs, an H100
 needs about 2 ms for the products; to gather 512 rows for each vector takes it 20 ms."""
+LEAST = 2.0**-149
+"""The least positive float32."""
+MANY = 1 << 26
+"""From this many elements on, `largest_of_all` looks for groups first. Below, an H100 would need
+longer to start the further operations than to read all elements several times (by arithmetic)."""
 BIAS_PARTS = 3
 """How many bfloat16 numbers, of 8 significant bits each, add up to a float32."""
 
@@ -96,12 +102,41 @@ def largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def largest_of_all(pre: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
-    values, at = pre.flatten().topk(m, sorted=False)
-    at, order = torch.where(values > 0, at, pre.numel()).sort()
-    b, n = pre.shape
+    """Of equal elements, the first are taken. A NaN counts as larger than any number.
+
+    An element that is among the m largest lies in one of the m groups with the largest maxima. So
+    one pass over ``pre`` is enough: it finds the groups' maxima. All sizes are known beforehand.
+    """
+    (b, n), flat = pre.shape, pre.flatten()
+    # There are then about as many groups as elements in those that are chosen.
+    size = math.isqrt(len(flat) // m) if len(flat) >= MANY else 1
+    if size > 1:
+        whole = flat[: len(flat) // size * size].view(-1, size)
+        groups = _first_largest(whole.amax(dim=1), min(m, len(whole)), -torch.inf)
+        candidates = torch.cat([whole[groups].flatten(), flat[whole.numel() :]])
+        here = _first_largest(candidates, m, LEAST)
+        at = torch.cat([groups, groups.new_full((1,), len(whole))])[here // size] * size
+        at += here % size
+    else:
+        at = _first_largest(flat, m, LEAST)
+    found = at < len(flat)
+    values = torch.where(found, flat[at.clamp_max(len(flat) - 1)], 0)
     starts = torch.searchsorted(at, n * torch.arange(b + 1, device=pre.device))
-    here = at < pre.numel()
-    return starts, torch.where(here, at % n, n), torch.where(here, values[order], 0)
+    return starts, torch.where(found, at % n, n), values
+
+
+def _first_largest(values: Tensor, m: int, least: float) -> Tensor:
+    """Where the m largest of many numbers are, ascending; of equal ones, the first.
+
+    Those below ``least`` are left out. For each, there is ``len(values)`` at the end.
+    """
+    values = values.nan_to_num(torch.inf, torch.inf, -torch.inf)
+    bound = values.topk(m, sorted=False).values.amin().clamp_min(least)
+    above, equal = values > bound, values == bound
+    room = m - above.sum()
+    taken = above | (equal & (equal.cumsum(0, dtype=torch.int32) <= room))
+    numbers = torch.arange(1, m + 1, dtype=torch.int32, device=values.device)
+    return torch.searchsorted(taken.cumsum(0, dtype=torch.int32), numbers)
 
 
 def above(

@@ -4,11 +4,14 @@
 
 The page is opened from file://. Prints the time from navigation until the first cards and their
 visible images are painted (`performance.now()` of the page), the time that the map takes to appear,
-the size of the dashboard, and the limit of 2 s.
+how long another page of the list, another order and a latent take until their images are painted,
+the frames of the wall while it scrolls, the memory of the whole browser beside a blank one, the
+size of the dashboard, and the limit of 2 s.
 """
 
 import argparse
 import base64
+import json
 import statistics
 import sys
 import tempfile
@@ -38,6 +41,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from browser import CHROMIUM, Browser
 
 LIMIT_SECONDS = 2.0
+SCROLL = """(() => {
+  const times = [];
+  let last = performance.now();
+  const step = (now) => {
+    times.push(now - last);
+    last = now;
+    window.scrollBy(0, 40);
+    if (times.length < 300) requestAnimationFrame(step);
+    else window.frames_seen = JSON.stringify(times.slice(5));
+  };
+  setTimeout(() => requestAnimationFrame(step), 3000);
+})(); 0"""
+"""Scrolls a page, and keeps how long each frame took."""
 N_IMAGES, K, GRID = 4096, 16, (14, 14)
 ROWS = layout(K, True)
 SLOTS = ROWS[-1]["last"]
@@ -195,6 +211,50 @@ def drawn(address: str) -> float:
         return browser.run(draw) / 1000
 
 
+def until_painted(browser: Browser, action: str) -> float:
+    """How many milliseconds pass from an action until the images that it shows are painted."""
+    browser.run("delete document.documentElement.dataset.painted; window.start = performance.now()")
+    browser.run(f"{action}; painted(); 0")
+    end = browser.wait("Number(document.documentElement.dataset.painted ?? 0)")
+    return end - browser.run("window.start")
+
+
+def memory(browser: Browser) -> float:
+    """The memory of all processes of a browser in MB: shared pages count in parts."""
+    total = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            group = int((process / "stat").read_text().rpartition(")")[2].split()[2])
+            lines = (process / "smaps_rollup").read_text().splitlines()
+        except OSError:  # it has ended
+            continue
+        if group == browser.process.pid:
+            total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total * 1024 / 1e6
+
+
+def use(address: str, n: int) -> None:
+    """Print how fast the page answers its reader."""
+    with Browser(1440, 900) as browser:
+        blank = memory(browser)
+        browser.open(address)
+        pages = [until_painted(browser, f"go({{ page: {i} }})") for i in range(1, 8)]
+        sorts = ("mean_activation", "label_purity.kind", "fire_rate", "max_activation")
+        orders = [until_painted(browser, f"restart({{ sort: '{name}' }})") for name in sorts]
+        latents = [until_painted(browser, f"openLatent({7919 * i % n})") for i in range(200)]
+        browser.send("HeapProfiler.collectGarbage")
+        more = memory(browser) - blank
+    for what, times in (("a page", pages), ("an order", orders), ("a latent", latents)):
+        middle, worst = statistics.median(times), max(times)
+        print(f"{what} takes {middle:.0f} ms (worst of {len(times)}: {worst:.0f} ms)")
+    print(f"takes {more:.0f} MB after 200 latents, beside {blank:.0f} of a blank browser")
+    with Browser(1440, 900) as browser:
+        browser.open(f"{address}#view=wall")
+        browser.run(SCROLL)
+        frames = sorted(json.loads(browser.wait("window.frames_seen")))
+    print(f"frames of the wall: 95 % within {frames[int(0.95 * len(frames))]:.1f} ms")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--latents", type=int, default=10_000)
@@ -208,6 +268,7 @@ def main() -> None:
         size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
         times = [opened((out / names.PAGE).as_uri()) for _ in range(args.runs)]
         map_times = [drawn((out / names.PAGE).as_uri()) for _ in range(args.runs)]
+        use((out / names.PAGE).as_uri(), args.latents)
     print(f"latents {args.latents:,}, dashboard {size / 1e6:.0f} MB")
     print(f"opens in {statistics.median(times):.2f} s (worst of {args.runs}: {max(times):.2f} s)")
     print(f"draws its map in {statistics.median(map_times):.2f} s (worst: {max(map_times):.2f} s)")

@@ -5,6 +5,7 @@ import collections
 import datetime
 import json
 import pathlib
+import pickle
 
 import numpy as np
 import open_clip
@@ -136,6 +137,13 @@ def test_a_file_that_holds_no_weights_is_known_by_its_first_bytes(tmp_path, cont
     with pytest.raises(UserError, match="can't read the weights") as caught:
         tower(write_config(tmp_path), path)
     assert "\x1b" not in str(caught.value)
+
+
+def test_a_plain_pickle_is_refused_with_what_could_not_be_read(tmp_path):
+    path = tmp_path / "w.pt"
+    path.write_bytes(pickle.dumps({"weight": [1.0]}, protocol=4))
+    with pytest.raises(UserError, match=r"can't read the weights.*Unsupported operand 149"):
+        tower(write_config(tmp_path), path)
 
 
 # names of transformers ------------------------------------------------------------------------

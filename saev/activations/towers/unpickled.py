@@ -28,7 +28,7 @@ DICTIONARIES = re.compile(r"([dD]ict|CfgNode|DictConfig|Counter)$")
 """Those of them that hold items."""
 REFUSED = re.compile(r"GLOBAL (\S+)")
 """How PyTorch's safe reader names a type that it doesn't know."""
-REASON = re.compile(r"(?:WeightsUnpickler error|Unpickling error): ([^\n]*)")
+REASON = re.compile(r"(?:WeightsUnpickler error|Unpickling error):\s*([^\n]*)")
 """What went wrong, in the middle of PyTorch's long errors."""
 MARKS = re.compile(r"\x1b\[[0-9;]*m")
 """Escape codes that PyTorch puts into its errors."""

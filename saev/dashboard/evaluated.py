@@ -53,6 +53,16 @@ class EvaluatedFigure(Estimate):
     baselines: list[Baseline]
 
 
+class MeasuredInShort(TypedDict):
+    """A figure of an evaluation in the table of all runs."""
+
+    value: float | None
+    baselines: dict[str, float | None]
+    """Their values by name."""
+    unbeaten: bool
+    """Whether a baseline is as good."""
+
+
 class LeftOut(TypedDict):
     """The classes of a label that an evaluation leaves out, as they have too few images."""
 
@@ -147,6 +157,19 @@ def headlines(shown: Evaluated | None) -> list[EvaluatedFigure]:
     """Those of the figures on a run's page that the gallery shows too."""
     figures = shown["figures"] if shown else []
     return [one for one in figures if one["key"] in HEADLINES and one["value"] is not None]
+
+
+def in_short(shown: Evaluated | None) -> dict[str, MeasuredInShort]:
+    """All figures that are known, by their titles, for the table of all runs."""
+    return {
+        one["title"]: {
+            "value": one["value"],
+            "baselines": {other["title"]: other["value"] for other in one["baselines"]},
+            "unbeaten": any(other["beaten"] is False for other in one["baselines"]),
+        }
+        for one in (shown["figures"] if shown else [])
+        if one["value"] is not None
+    }
 
 
 def _figure(entry: dict[str, Any]) -> EvaluatedFigure:

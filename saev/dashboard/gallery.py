@@ -18,7 +18,7 @@ from saev.core.meta import read_meta
 from saev.core.spec import parsed
 from saev.dashboard import artifact as names
 from saev.dashboard.comparisons import Comparison
-from saev.dashboard.evaluated import headlines
+from saev.dashboard.evaluated import headlines, in_short
 from saev.dashboard.frontier import frontiers
 from saev.dashboard.page import page
 from saev.dashboard.structures import (
@@ -138,6 +138,8 @@ def described(out: Path, run: Path, current: bool) -> GalleryRun:
     }
     if found := headlines(summary.get("evaluation")):
         listed["evaluation"] = found
+    if measured := in_short(summary.get("evaluation")):
+        listed["measured"] = measured
     return listed
 
 

@@ -13,7 +13,9 @@ SCRIPTS = {
         "selection map_tools map map_pointer near sides contrast_data contrast_stars "
         "contrast_form contrast compare quiz views controls run"
     ),
-    "gallery": "common summary evaluation loading plots matching run_matches run_pairs gallery",
+    "gallery": (
+        "common summary evaluation loading plots run_table matching run_matches run_pairs gallery"
+    ),
 }
 """Scripts of each page, in the order in which they run. They share one namespace."""
 STYLES = {

@@ -8,7 +8,7 @@ from typing import Any, NotRequired, TypedDict
 
 from saev.analyze.columns import Chip, Column, Filter, Shown
 from saev.dashboard.comparisons import Comparison
-from saev.dashboard.evaluated import Evaluated, EvaluatedFigure
+from saev.dashboard.evaluated import Evaluated, EvaluatedFigure, MeasuredInShort
 
 Figure = float | None
 """None where a figure isn't defined."""
@@ -420,6 +420,8 @@ class GalleryRun(TypedDict):
     strips: Strips
     evaluation: NotRequired[list[EvaluatedFigure]]
     """A few of its figures."""
+    measured: NotRequired[dict[str, MeasuredInShort]]
+    """All of them, by their titles."""
 
 
 class FrontierPoint(TypedDict):

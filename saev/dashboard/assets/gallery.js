@@ -148,6 +148,7 @@ function gallery(content) {
     "on which they are strongest.";
   const current = content.runs.filter((run) => run.current);
   const others = content.runs.filter((run) => !run.current);
+  if (n > 1) at("runs").append(runTable(content.runs));
   at("runs").append(...content.frontiers.map(frontier), ...articles(current));
   if (others.length) {
     const note = "Complete, but not part of the last command's settings.";

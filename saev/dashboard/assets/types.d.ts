@@ -71,6 +71,15 @@ interface EvaluatedFigure {
   baselines: Baseline[];
 }
 
+/** A figure of an evaluation in the table of all runs. */
+interface MeasuredInShort {
+  value: number | null;
+  /** Their values by name. */
+  baselines: Record<string, number | null>;
+  /** Whether a baseline is as good. */
+  unbeaten: boolean;
+}
+
 /** The classes of a label that an evaluation leaves out, as they have too few images. */
 interface LeftOut {
   /** Its name, or ``masks``. */
@@ -508,6 +517,8 @@ interface GalleryRun {
   strips: Strips;
   /** A few of its figures. */
   evaluation?: EvaluatedFigure[];
+  /** All of them, by their titles. */
+  measured?: Record<string, MeasuredInShort>;
 }
 
 /** A dictionary of a sweep. */

@@ -9,11 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from triton_kernels import DEVICE, close, codes, draw
 
 from saev import sae as saes
-from saev.core.spec import parsed
 from saev.sae import kernels as chosen
 from saev.sae.kernels import cpu, gpu, plain, selection
-from saev.settings.sae import AnySaeSettings
-from saev.train.trainer import Trainer
 
 EVERY = {
     "topk": {"k": 5},
@@ -29,6 +26,12 @@ EVERY = {
 def trainer_of(name, monkeypatch, kernel, device):
     """A trainer of a small dictionary with these kernels, that takes some of its latents for
     dead."""
+    for library in ("pydantic", "beartype"):  # kernels alone do without
+        pytest.importorskip(library)
+    from saev.core.spec import parsed
+    from saev.settings.sae import AnySaeSettings
+    from saev.train.trainer import Trainer
+
     settings = parsed(AnySaeSettings, 
         {
             "architecture": name.split()[0], "tokens": "pooled", "n_latents": 40, **EVERY[name],

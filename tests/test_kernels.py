@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from saev.sae import kernels
 from saev.sae.kernels import cpu, plain, selection
@@ -121,6 +122,32 @@ def test_each_compiled_loop_equals_the_plain_one(b, n, d, threads):
         plain.rectify_backward(z, pre, pre[:, 0].contiguous()),
     )
     torch.set_num_threads(before)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the largest tensor that any operation makes."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for one in made if isinstance(made, tuple) else (made,):
+            self.numel = max(self.numel, one.numel() if isinstance(one, torch.Tensor) else 0)
+        return made
+
+
+def test_no_plain_function_makes_a_row_for_each_entry_of_the_codes(monkeypatch):
+    b, n, d, k = 30, 40, 16, 20
+    monkeypatch.setattr(plain, "AT_ONCE", 7 * d)
+    pre, weight, u = torch.randn(b, n), torch.randn(n, d), torch.randn(b, d)
+    starts, latents, values = plain.largest(pre.abs(), k)
+    with Largest() as seen:
+        found = plain.reconstruct(starts, latents, values, weight, weight[0], u)
+        plain.sum_by_latent(plain.by_latent(starts, latents, n), values, u)
+    assert len(values) == b * k
+    assert seen.numel < b * k * d / 8
+    rows = torch.repeat_interleave(starts.diff())
+    torch.testing.assert_close(found[2], (found[0][rows] * weight[latents]).sum(dim=1))
 
 
 @pytest.mark.parametrize("transposed", [False, True])

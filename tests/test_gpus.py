@@ -132,6 +132,17 @@ def test_a_variable_that_is_set_says_which_gpus_there_are(machine, monkeypatch, 
     assert gpus.present() == names
 
 
+def test_gpus_that_nobody_may_use_are_left_asleep(machine, monkeypatch, tmp_path):
+    machine("")
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\n")
+    monkeypatch.setenv(gpus.VISIBLE, "")
+    assert gpus.present() == []
+    assert not (tmp_path / "asked").exists()
+    monkeypatch.setenv(gpus.VISIBLE, "0")
+    gpus.present()
+    assert (tmp_path / "asked").exists()
+
+
 def test_numbers_stay_as_they_are_where_the_driver_may_count_otherwise_than_cuda(
     machine, monkeypatch
 ):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from project import without_gpus
 from safetensors.numpy import save_file
 from trained import TOPK, arguments
 
@@ -180,7 +181,7 @@ def test_code_on_a_read_only_disk_trains_without_a_home(tmp_path, activations):
     done = subprocess.run(
         ["unshare", "--mount", "bash", "-c", shell, "bash", *given],
         cwd=tmp_path,
-        env={"HOME": "/proc/nope", "PATH": os.environ["PATH"]},
+        env={"HOME": "/proc/nope", "PATH": os.environ["PATH"], **without_gpus()},
         capture_output=True,
         text=True,
         check=False,

@@ -306,9 +306,13 @@ def test_trainings_ask_for_a_gpu_and_take_one_without_any_setting(machine, built
     settings = project.settings()
     for name in ("cls", "patches"):
         settings["sae"][name]["seed"] = 7
+    settings["compute"]["threads"] = 0
     project.configure(settings)
-    shown = project.snakemake("train", "--dry-run", "--cores", "8", "--quiet", "host").stdout
-    assert shown.count("gpu=1") == 2
+    # How many run at once: as many as there are GPUs, or as the command line says, as under MPS.
+    for given, threads in ([], 4), (["--resources", "gpu=4"], 2):
+        asked = ("train", "--dry-run", "--cores", "8", "--quiet", "host", *given)
+        shown = project.snakemake(*asked).stdout
+        assert shown.count("gpu=1") == shown.count(f"threads: {threads}") == 2
     project.snakemake("train")
     logs = [path.read_text() for path in (folder / "logs").rglob("train_sae.log")]
     taken = [re.search(r"taking (\S+) of 2 GPUs", log) for log in logs if "taking" in log]

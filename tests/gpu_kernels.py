@@ -210,6 +210,24 @@ def test_the_largest_of_a_matrix_are_the_first_of_a_sort_with_room_behind_them(
     assert all(torch.equal(a.cpu(), b) for a, b in zip(roomless(found), expected, strict=True))
 
 
+@pytest.mark.parametrize("n", [1 << 20, 1 << 31])
+def test_numbers_that_count_elements_are_large_enough_for_them(n):
+    """Of a tensor without memory: more elements than int32 counts take 8 GB."""
+    made = []
+
+    class Counts(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            found = function(*args, **(kwargs or {}))
+            if function.overloadpacket.__name__ == "cumsum":
+                made.append(torch.iinfo(found.dtype).max)
+            return found
+
+    with Counts():
+        gpu._first_largest(torch.empty(n, device="meta"), 7, 0.0)
+    assert len(made) == 2
+    assert min(made) >= n
+
+
 @pytest.mark.parametrize("many", [gpu.MANY, 1], ids=["at once", "in groups"])
 def test_a_nan_is_among_the_largest_of_a_matrix(many, monkeypatch):
     monkeypatch.setattr(gpu, "MANY", many)

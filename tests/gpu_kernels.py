@@ -217,10 +217,10 @@ def test_numbers_that_count_elements_are_large_enough_for_them(n):
 
     class Counts(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            found = function(*args, **(kwargs or {}))
-            if function.overloadpacket.__name__ == "cumsum":
-                made.append(torch.iinfo(found.dtype).max)
-            return found
+            if function.overloadpacket.__name__ != "cumsum":
+                return function(*args, **(kwargs or {}))
+            made.append(torch.iinfo(kwargs["dtype"]).max)
+            return args[0].to(kwargs["dtype"])  # PyTorch's own, without memory, overflows
 
     with Counts():
         gpu._first_largest(torch.empty(n, device="meta"), 7, 0.0)

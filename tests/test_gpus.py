@@ -282,6 +282,28 @@ def test_the_log_names_the_gpu_and_the_terminal_that_of_amd(machine, gpu, caplog
     ]
 
 
+ALLOWED = """
+import torch
+from saev.activations.towers.precision import computing
+from saev.core import machine
+
+machine._why_no_cuda, machine.kind = lambda: None, str
+switch = torch.backends.cuda.matmul
+assert switch.fp32_precision == "tf32"
+device = machine.job_device("auto")
+assert switch.fp32_precision != "tf32" and not switch.allow_tf32
+with computing(device, "tf32"):
+    assert switch.fp32_precision == "tf32"
+assert switch.fp32_precision != "tf32" and not switch.allow_tf32
+"""
+
+
+def test_a_container_that_allows_tf32_changes_no_product(machine):
+    machine("")
+    variables = {**os.environ, "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", ALLOWED], env=variables, check=True)
+
+
 @pytest.mark.parametrize(
     ("capability", "runs"),
     [((7, 0), False), ((7, 5), True), ((8, 9), True), ((9, 0), True), ((11, 0), False)],

@@ -45,7 +45,7 @@ def job_device(name: str, n: int = 1) -> "torch.device":
     if device.type == "cuda":
         import torch
 
-        # Some containers allow TF32 by a variable, and PyTorch obeys. Towers say their own precision.
+        # Some containers allow TF32 by a variable, and PyTorch obeys. Towers have a setting for it.
         torch.set_float32_matmul_precision("highest")
         amd = torch.version.hip is not None
         (logs.say if amd else logs.note)(f"computing on {kind(device)}{' (ROCm)' * amd}")

@@ -164,6 +164,22 @@ def test_jobs_with_the_variable_and_without_it_do_not_take_the_same_gpu(machine,
     assert got(job()) == "GPU-bbbb"
 
 
+def test_jobs_with_another_folder_for_temporary_files_know_of_each_other(
+    machine, job, monkeypatch, tmp_path
+):
+    machine(LISTED.replace("UUID: GPU-", f"UUID: GPU-{os.getpid()}-"))
+    code = JOB.replace("Path(sys.argv[2])", "None")
+    monkeypatch.setattr(f"{__name__}.JOB", code)
+    taken = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv("TMPDIR", str(tmp_path / name))
+        taken.append(got(job()))
+    for lock in gpus.TMP.glob(f"saev-gpu-GPU-{os.getpid()}-*.lock"):
+        lock.unlink()
+    assert taken == [f"GPU-{os.getpid()}-aaaa", f"GPU-{os.getpid()}-bbbb"]
+
+
 def test_where_the_drivers_program_is_missing_the_files_of_devices_are_counted(
     machine, monkeypatch, tmp_path
 ):

@@ -26,6 +26,7 @@ POLL_SECONDS = 0.5
 ANSWER_SECONDS = 60
 """How long nvidia-smi may take: where no daemon keeps the driver loaded, it wakes all GPUs."""
 DEVICES = Path("/dev")
+TMP = Path("/tmp")
 
 _taken: list[IO[bytes]] = []
 """Lock files of the GPUs that this process has, open as long as it runs."""
@@ -150,7 +151,7 @@ def take(n: int = 1, locks: Path | None = None) -> None:
         )
     said = False
     while True:
-        held = _try(names, n, locks or Path(tempfile.gettempdir()))
+        held = _try(names, n, locks or _shared_folder())
         if len(held) == n:
             break
         if not said:
@@ -186,6 +187,11 @@ def _try(names: list[str], n: int, locks: Path) -> dict[str, IO[bytes]]:
     for file in held.values():
         file.close()
     return {}
+
+
+def _shared_folder() -> Path:
+    """A folder that all jobs of this machine see. Users, and even jobs, may have a TMPDIR each."""
+    return TMP if os.access(TMP, os.W_OK) else Path(tempfile.gettempdir())
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -78,6 +78,18 @@ def test_a_full_gpu_has_remedies_of_its_own(text):
     assert explained(RuntimeError(text)) == ON_GPU
 
 
+@pytest.mark.parametrize(
+    ("text", "begun"),
+    [
+        ("CUDA error: CUDA-capable device(s) is/are busy or unavailable\n…", "another program has"),
+        ("CUDA error: all CUDA-capable devices are busy or unavailable", "another program has"),
+        ("CUDA error: uncorrectable ECC error encountered\n…", "the GPU's memory has a fault"),
+    ],
+)
+def test_a_gpu_that_can_not_be_used_is_no_error_in_the_code(text, begun):
+    assert explained(RuntimeError(text)).startswith(begun)
+
+
 def test_an_error_in_the_code_is_not_explained_away():
     assert explained(ValueError("shapes (3,) and (4,) don't fit")) is None
     assert explained(KeyError(28)) is None

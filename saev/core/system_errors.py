@@ -41,6 +41,13 @@ FULL_GPU = re.compile(
     r"(CUDA|HIP|Cuda failure).*out of memory|CU[A-Z]+_STATUS_ALLOC_FAILED", re.IGNORECASE
 )
 """What PyTorch's allocator, the driver, Triton, NCCL and NVIDIA's libraries say of it."""
+UNUSABLE_GPU = {
+    "busy or unavailable": "another program has the GPU to itself: wait until it ends, or name "
+    "another GPU in CUDA_VISIBLE_DEVICES",
+    "uncorrectable ECC error": "the GPU's memory has a fault: name another GPU in "
+    "CUDA_VISIBLE_DEVICES, and have this one checked",
+}
+"""What CUDA says of a GPU, and what to do."""
 NUMBER = re.compile(r"(?:os error|\[?errno)[ :]*(\d+)", re.IGNORECASE)
 CUT_SHORT = re.compile(r"^\d+ requested and \d+ written$")
 """All that NumPy says of a disk that is full."""
@@ -73,6 +80,9 @@ def explained(error: BaseException, folder: str | Path | None = None) -> str | N
     text = str(error)
     if FULL_GPU.search(text):
         return ON_GPU
+    for said, remedy in UNUSABLE_GPU.items():
+        if "CUDA error: " in text and said in text:
+            return remedy
     if isinstance(error, MemoryError) or MEMORY.search(text):
         return REMEDIES[errno.ENOMEM]
     number, where = _number(error), getattr(error, "filename", None)

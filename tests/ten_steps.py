@@ -26,6 +26,7 @@ for name, options in every.items():
     for step in range(10):
         x = np.random.default_rng(step).standard_normal((64, 24)) * (1 + step % 3)
         lines.append(trainer.figures(*trainer.train(x[low:high])))
+    state = trainer.tensors()
     if processes.first:
-        state = {key: t.detach().numpy() for key, t in trainer.tensors().items()}
+        state = {key: t.detach().numpy() for key, t in state.items()}
         np.savez(f"{folder}/{name}.npz", **state, lines=json.dumps(lines))

@@ -41,14 +41,14 @@ def write(learner: Learner, inputs: dict[str, str], rate: float, trained_by: str
         UserError: another process has taken over the state.
     """
     task, settings, state = learner.task, learner.task.settings, learner.state
-    assert state is not None, "only the process with a state writes results"
+    assert state and learner.result, "only the process with a state writes results"
     state.held.require()
     folder = state.folder / FOLDER
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir()
     saes.save(
-        learner.trainer.sae,
+        learner.result,
         folder / CHECKPOINT,
         inputs=inputs,
         stream=task.stream.name,

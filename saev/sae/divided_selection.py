@@ -46,7 +46,8 @@ def _among_largest(values: Tensor, k: int, across: Across) -> Tensor:
     for shift in reversed(range(0, width - 1, DIGIT)):
         n_digits = 1 << min(DIGIT, width - 1 - shift)
         tried = least + (torch.arange(1, n_digits, device=bits.device, dtype=bits.dtype) << shift)
-        count = across.sum(bits.shape[1] - torch.searchsorted(order, tried))
+        below = torch.searchsorted(order, tried, out_int32=True)
+        count = across.sum(bits.shape[1] - below)
         least += (count >= k).sum(dim=1, keepdim=True).to(bits.dtype) << shift
     above, equal = bits > least, (bits == least) & (bits > 0)
     ties = equal.new_zeros(across.size, len(bits), dtype=torch.int64)

@@ -18,6 +18,7 @@ from saev.core.files import write_json
 from saev.core.locks import Lock
 from saev.tools import diff, estimate, garbage, ls, present, sizes, texts, tree
 from saev.tools.__main__ import _parser
+from saev.tools.unread import ending_unread
 from saev.workflow import jobs
 from saev.workflow.plan import Plan, resolve
 from saev.workflow.stages import RULES
@@ -381,6 +382,31 @@ def test_each_command_teaches_itself_and_refuses_missing_results_and_settings(tm
     )
     assert saev(tmp_path, "plan").stderr.startswith("error: there is no config.yaml here")
     assert saev(tmp_path, "plan").returncode == 1
+
+
+@pytest.mark.parametrize(("command", "unbuffered"), [("check", ""), ("ls", "1")])
+def test_a_command_whose_output_nobody_reads_ends_without_a_traceback(
+    tmp_path, command, unbuffered
+):
+    whole(tmp_path / "results")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "saev.tools", command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_broken_pipe_that_is_not_the_output_is_no_silent_end(capfd):
+    with pytest.raises(BrokenPipeError), ending_unread():
+        raise BrokenPipeError(32, "an upload")
 
 
 def test_settings_are_merged_as_snakemake_merges_them(tmp_path, monkeypatch):

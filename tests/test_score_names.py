@@ -265,6 +265,9 @@ def test_names_are_scored_where_there_are_five_and_a_text_tower(planned, caplog)
     assert "has 4 different names; 5 are needed to score them" in caplog.text
     with pytest.raises(UserError, match=r"can't be scored: vit\.v: the text tower of tower\.json"):
         planned(5, n_tokens=64)
+    Path("names.csv").unlink()
+    with pytest.raises(UserError, match=r"analysis\.n\.names: there is no file names\.csv"):
+        resolve(json.loads(Path("raw.json").read_text()))
 
 
 def test_of_dictionaries_without_names_nothing_is_said_unless_all_are(planned, caplog):

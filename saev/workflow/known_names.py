@@ -76,7 +76,8 @@ def scored(
             continue
         where = f"analysis.{entry}.score_names"
         dictionary = "/".join(run[kind] for kind in ("images", "vit", "sae"))
-        named = distinct(read_names(where, Path(settings.names)), dictionary)
+        rows = read_names(f"analysis.{entry}.names", Path(settings.names))
+        named = distinct(rows, dictionary)
         vit = components["vit"][run["vit"]]["entry"]
         if named and (reason := no_text_tower(vit)):
             raise UserError(f"{where}: names of {dictionary} can't be scored: vit.{vit}: {reason}")

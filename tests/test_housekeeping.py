@@ -17,7 +17,7 @@ from saev.core.errors import UserError
 from saev.core.files import write_json
 from saev.core.locks import Lock
 from saev.tools import diff, estimate, garbage, ls, present, sizes, texts, tree
-from saev.tools.__main__ import _parser
+from saev.tools.__main__ import _parser, main
 from saev.tools.unread import ending_unread
 from saev.workflow import jobs
 from saev.workflow.plan import Plan, resolve
@@ -369,6 +369,14 @@ def test_diff_ends_with_2_after_an_error_in_one_line(tmp_path):
         assert done.stderr.count("\n") == 1
         assert done.stderr.startswith("error: ")
     assert saev(tmp_path, "diff", "/".join(RUN), "/".join(RUN)).returncode == 0
+
+
+def test_saev_alone_shows_its_commands(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["saev"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert "saev init DIR" in capsys.readouterr().out
 
 
 def test_each_command_teaches_itself_and_refuses_missing_results_and_settings(tmp_path):

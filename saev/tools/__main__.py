@@ -115,7 +115,7 @@ def main() -> None:
     own, passed = sys.argv[1:], []
     if own[:1] == ["run"] and own[1:2] not in (["-h"], ["--help"]):
         own, passed = own[:1], own[1:]
-    arguments = _parser().parse_args(own)
+    arguments = _parser().parse_args(own or ["--help"])
     arguments.passed = passed
     logs.start()
     stop.listen()

@@ -13,7 +13,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from synthetic import encoded
-from trained import EVERY, EVERYTHING, JUMPRELU, LONG, RELU, RESULTS, ROOT, TOPK, arguments, lines, start
+from trained import (
+    EVERY,
+    EVERYTHING,
+    JUMPRELU,
+    LONG,
+    RELU,
+    RESULTS,
+    ROOT,
+    TOPK,
+    arguments,
+    lines,
+    start,
+)
 
 from saev.activations.artifact import Activations
 from saev.core.errors import UserError

@@ -5,12 +5,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from saev.sae import kernels
 from saev.sae.base import Forward
 from saev.sae.batchtopk import BatchTopK
 from saev.sae.codes import Codes, reconstruct, stacked
 from saev.sae.divided import own, summed
-from saev.sae.divided_selection import largest_of_vectors
 from saev.sae.selecting import Selecting, aux_terms, of_dead
 from saev.sae.sums import ordered_sum
 from saev.sae.topk import TopK

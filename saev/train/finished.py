@@ -41,7 +41,8 @@ def write(learner: Learner, inputs: dict[str, str], rate: float, trained_by: str
         UserError: another process has taken over the state.
     """
     task, settings, state = learner.task, learner.task.settings, learner.state
-    assert state and learner.result, "only the process with a state writes results"
+    assert state is not None, "only the process with a state writes results"
+    assert learner.result is not None, "the training has ended"
     state.held.require()
     folder = state.folder / FOLDER
     if folder.exists():

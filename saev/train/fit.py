@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -195,7 +196,7 @@ def fit(learners: list[Learner], state_seconds: float) -> tuple[list[Learner], f
             save = (lambda: True) if due else (lambda: bool(stopping()))
             if first.processes.size > 1:
                 due = agreed(first, step, (due and first.processes.first) or bool(stopping()))
-                save = lambda: due  # noqa: E731
+                save = partial(bool, due)
             for learner in [p for p in going if p.trainer.step == step and not p.done]:
                 attempt(learner, learner.step, batch, save)
             saved = time.monotonic() if due else saved

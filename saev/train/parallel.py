@@ -6,7 +6,9 @@ reads and writes states and results.
 """
 
 import atexit
+import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -18,14 +20,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from saev.core import logs
+from saev.core import frame, logs, stop
 from saev.core.errors import UserError
+from saev.core.system_errors import explained
 
 PATIENCE = timedelta(minutes=15)
 """How long a process waits for the others in a step, in which one may write a state or evaluate.
 If one hangs, all end after this time."""
 GLANCE_SECONDS = 0.05
 """How often a process looks for the others before the first step."""
+LAST_WORD_SECONDS = 30
+"""How long a process that lost another leaves it to say why, and to end. What started both then
+asks this one to end."""
+LOST = 3
+"""Exit status of a process that lost another and wasn't asked to end: the other hangs."""
 
 
 class Processes:
@@ -150,14 +158,25 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo's; a GPU's processes are ended by NCCL's own watchdog
+        if explained(error):
+            raise
+        if frame.ONE_OF_SEVERAL in os.environ:
+            until = time.monotonic() + LAST_WORD_SECONDS
+            while time.monotonic() < until and not stop.asked():
+                time.sleep(GLANCE_SECONDS)
+            raise SystemExit(LOST) from None
         logs.note(str(error))
-        raise UserError(
-            f"another process of this training ended, or did nothing for "
-            f"{PATIENCE.total_seconds() / 60:.0f} minutes. If no other line says why, look at the "
-            f"machine (memory, disk, GPUs) and start the workflow again: it resumes from the last "
-            f"saved state",
-            may_pass=True,
-        ) from error
+        raise _lost() from error
+
+
+def _lost() -> UserError:
+    return UserError(
+        f"another process of this training ended, or did nothing for "
+        f"{PATIENCE.total_seconds() / 60:.0f} minutes. If no other line says why, look at the "
+        f"machine (memory, disk, GPUs) and start the workflow again: it resumes from the last "
+        f"saved state",
+        may_pass=True,
+    )
 
 
 def _rows(tensor: Tensor) -> Tensor:
@@ -207,7 +226,8 @@ def launch(size: int, module: str, arguments: list[str], device: torch.device) -
     """Run ``python -m module arguments`` in ``size`` processes here, and exit with their status.
 
     Raises:
-        UserError: there are too few GPUs.
+        UserError: there are too few GPUs, or a process was killed.
+        Stopped: this process was asked to end, and the others have ended.
     """
     if device.type == "cuda" and torch.cuda.device_count() < size:
         raise UserError(
@@ -219,6 +239,9 @@ def launch(size: int, module: str, arguments: list[str], device: torch.device) -
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ[frame.ONE_OF_SEVERAL] = "1"
+    # Its own lines say nothing that saev doesn't.
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -233,9 +256,19 @@ def launch(size: int, module: str, arguments: list[str], device: torch.device) -
     try:
         elastic_launch(config, sys.executable)("-m", module, *arguments)
     except SignalException as error:
-        raise SystemExit(128 + error.sigval) from None
+        raise stop.Stopped(128 + error.sigval) from None
     except ChildFailedError as error:
-        # Each process has said what was wrong; the first to fail is the cause.
-        _, failure = error.get_first_failure()
-        raise SystemExit(failure.exitcode if failure.exitcode > 0 else 1) from None
+        # The first to fail is the cause. It has said what was wrong, unless it was killed.
+        rank, failure = error.get_first_failure()
+        if failure.exitcode == LOST:
+            raise _lost() from None
+        if failure.exitcode > 0:
+            raise SystemExit(failure.exitcode) from None
+        killed = signal.Signals(-failure.exitcode).name
+        raise UserError(
+            f"process {rank + 1} of the {size} of this training was ended by {killed}. SIGKILL is "
+            f"most often for want of memory; PyTorch sends SIGABRT where a GPU's process waits "
+            f"for one that hangs. The same command resumes from the last saved state",
+            may_pass=True,
+        ) from None
     raise SystemExit(0)

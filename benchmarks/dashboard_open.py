@@ -4,9 +4,10 @@
 
 The page is opened from file://. Prints the time from navigation until the first cards and their
 visible images are painted (`performance.now()` of the page), the time that the map takes to appear,
-how long another page of the list (after two seconds, and one more at once), another order and a
-latent take until their images are painted, the frames of the wall while it scrolls, the memory of the whole browser beside a blank one, the
-size of the dashboard, and the limit of 2 s.
+and how long another page of the list, another order and a latent take until the images that can be
+seen are painted. Before another page or order, the reader looks at the list for two seconds; one
+more page follows at once. Also prints the frames of the wall while it scrolls, the memory of the
+whole browser beside a blank one, the size of the dashboard, and the limit of 2 s.
 """
 
 import argparse
@@ -252,7 +253,10 @@ def use(address: str, n: int) -> None:
             "max_activation",
             "border_share",
         )
-        orders = [until_painted(browser, f"restart({{ sort: '{name}' }})") for name in sorts]
+        orders = []
+        for name in sorts:
+            time.sleep(READS_SECONDS)
+            orders.append(until_painted(browser, f"restart({{ sort: '{name}' }})"))
         latents = [until_painted(browser, f"openLatent({7919 * i % n})") for i in range(200)]
         browser.send("HeapProfiler.collectGarbage")
         more = memory(browser) - blank

@@ -10,7 +10,7 @@ from project import Project
 from saev.core.files import read_json, write_json
 from saev.core.meta import write_meta
 from saev.dashboard import __main__ as dashboard
-from saev.dashboard.gallery import name_untrained
+from saev.dashboard.gallery import name_untrained, tower_of
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_another_measurement_changes_what_runs_took_and_not_the_page(results):
 
 
 @pytest.mark.slow
-def test_a_page_of_another_analysis_than_the_current_one_is_named_and_left_out(results, said):
+def test_a_page_of_another_analysis_or_version_is_named_and_left_out(results, said):
     named, other = sorted(results.glob("*/*/*/named-*"))
     summary = other / "dashboard/summary.json"
     content = read_json(summary)
@@ -97,37 +97,37 @@ TOWER = {"model": "ViT-B-16", "weights": "openai", "layers": [11], "image_size":
 RANDOM = {"model": "ViT-B-16", "weights": "random", "layers": [11], "image_size": 112}
 
 
-def listed(out, vit, settings, **changed):
-    """A run, and the recording that it looks at."""
+def listed(vit, **changed):
+    """What the gallery knows of a run."""
     run = {"images": "i", "vit": vit, "sae": "s", "analysis": "a", "trained_on": "i", **changed}
-    where = out / run["images"] / vit
-    about = {"stage": "activations", "name": vit, "inputs": {}, "summary": {}, "files": []}
-    write_meta(where, settings=settings, **about)
     return {"run": run, "link": "/".join(run.values())}
 
 
-def test_a_run_stands_beside_the_same_run_with_an_untrained_tower_alone(tmp_path):
+def test_a_run_stands_beside_the_same_run_with_an_untrained_tower_alone():
+    own, untrained, seed = listed("v"), listed("v.untrained"), listed("again")
     given = {"weights_sha256": "0" * 64, "made": True, "like": "openai"}
-    own = listed(tmp_path, "v", {**TOWER, **given})
-    untrained = listed(tmp_path, "v.untrained", RANDOM)
+    towers = {own["link"]: {**TOWER, **given}, untrained["link"]: RANDOM}
+    towers[seed["link"]] = {**RANDOM, "weights_seed": 1}
     others = [
-        listed(tmp_path, "larger", {**TOWER, "image_size": 224}),
-        listed(tmp_path, "v", TOWER, sae="t"),
-        listed(tmp_path, "v", TOWER, analysis="b"),
-        listed(tmp_path, "v", TOWER, trained_on="j"),
-        listed(tmp_path, "v", TOWER, images="j"),
+        listed("v", sae="t"),
+        listed("v", analysis="b"),
+        listed("v", trained_on="j"),
+        listed("v", images="j"),
+        listed("larger"),
+        listed("removed"),
     ]
-    seeds = listed(tmp_path, "again", {**RANDOM, "weights_seed": 1})
-    runs = [own, untrained, seeds, *others]
-    name_untrained(runs, tmp_path)
+    towers |= {run["link"]: TOWER for run in others[:4]}
+    towers |= {others[4]["link"]: {**TOWER, "image_size": 224}, others[5]["link"]: None}
+    name_untrained([own, untrained, seed, *others], towers)
     assert own["untrained"] == untrained["untrained"] == untrained["link"]
-    assert seeds["untrained"] == seeds["link"]
+    assert seed["untrained"] == seed["link"]
     assert not [run for run in others if "untrained" in run]
 
 
-def test_a_run_whose_recording_was_removed_has_no_untrained_one(tmp_path):
-    own, untrained = listed(tmp_path, "v", TOWER), listed(tmp_path, "v.untrained", RANDOM)
-    (tmp_path / "i/v/meta.json").unlink()
-    name_untrained([own, untrained], tmp_path)
-    assert "untrained" not in own
-    assert untrained["untrained"] == untrained["link"]
+def test_a_run_whose_recording_was_removed_has_no_tower(tmp_path):
+    vit = tmp_path / "i/v"
+    about = {"stage": "activations", "name": "v", "inputs": {}, "summary": {}, "files": []}
+    write_meta(vit, settings=TOWER, **about)
+    assert tower_of(vit / "s/a") == TOWER
+    (vit / "meta.json").unlink()
+    assert tower_of(vit / "s/a") is None

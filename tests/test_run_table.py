@@ -245,7 +245,7 @@ def test_two_runs_are_picked_and_compared(runs, tmp_path):
         assert browser.run(f"{button}.disabled")
         # Without costs.js, the page says so.
         notes = browser.run("document.querySelector('.run-notes').textContent")
-        assert "minutes and GB: costs.js isn't beside this page." in notes
+        assert "minutes and GB: costs.js, beside this page, is missing or damaged." in notes
 
 
 def test_hostile_names_a_hundred_runs_and_print_leave_the_table_whole(runs, tmp_path):

@@ -1,7 +1,7 @@
 """The gallery: one page that lists all runs with their figures, curves and a few latents each."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from saev.dashboard.comparisons import Comparison
 from saev.dashboard.evaluated import headlines, in_short, meanings
 from saev.dashboard.frontier import frontiers
 from saev.dashboard.page import page
+from saev.dashboard.scripts import embedded
 from saev.dashboard.structures import (
     Curve,
     Example,
@@ -41,6 +42,8 @@ N_IMAGES = 4
 SEED = 0
 """Of the latents that are drawn at random."""
 CURVE_POINTS = 200
+OTHERWISE = (KeyError, TypeError, ValueError, AttributeError)
+"""What comes of files that hold something else than expected, if no record says so."""
 
 
 class Listed(NamedTuple):
@@ -85,16 +88,20 @@ def build_gallery(
     Raises:
         UserError: a run that the settings name isn't complete. Others are left out.
     """
-    listed, left_out = [], []
+    listed, left_out, towers = [], [], {}
     for run in runs:
         try:
-            listed.append(described(out, run.folder, run.current))
-        except UserError as error:
+            found, tower = described(out, run.folder, run.current), tower_of(run.folder)
+            embedded(found)  # else one NaN would keep the whole page from being written
+            listed.append(found)
+            towers[found["link"]] = tower
+        except (UserError, *OTHERWISE) as error:
             if run.current:
                 raise
             # Made by another version, damaged, or being made again right now.
-            left_out.append(f"{run.folder}: {error}")
-    name_untrained(listed, out)
+            why = "its files aren't as this version writes them: make its page again"
+            left_out.append(f"{run.folder}: {error if isinstance(error, UserError) else why}")
+    name_untrained(listed, towers)
     content: Gallery = {"runs": listed, "frontiers": frontiers(listed, sweeps)}
     if told := meanings(run.get("measured", {}) for run in listed):
         content["meanings"] = told
@@ -120,7 +127,8 @@ def described(out: Path, run: Path, current: bool) -> GalleryRun:
     train, _ = read_meta(run.parent, TRAIN)
     require_as_made(run / names.FOLDER_NAME, names.SUMMARY)
     summary = read_json(run / names.FOLDER_NAME / names.SUMMARY)
-    if summary["inputs"].get("analysis") != analysis.digest:
+    of_this = summary["inputs"].get("analysis") == analysis.digest
+    if not of_this or summary["summary"] != analysis.summary:
         raise UserError(
             f"the page of {run} wasn't made from its current analysis: run the stage "
             f"{names.STAGE} again"
@@ -152,35 +160,35 @@ def described(out: Path, run: Path, current: bool) -> GalleryRun:
     return listed
 
 
-def name_untrained(runs: list[GalleryRun], out: Path) -> None:
+def name_untrained(runs: list[GalleryRun], towers: Mapping[str, dict[str, Any] | None]) -> None:
     """Tell each run which other one is the same with an untrained tower, if there is one.
 
     Such runs are made by `baselines: [untrained_tower]`. Their recordings differ in settings of the
     weights alone.
 
     Args:
-        runs: the runs of the page; out: the folder of results.
+        runs: the runs of the page; towers: settings of their recordings, by their links.
     """
-    towers = {run["link"]: _tower(out, run["run"]) for run in runs}
     untrained: dict[str, str] = {}
     for run in runs:
         tower = towers[run["link"]]
         if tower and tower.get("weights") == "random":
-            untrained.setdefault(_but_for_weights(run["run"], tower), run["link"])
             run["untrained"] = run["link"]
+            untrained.setdefault(_but_for_weights(run["run"], tower), run["link"])
     for run in runs:
         tower = towers[run["link"]]
-        link = tower and untrained.get(_but_for_weights(run["run"], tower))
-        if link and "untrained" not in run:
-            run["untrained"] = link
+        found = tower and untrained.get(_but_for_weights(run["run"], tower))
+        if found:
+            run.setdefault("untrained", found)
 
 
-def _tower(out: Path, run: Lineage) -> dict[str, Any] | None:
+def tower_of(run: Path) -> dict[str, Any] | None:
     """Settings of the recording that a run looks at; None if it was removed or altered."""
     try:
-        return read_meta(out / run["images"] / run["vit"], ACTIVATIONS)[0]["settings"]
+        settings: dict[str, Any] = read_meta(run.parent.parent, ACTIVATIONS)[0]["settings"]
     except UserError:
         return None
+    return settings
 
 
 def _but_for_weights(run: Lineage, tower: dict[str, Any]) -> str:

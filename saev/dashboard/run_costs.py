@@ -4,7 +4,7 @@ That is no result: it differs although the results are the same. So it lies in a
 beside the page, and only what was measured of the job that made the result counts.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeGuard
 
@@ -22,8 +22,7 @@ ELSEWHERE = "trained elsewhere, and only converted here"
 OTHER = "trained in one pass with other dictionaries, by the job of another one"
 UNMEASURED = "nothing is under logs/ that Snakemake measured of the job"
 UNTOLD = "no run.json says which job made it"
-TAKEN_UP = "the job that Snakemake measured last found the result complete"
-RESUMED = "the training was resumed, and Snakemake measured the last part alone"
+PARTLY = "the job that Snakemake measured last found the result complete, or resumed it"
 SHORT = "the job ended before Snakemake looked at its memory"
 
 
@@ -74,54 +73,56 @@ def run_cost(out: Path, run: Path) -> RunCost:
     for part in parts:
         measure = measured(out, run, f"analyze_shards-{part:05}")
         analysis.append(_Job(measure, told(run / part_folder(part))))
-    why = _elsewhere(sae, training)
-    return {"training": _missing(why) if why else _cost([training]), "analysis": _cost(analysis)}
+    why = _not_here(sae, training) or _whole([training]) or _resumed(sae, training)
+    return {"training": _cost([training], why), "analysis": _cost(analysis, _whole(analysis))}
 
 
-def _elsewhere(sae: Path, job: _Job) -> str:
-    """Why the job that Snakemake measured isn't the whole training; empty if it is."""
+def _not_here(sae: Path, job: _Job) -> str:
+    """Why the job of a dictionary isn't what trained it; empty if it is."""
     if "checkpoint" in job.told:
         return ELSEWHERE
-    if job.told.get("trained_by", sae.name) != sae.name:
-        return OTHER
+    return OTHER if job.told.get("trained_by", sae.name) != sae.name else ""
+
+
+def _whole(jobs: list[_Job]) -> str:
+    """Why what was measured isn't what the results took; empty if it is.
+
+    Work of a second or two can't be told from the start of a job that finds it done.
+    """
+    for job in jobs:
+        seconds = job.told.get("seconds")
+        if job.measured is None:
+            return UNMEASURED
+        if not _is_number(seconds):
+            return UNTOLD
+        if job.measured.seconds < seconds:
+            return PARTLY
+    return ""
+
+
+def _resumed(sae: Path, job: _Job) -> str:
+    """Why the job was only the last part of a training: at its rate, the whole takes longer."""
     rate = job.told.get("examples_per_second")
     try:
         examples = read_json(sae / META)["summary"]["examples"]
     except (UserError, KeyError, TypeError):
         return ""
-    if not job.measured or not _is_number(rate) or not _is_number(examples):
+    if not (job.measured and _is_number(rate) and _is_number(examples)):
         return ""
-    # At its own rate, the whole training takes longer than the job did.
-    return RESUMED if rate * job.measured.seconds < examples else ""
+    return PARTLY if rate * job.measured.seconds < examples else ""
 
 
-def _cost(jobs: list[_Job]) -> JobCost:
-    why = next(_whys(jobs), "")
+def _cost(jobs: list[_Job], why: str) -> JobCost:
     if why:
-        return _missing(why)
+        return {"minutes": None, "gigabytes": None, "why": why}
     found = [job.measured for job in jobs if job.measured]
     peaks = [one.peak_mb for one in found if one.peak_mb is not None]
-    whole = len(peaks) == len(found)
+    seen = len(peaks) == len(found)
     return {
         "minutes": rounded(sum(one.seconds for one in found) / 60),
-        "gigabytes": rounded(max(peaks) * MIB / 1e9) if whole else None,
-        "why": "" if whole else SHORT,
+        "gigabytes": rounded(max(peaks) * MIB / 1e9) if seen else None,
+        "why": "" if seen else SHORT,
     }
-
-
-def _whys(jobs: list[_Job]) -> Iterator[str]:
-    for job in jobs:
-        seconds = job.told.get("seconds")
-        if job.measured is None:
-            yield UNMEASURED
-        elif not _is_number(seconds):
-            yield UNTOLD
-        elif job.measured.seconds < seconds:
-            yield TAKEN_UP
-
-
-def _missing(why: str) -> JobCost:
-    return {"minutes": None, "gigabytes": None, "why": why}
 
 
 def _is_number(value: Any) -> TypeGuard[int | float]:

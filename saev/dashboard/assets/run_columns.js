@@ -14,7 +14,7 @@
 /** @typedef {Record<string, RunCost>} Costs by the link of a run */
 
 const STABILITY = "Stability";
-const NO_COSTS = "costs.js isn't beside this page. The next run of the workflow writes it";
+const NO_COSTS = "costs.js, beside this page, is missing or damaged. The next gallery writes it";
 
 /**
  * A text, after a mark if a baseline is as good as what it says.

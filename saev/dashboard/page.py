@@ -14,7 +14,8 @@ SCRIPTS = {
         "contrast_form contrast compare quiz views controls run"
     ),
     "gallery": (
-        "common summary evaluation loading plots run_table matching run_matches run_pairs gallery"
+        "common summary evaluation loading plots run_columns run_table matching run_matches "
+        "run_pairs gallery"
     ),
 }
 """Scripts of each page, in the order in which they run. They share one namespace."""

@@ -423,6 +423,8 @@ class GalleryRun(TypedDict):
     """A few of its figures."""
     measured: NotRequired[dict[str, MeasuredInShort]]
     """All of them, by their titles."""
+    untrained: NotRequired[str]
+    """Link of the same run with an untrained tower, if the gallery has it; its own if it is one."""
 
 
 class FrontierPoint(TypedDict):
@@ -457,4 +459,6 @@ class Gallery(TypedDict):
 
     runs: list[GalleryRun]
     frontiers: list[Frontier]
+    meanings: NotRequired[dict[str, str]]
+    """What the figures of evaluations say, by their titles."""
     comparisons: NotRequired[list[Comparison]]

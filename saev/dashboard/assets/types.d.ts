@@ -78,6 +78,8 @@ interface MeasuredInShort {
   baselines: Record<string, number | null>;
   /** Whether a baseline is as good. */
   unbeaten: boolean;
+  /** Why it has no value, if it has none. */
+  note: string;
 }
 
 /** The classes of a label that an evaluation leaves out, as they have too few images. */
@@ -99,6 +101,22 @@ interface Evaluated {
   left_out: LeftOut[];
   /** Names of the columns that it adds to the figures of latents. */
   columns: string[];
+}
+
+/** What the jobs of a stage took. */
+interface JobCost {
+  /** Of all its jobs together. */
+  minutes: number | null;
+  /** Most memory that one of them held. */
+  gigabytes: number | null;
+  /** Why a figure is missing; empty if none is. */
+  why: string;
+}
+
+/** What the jobs of a run took. */
+interface RunCost {
+  training: JobCost;
+  analysis: JobCost;
 }
 
 /** A button that shows only some latents: those with a figure within bounds. */
@@ -522,6 +540,8 @@ interface GalleryRun {
   evaluation?: EvaluatedFigure[];
   /** All of them, by their titles. */
   measured?: Record<string, MeasuredInShort>;
+  /** Link of the same run with an untrained tower, if the gallery has it; its own if it is one. */
+  untrained?: string;
 }
 
 /** A dictionary of a sweep. */
@@ -553,6 +573,8 @@ interface Frontier {
 interface Gallery {
   runs: GalleryRun[];
   frontiers: Frontier[];
+  /** What the figures of evaluations say, by their titles. */
+  meanings?: Record<string, string>;
   comparisons?: Comparison[];
 }
 

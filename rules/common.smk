@@ -109,6 +109,8 @@ def make_plan():
         os.environ[PLAN_VARIABLE] = str(plan.save())
         # Somebody may be editing these files when a job starts.
         workflow.config_settings.configfiles = []
+        if workflow.output_settings.stdout:  # a dry run
+            dry_run.end_unread()
         return plan
     except UserError as error:
         # An exception would show where this file raised it.

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parent.parent
 TREE = ("Snakefile", "rules", "saev", "demo", "envs", "profiles", "pyproject.toml")
-VOLATILE = {".plans", ".state", ".verified", "baselines", "runs", "report"}
+VOLATILE = {".plans", ".state", ".verified", "baselines", "runs", "report", "costs.js"}
 COLOURS = {"cat": "#c33", "dog": "#3a3", "spider": "#33c"}
 
 TOWER = {

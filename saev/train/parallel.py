@@ -1,13 +1,8 @@
-"""Training by several processes, each on its share of every batch (data parallel).
+"""Training by several processes, among which the latents of a dictionary are divided.
 
-Each process holds the whole dictionary and takes the same steps: they average their gradients, and
-agree on what depends on the whole batch. Only the first process reads and writes states and
-results.
-
-If a dictionary is too large for one device, processes could also share its latents. Each process
-would hold the rows of its own latents, select among the largest of all (`Processes.bound`), and sum
-reconstructions where they now sum gradients. An architecture would use `Sae.across` for this. None
-does yet.
+All processes take the same steps on the same batches. Each reads its share of a batch and gets the
+rest from the others. See `saev.sae.divided` for how they compute a loss. Only the first process
+reads and writes states and results.
 """
 
 import atexit
@@ -16,16 +11,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn import Parameter
 
 from saev.core import frame, logs, stop
 from saev.core.errors import UserError
@@ -91,22 +84,12 @@ class Processes:
         while not self._store.check(keys):
             time.sleep(GLANCE_SECONDS)
 
-    def mean(self, tensor: Tensor) -> Tensor:
-        """Average over the processes, in place."""
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum over the processes, in place."""
         if self.size > 1:
             with _together():
                 dist.all_reduce(_rows(tensor))
-            tensor /= self.size
         return tensor
-
-    def any(self, flags: Tensor) -> Tensor:
-        """For each flag, whether any process has set it."""
-        if self.size == 1:
-            return flags
-        found = flags.to(torch.uint8)
-        with _together():
-            dist.all_reduce(found, dist.ReduceOp.MAX)
-        return found.bool()
 
     def least(self, number: Tensor) -> Tensor:
         """The smallest value of a number over the processes."""
@@ -118,94 +101,55 @@ class Processes:
 
     def agree(self, flag: bool, device: torch.device) -> bool:
         """Whether ``flag`` is true in any process. This waits for the device."""
-        return flag if self.size == 1 else bool(self.any(torch.tensor([flag], device=device))[0])
+        return flag if self.size == 1 else bool(self.sum(torch.tensor(int(flag), device=device)))
 
-    def total(self, sums: Any) -> Any:
-        """Sum a tuple of additive figures over the processes."""
+    def batch(self, share: Tensor) -> Tensor:
+        """The batch of which each process has an equal share of rows (b / size, d)."""
         if self.size == 1:
-            return sums
-        every: list[Any] = [None] * self.size
+            return share
+        whole = share.new_empty(self.size * len(share), *share.shape[1:])
         with _together():
-            dist.all_gather_object(every, tuple(sums))
-        total = type(sums)(*every[0])
-        for other in every[1:]:
-            total += type(sums)(*other)
-        return total
+            dist.all_gather_into_tensor(
+                whole.view(torch.uint8), share.contiguous().view(torch.uint8)
+            )
+        return whole
 
-    def bound(self, values: Tensor, m: int) -> Tensor:
-        """The m-th largest of the positive numbers over all processes; 0 if there are fewer.
-
-        Args:
-            values: (v,) positive; at least the m largest of this process, or all if it has fewer.
-        """
-        padded = values.new_zeros(m)
-        padded[: len(values)] = values[:m]
-        every = [torch.empty_like(padded) for _ in range(self.size)]
-        with _together():
-            dist.all_gather(every, padded)
-        return torch.cat(every).topk(m).values[-1]
-
-    def spread_state(self, tensors: dict[str, Tensor], step: int) -> int:
-        """Copy the first process' tensors to all others, in place; return its step."""
+    def whole(self, part: Tensor, axis: int) -> Tensor:
+        """Put together what `divided.part_of` gave each process: in the first; empty elsewhere."""
         if self.size == 1:
-            return step
-        number = torch.tensor(step)
-        if dist.get_backend() == "nccl":
-            number = number.cuda()
-        for tensor in (number, *tensors.values()):
-            rows = _rows(tensor)
-            if rows.dtype == torch.bool:
-                rows = rows.view(torch.uint8)
+            return part
+        rows = _bytes(part.detach().movedim(axis, 0).contiguous())
+        parts = [torch.empty_like(rows) for _ in range(self.size)] if self.first else None
+        with _together():
+            dist.gather(rows, parts, 0)
+        if parts is None:
+            return part.new_empty(0)
+        every = torch.stack([found.view(part.dtype).cpu() for found in parts], dim=1)
+        return every.flatten(0, 1).movedim(0, axis)
+
+    def indices(self, flags: Tensor) -> Tensor:
+        """Which latents have a flag, of the whole dictionary; ``flags`` are those of own ones."""
+        if self.size == 1:
+            return flags.nonzero().flatten()
+        counts = flags.new_zeros(len(flags), self.size, dtype=torch.int32)
+        counts[:, self.rank] = flags
+        return self.sum(counts).flatten().nonzero().flatten()
+
+    def own(self, latents: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of ``latents`` (m,) that this process has, numbered as here; their ``rows`` (m,
+        d)."""
+        here = latents % self.size == self.rank
+        return latents[here] // self.size, rows[here]
+
+    def spread(self, tensor: Tensor) -> Tensor:
+        """Copy the first process' tensor to all others, in place."""
+        if self.size > 1:
             with _together():
-                dist.broadcast(rows, 0)
-        return int(number)
+                dist.broadcast(_bytes(_rows(tensor)), 0)
+        return tensor
 
 
 ALONE = Processes()
-
-
-class Averaging:
-    """Averages the gradients of a dictionary over the processes.
-
-    Each is on its way as soon as the backward pass has made it, while that goes on to the next. All
-    processes send them in the same order, whichever is made first.
-
-    Args:
-        parameters: by name.
-        processes: more than one.
-    """
-
-    def __init__(self, parameters: Iterable[tuple[str, Parameter]], processes: Processes) -> None:
-        self.processes = processes
-        # The decoder's gradient is made before the encoder's.
-        self._order = [p for _, p in sorted(parameters, key=lambda named: named[0] != "W_dec")]
-        self._ready: set[int] = set()
-        self._sent: list[tuple[dist.Work, Tensor]] = []
-        self._next = 0
-        for i, parameter in enumerate(self._order):
-            parameter.register_post_accumulate_grad_hook(partial(self._made, i))
-
-    def _made(self, i: int, _: Tensor) -> None:
-        self._ready.add(i)
-        self._send(lambda j: j in self._ready)
-
-    def _send(self, wanted: Callable[[int], bool]) -> None:
-        while self._next < len(self._order) and wanted(self._next):
-            gradient = self._order[self._next].grad
-            self._next += 1
-            if gradient is not None:
-                with _together():
-                    work = dist.all_reduce(_rows(gradient), async_op=True)
-                self._sent.append((work, gradient))
-
-    def finish(self) -> None:
-        """Wait until every gradient is the mean over the processes."""
-        self._send(lambda j: True)
-        for work, gradient in self._sent:
-            with _together():
-                work.wait()
-            gradient /= self.processes.size
-        self._ready, self._sent, self._next = set(), [], 0
 
 
 @contextmanager
@@ -241,6 +185,11 @@ def _rows(tensor: Tensor) -> Tensor:
         return tensor
     assert tensor.T.is_contiguous(), tensor.stride()
     return tensor.T
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    """The same memory as numbers, as not every backend exchanges bools."""
+    return tensor.view(torch.uint8) if tensor.dtype == torch.bool else tensor
 
 
 def join(size: int, device: torch.device) -> Processes:

@@ -71,6 +71,18 @@ def test_dead_latents_and_nothing_else_start_again(settings):
     torch.testing.assert_close(sae.W_enc[:, dead], sae.W_dec[dead].T * length)
 
 
+def test_every_process_chooses_by_the_errors_that_the_first_one_found(monkeypatch):
+    trainer, vectors = stepped(dead=(3,))
+
+    def spread(errors):
+        return torch.zeros_like(errors).index_fill_(0, torch.tensor([5]), 1.0)
+
+    monkeypatch.setattr(trainer.processes, "spread", spread)
+    assert resample.resample(trainer, vectors) == 1
+    u = trainer.sae.normalise(torch.from_numpy(vectors.values)) - trainer.sae.b_dec
+    assert int((trainer.sae.W_dec[3] @ (u / u.norm(dim=1, keepdim=True)).T).argmax()) == 5
+
+
 def test_a_latent_that_starts_again_has_a_threshold_that_fits_its_column():
     trainer, vectors = stepped(JUMPRELU)
     sae, dead = trainer.sae, torch.tensor([3, 7, 40])

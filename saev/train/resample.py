@@ -57,7 +57,9 @@ def resample(trainer: Trainer, vectors: Vectors) -> int:
         return 0
     rng = np.random.default_rng([trainer.settings.seed, trainer.step, 4])
     pool = _pool(vectors, max(EXAMPLES, len(latents)), rng)
-    losses = squared_errors(trainer, vectors, pool)
+    # All processes must choose the same examples, and GPUs of two models may round differently.
+    found = torch.from_numpy(squared_errors(trainer, vectors, pool)).to(trainer.device)
+    losses = trainer.processes.spread(found).cpu().numpy()
     total = losses.sum()
     if not (np.isfinite(total) and total > 0):
         return 0  # the next check reports weights that aren't finite

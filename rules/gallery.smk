@@ -65,6 +65,7 @@ rule match_runs:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 360 * attempt,
+        gpu=lambda wildcards: requests.resources(PLAN, "build_dashboard", {}, 1)["gpu"],
     params:
         spec=PLAN.data["specs"]["matches"],
     shell:

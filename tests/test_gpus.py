@@ -351,6 +351,8 @@ def test_trainings_ask_for_a_gpu_and_take_one_without_any_setting(machine, built
         asked = ("train", "--dry-run", "--cores", "8", "--quiet", "host", *given)
         shown = project.snakemake(*asked).stdout
         assert shown.count("gpu=1") == shown.count(f"threads: {threads}") == 2
+    shown = project.snakemake("match_runs", "--dry-run", "--cores", "8", "--quiet", "host").stdout
+    assert "gpu=1" in shown.partition("rule match_runs:")[2].partition("rule ")[0]
     project.snakemake("train")
     logs = [path.read_text() for path in (folder / "logs").rglob("train_sae.log")]
     taken = [re.search(r"taking (\S+) of 2 GPUs", log) for log in logs if "taking" in log]

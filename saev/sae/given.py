@@ -18,8 +18,10 @@ def device_of(given: str | torch.device) -> torch.device:
         device = torch.device(given)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+        why = str(error).partition("\n")[0].rstrip(".")
         raise UserError(
-            f"device: PyTorch can't use {given!r} here: give cpu, or cuda on a machine with a GPU"
+            f"device: PyTorch can't use {given!r} here: give cpu, or cuda on a machine with a GPU. "
+            f"It says: {why}"
         ) from error
     return device
 

@@ -201,3 +201,9 @@ def python(code, *arguments):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def without_gpus() -> dict[str, str]:
+    """The variable by which `conftest.py` keeps programs from GPUs, for those with an environment
+    of their own."""
+    return {k: v for k, v in os.environ.items() if k == "CUDA_VISIBLE_DEVICES"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 STAGE = FOLDER_NAME = "dashboard"
 """Name of the stage, and of the folder in an analysis' directory that it writes."""
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 PAGE, SUMMARY, RUN = "index.html", "summary.json", "run.json"
 FIGURES, NAMES = "data/latents.js", "data/names.js"
 STRONGEST = "data/strongest.js"

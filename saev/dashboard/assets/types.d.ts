@@ -366,12 +366,15 @@ interface Projection {
   y: string;
 }
 
-/** `data/strongest.js`: the strongest image of each latent, for a view of many latents. */
+/**
+ * `data/strongest.js`: the strongest images of all latents, 16 of each at most, for views of many
+ * latents in any order. All of the first latent come first, then those of the second.
+ */
 interface Strongest {
-  /** −1 for a latent that fires on no image. */
-  rows: number[];
-  /** Its strongest patch there; −1 for a stream without patches. */
-  patches: number[];
+  /** −1 where there is none. */
+  rows: NumberColumn;
+  /** The strongest patch of each; −1 for a stream without patches. */
+  patches: NumberColumn;
 }
 
 /** `data/names.js`: the images by their names, to find latents. */

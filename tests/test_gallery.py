@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from project import Project
 
-from saev.core.files import read_json, write_json
+from saev.core.files import read_json
 from saev.core.meta import write_meta
 from saev.dashboard import __main__ as dashboard
 from saev.dashboard.gallery import name_untrained, tower_of
@@ -85,12 +85,24 @@ def test_a_page_of_another_analysis_or_version_is_named_and_left_out(results, sa
     named, other = sorted(results.glob("*/*/*/named-*"))
     summary = other / "dashboard/summary.json"
     content = read_json(summary)
-    content["inputs"]["analysis"] = "0" * 64
-    write_json(summary, content)
+    inputs = {**content["inputs"], "analysis": "0" * 64}
     (other / "dashboard/.build_dashboard.made").unlink()
-    made(results, named)
-    assert "wasn't made from its current analysis: run the stage dashboard again" in said()
-    assert '"current":false' not in (results / "index.html").read_text()
+    another = f"the page of {other} wasn't made from its current analysis: run the stage dashboard"
+    unlike = f"{other}: its files aren't as this version writes them: make its page again"
+    for n, (damaged, words) in enumerate(
+        (
+            ({**content, "inputs": inputs}, another),
+            ({**content, "summary": {}}, another),
+            ({**content, "run": {**content["run"], "sae": float("nan")}}, unlike),
+            ({}, unlike),
+            ([], unlike),
+        ),
+        1,
+    ):
+        summary.write_text(json.dumps(damaged))
+        made(results, named)
+        assert said().count(words) == (n if n < 3 else n - 2), damaged
+        assert '"current":false' not in (results / "index.html").read_text()
 
 
 TOWER = {"model": "ViT-B-16", "weights": "openai", "layers": [11], "image_size": 112}

@@ -276,6 +276,10 @@ def test_hostile_names_a_hundred_runs_and_print_leave_the_table_whole(runs, tmp_
             browser.run("document.querySelector('.run-notes').open = true")
             shown = [row for row in rows(browser) if "0.25" in row.values()]
             assert len(shown) == 1, i
+        browser.run("for (const i of [4, 5]) document.querySelectorAll('tbody input')[i].click()")
+        browser.run("document.querySelector('.run-tools .open').click()")
+        assert "xxx" in browser.run("document.querySelector('.pairs [role=status]').textContent")
+        assert browser.run("document.documentElement.scrollWidth") <= 390
         assert browser.run("window.broken") is None
         # The table scrolls by itself, and its names and heads stay.
         box = "document.querySelector('.run-table')"

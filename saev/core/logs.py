@@ -16,10 +16,14 @@ note = LOGGER.debug
 """Write a text only to the log file."""
 
 
-def start(path: str | Path | None = None) -> None:
+def start(path: str | Path | None = None, anew: bool = True) -> None:
     """Start showing messages on the terminal and, with the time, in the log file ``path``.
 
     If the log can't be written, a warning says so once and the work continues.
+
+    Args:
+        path: the log file.
+        anew: whether it begins empty. Another process may be writing it still: each appends lines.
     """
     for handler in LOGGER.handlers[:]:
         LOGGER.removeHandler(handler)
@@ -31,7 +35,9 @@ def start(path: str | Path | None = None) -> None:
     if path:
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            file = LogFile(path, mode="w", encoding="utf-8")
+            if anew:
+                Path(path).write_bytes(b"")
+            file = LogFile(path, encoding="utf-8")
         except OSError as error:
             say(f"warning: can't write the log {path} ({error.strerror}): continuing without it")
         else:

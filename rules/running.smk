@@ -64,6 +64,18 @@ def command_line():
     return found_above("args", lambda value: hasattr(value, "retries"))
 
 
+def targets_of_job():
+    """Rules and wildcards of the jobs that a scheduler has started this Snakemake for."""
+    targets = getattr(command_line(), "target_jobs", None) or ()
+    own = [(OWN.get(one.rulename), one.wildcards_dict) for one in targets]
+    return [(rule, wildcards) for rule, wildcards in own if rule in RULES]
+
+
+def own_name(job):
+    """The name of a job's rule here, whatever the Snakefile calls it of which this is a module."""
+    return OWN.get(job.rule.name, job.rule.name)
+
+
 def running(jobid):
     """A job of the workflow by its number, or the group of jobs that it runs in."""
     job = next(job for job in workflow.dag.needrun_jobs() if job.jobid == jobid)
@@ -87,7 +99,7 @@ def asked_to_end(jobid, peak_mb):
     """Note that a job had SIGTERM, which is seldom for want of memory."""
     job = next(job for job in workflow.dag.needrun_jobs() if job.jobid == jobid)
     asked = int(job.resources.get("mem_mb", 0))
-    requests.note_end(job.rule.name, job.wildcards_dict, peak_mb, asked)
+    requests.note_end(own_name(job), job.wildcards_dict, peak_mb, asked)
 
 
 def found_above(name, fits):
@@ -143,11 +155,11 @@ def note_unseen():
     if not workflow.is_main_process:
         return
     needed = set(workflow.dag.needrun_jobs())
-    if any(job.rule.name not in RULES for job in needed):
+    if any(own_name(job) not in RULES for job in needed):
         UNSEEN.extend(
             job
             for job in workflow.dag.jobs
-            if job.rule.name in RULES
+            if own_name(job) in RULES
             and job not in needed
             and workflow.persistence.params_changed(job)
         )

@@ -9,8 +9,6 @@ import time
 import pytest
 from project import ROOT, Project
 
-from saev.core.errors import UserError
-from saev.workflow.plan import Plan
 
 pytestmark = pytest.mark.slow
 
@@ -209,9 +207,15 @@ def test_only_a_job_that_slurm_has_given_up_counts_as_failed(tmp_path, monkeypat
     assert subprocess.check_output([status, "7"], text=True).strip() == means
 
 
-def test_a_job_whose_plan_was_deleted_while_it_waited_says_to_start_again(tmp_path):
-    with pytest.raises(UserError, match=r"the plan of this run, is gone .*: start the workflow"):
-        Plan.load(str(tmp_path / "results/.plans/0123.json"))
+def test_a_job_whose_plan_was_deleted_while_it_waited_says_to_start_again(project, monkeypatch):
+    monkeypatch.setenv("BEFORE_JOBS", "rm -r results/.plans")
+    done = project.snakemake("images", "--retries", "2", *QUICK, check=False)
+    assert re.search(
+        r"  error: results/.plans/\w+.json, the plan of this run, is gone .*: start the workflow again"
+        r"\n  not tried again: it needs you",
+        done.stdout + done.stderr,
+    )
+    assert len(asked(project)) == 1
 
 
 def test_storage_that_would_lose_results_is_refused(project):

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from saev.core import interrupts
@@ -80,6 +81,7 @@ class Terminal(logging.Filter):
         give_up: keeps Snakemake from trying a job again, by its number.
         elsewhere: whether jobs run where nobody sees what they say, unless they are local ones.
         asked_to_end: is told the number of a job that had SIGTERM, and its peak of memory in MB.
+        own: the names of the stages' rules, by those that Snakemake knows them by.
     """
 
     def __init__(
@@ -90,11 +92,12 @@ class Terminal(logging.Filter):
         give_up: Callable[[int], None] = lambda job: None,
         elsewhere: bool = False,
         asked_to_end: Callable[[int, int], None] = lambda job, peak_mb: None,
+        own: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.say, self.say_where = say, say_where
         self.tries_left, self.give_up, self.elsewhere = tries_left, give_up, elsewhere
-        self.asked_to_end = asked_to_end
+        self.asked_to_end, self.own = asked_to_end, own
         self._started: dict[int, Started] = {}
         self._waiting = self._ending = False
 
@@ -110,8 +113,9 @@ class Terminal(logging.Filter):
         event = str(getattr(getattr(record, "event", None), "value", ""))
         given: dict[str, Any] = record.__dict__
         if event == "job_info":
-            known, there = given["rule_name"] in RULES, self.elsewhere and not given.get("local")
-            told = given["rule_name"], given.get("wildcards") or {}
+            rule = self.own.get(given["rule_name"], given["rule_name"])
+            known, there = rule in RULES, self.elsewhere and not given.get("local")
+            told = rule, given.get("wildcards") or {}
             words = described(*told)
             logs = {Path(log): failures.changed(Path(log)) for log in given.get("log") or ()}
             self._started[given["jobid"]] = Started(words, time.monotonic(), logs, known, there)

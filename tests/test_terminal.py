@@ -171,6 +171,22 @@ def test_a_long_error_is_cut(tmp_path):
     assert said[-1] == "  … 80 more lines"
 
 
+def test_what_a_job_elsewhere_warned_of_is_said_once(tmp_path):
+    said, log = [], tmp_path / "a.log"
+    terminal = Terminal(said.append, lambda: None, elsewhere=True)
+    text = "warning: two:\n  - lines"
+    log.write_text(f"10:00:01 {text}\n10:00:02 a note of a warning\n10:00:03 warning: another\n")
+    for number in (1, 2):
+        given = {"jobid": number, "rule_name": "train_sae", "wildcards": RUN, "log": [str(log)]}
+        terminal.filter(record("", "job_info", **given))
+        terminal.filter(record("", "job_finished", job_id=number))
+    assert [line for line in said if line.startswith("  ")] == [
+        *(f"  {line}" for line in text.splitlines()),
+        "  warning: another",
+    ]
+    assert said[-1].endswith(": done in 0 s")
+
+
 def test_a_users_own_rule_is_said_only_when_it_fails(tmp_path):
     said = []
     terminal = Terminal(said.append, lambda: None, elsewhere=True)

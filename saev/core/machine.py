@@ -38,12 +38,14 @@ def job_device(name: str, n: int = 1) -> "torch.device":
         gpus.take(n)
     device = torch_device(name)
     if name == "auto" and device.type == "cpu":
-        if Path("/dev/nvidiactl").exists():
+        if Path("/dev/nvidiactl").exists() or gpus.present():
             logs.say(
                 f"warning: this machine has GPUs, but {_why_no_cuda()}: computing on the processor"
             )
         elif other := _other_gpu():
             logs.say(f"saev doesn't use {other}: computing on the processor")
+    named = f"the GPU {os.environ.get(gpus.VISIBLE, 0)}" if device.type == "cuda" else "the processor"
+    logs.note(f"computing on {named}")
     return device
 
 

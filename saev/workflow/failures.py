@@ -1,4 +1,4 @@
-"""Why a job failed, from the end of its log."""
+"""What a job's log says to the user: its warnings, and why it failed."""
 
 import re
 from pathlib import Path
@@ -10,6 +10,7 @@ LINES = 20
 """Most lines of an error that are shown."""
 ENTRY = re.compile(r"^\d\d:\d\d:\d\d (?P<error>(?:internal )?error: )?")
 
+WARNING = re.compile(r"^\d\d:\d\d:\d\d (warning.*(?:\n(?!\d\d:\d\d:\d\d ).+)*)", re.M)
 SLURM = re.compile(r"(slurmstepd\S*|srun): error: ")
 
 
@@ -50,6 +51,14 @@ def of_log(log: Path) -> Failure:
         error = [*error[:LINES], f"… {len(error) - LINES} more lines"]
     ended = lines[-1].partition(ENDED)[2].strip() if lines else ""
     return Failure(error, final, int(ended) if ended.isdigit() else None)
+
+
+def warnings_of(log: Path) -> list[str]:
+    """The warnings in a log, without the time."""
+    try:
+        return WARNING.findall(log.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return []
 
 
 def last_lines(log: Path, n: int = 3) -> list[str]:

@@ -99,6 +99,7 @@ class Terminal(logging.Filter):
         self.tries_left, self.give_up, self.elsewhere = tries_left, give_up, elsewhere
         self.asked_to_end, self.own = asked_to_end, own
         self._started: dict[int, Started] = {}
+        self._warned: set[str] = set()
         self._waiting = self._ending = False
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -127,8 +128,9 @@ class Terminal(logging.Filter):
         ):
             ended = self._started.pop(jobid, None)
             if ended and ended.known:
-                words, began, *_ = ended
-                self.say(f"{words}: done in {_duration(time.monotonic() - began)}")
+                self.say(f"{ended.words}: done in {_duration(time.monotonic() - ended.began)}")
+            if ended and ended.elsewhere:
+                self._warn(ended)
         elif event == "group_error":
             together = len(given.get("job_error_info") or ())
             of = "".join(f"; its output: {log}" for log in (given.get("aux_logs") or ())[:1])
@@ -184,6 +186,14 @@ class Terminal(logging.Filter):
             if failure.ended_at is not None:
                 self.asked_to_end(job, failure.ended_at)
             self.say(f"  trying it again (at most {left} more)")
+
+    def _warn(self, ended: Started) -> None:
+        """Say what a job warned of where nobody saw it. Many jobs may warn of the same."""
+        for warning in (text for log in ended.logs for text in failures.warnings_of(log)):
+            if warning not in self._warned:
+                self._warned.add(warning)
+                for line in warning.splitlines():
+                    self.say(f"  {line}")
 
     def _stop(self, message: str) -> None:
         """Say that Snakemake waits for jobs. Their end is no failure, so nothing more is said."""

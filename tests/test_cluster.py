@@ -207,6 +207,31 @@ def test_only_a_job_that_slurm_has_given_up_counts_as_failed(tmp_path, monkeypat
     assert subprocess.check_output([status, "7"], text=True).strip() == means
 
 
+@pytest.mark.parametrize(
+    ("error", "means"),
+    [("Invalid job id specified", "failed"), ("Unable to contact slurm controller", "running")],
+)
+def test_a_job_that_slurm_has_forgotten_is_not_waited_for(tmp_path, monkeypatch, error, means):
+    for name in ("scontrol", "sacct"):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\necho {name} error: {error} >&2\nexit 1\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    status = ROOT / "profiles/generic/status.py"
+    assert subprocess.check_output([status, "7"], text=True).strip() == means
+
+
+@pytest.mark.parametrize("printed", ["17", "17;cluster"])
+def test_a_job_that_was_submitted_is_known_by_its_number_alone(tmp_path, monkeypatch, printed):
+    slurm = tmp_path / "sbatch"
+    slurm.write_text(f"#!/bin/sh\necho '{printed}'\n")
+    slurm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    submit = ROOT / "profiles/generic/submit.sh", "train_sae", "2", "100", "5", "0", "script"
+    assert subprocess.check_output(submit, text=True) == "17\n"
+
+
 def test_a_job_whose_plan_was_deleted_while_it_waited_says_to_start_again(project, monkeypatch):
     monkeypatch.setenv("BEFORE_JOBS", "rm -r results/.plans")
     done = project.snakemake("images", "--retries", "2", *QUICK, check=False)

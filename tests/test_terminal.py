@@ -116,6 +116,8 @@ def failed(tmp_path, log, before=None, left=2, **more):
     """What is said of a job that ran elsewhere, and which jobs are given up."""
     said, given_up = [], []
     terminal = Terminal(said.append, lambda: None, lambda job: left, given_up.append, True)
+    ended = more.pop("asked_to_end", [])
+    terminal.asked_to_end = lambda job, peak_mb: ended.append(job)
     path = tmp_path / "a.log"
     if before is not None:
         path.write_text(before)
@@ -163,6 +165,32 @@ def test_the_error_of_an_earlier_try_is_not_taken_for_that_of_a_job_that_wrote_n
         "  trying it again (at most 2 more)",
     ]
     assert given_up == []
+
+
+@pytest.mark.parametrize(
+    ("why", "left"),
+    [
+        ("invalid partition specified: x", "not tried again: it needs you"),
+        ("Requested node configuration is not available", "not tried again: it needs you"),
+        ("Socket timed out on send/recv operation", "trying it again (at most 2 more)"),
+    ],
+)
+def test_what_slurm_says_of_a_job_that_it_does_not_take_is_said_without_the_command(
+    tmp_path, why, left
+):
+    ended = []
+    message = (
+        f"SLURM sbatch failed. The error message was 'sbatch: error: {why}'.\n    sbatch call:\n"
+        f"        sbatch --wrap=python\nFor further error details see the cluster/cloud log"
+    )
+    said, given_up = failed(tmp_path, None, rule_msg=message, asked_to_end=ended)
+    assert said == [
+        "listing the images of pets: failed",
+        f"  SLURM sbatch failed. The error message was 'sbatch: error: {why}'.",
+        f"  {left}",
+    ]
+    # If it is tried again, it needs no more memory.
+    assert (given_up, ended) == (([1], []) if "needs you" in left else ([], [1]))
 
 
 def test_a_long_error_is_cut(tmp_path):

@@ -13,6 +13,16 @@ ENTRY = re.compile(r"^\d\d:\d\d:\d\d (?P<error>(?:internal )?error: )?")
 WARNING = re.compile(r"^\d\d:\d\d:\d\d (warning.*(?:\n(?!\d\d:\d\d:\d\d ).+)*)", re.M)
 SLURM = re.compile(r"(slurmstepd\S*|srun): error: ")
 
+UNSUBMITTED = ("SLURM sbatch failed", "Error submitting jobscript")
+"""How the executors begin to say that the scheduler didn't take a job."""
+REFUSED = re.compile(
+    r"sbatch: (error|fatal): .*"
+    r"([Ii]nvalid|unrecognized|is not available|not permitted|than permitted|can ?not be satisfied)"
+)
+"""What Slurm says of a job that it will never take as it is."""
+NOT_FOR_READERS = re.compile(r"(For further error details see the cluster|\n\s*sbatch call:).*", re.S)
+"""The end of what the executors say: where no log is, and a command of 2,000 characters."""
+
 
 class Failure(NamedTuple):
     """What the log of a failed job says."""
@@ -59,6 +69,11 @@ def warnings_of(log: Path) -> list[str]:
         return WARNING.findall(log.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return []
+
+
+def of_scheduler(message: str) -> list[str]:
+    """The lines of an executor's message that a user can use."""
+    return [line.strip() for line in NOT_FOR_READERS.sub("", message).splitlines()]
 
 
 def last_lines(log: Path, n: int = 3) -> list[str]:

@@ -102,7 +102,7 @@ def make_plan():
         force(plan)
         if on_cluster():
             TERMINAL.elsewhere = True
-            requests.settle(plan, gpus_by_default())
+            requests.settle(plan, gpus_by_default(), longest())
             # Otherwise the cores of this machine, or the one core of a dry run, would be a limit
             # there too.
             workflow.global_resources["_cores"] = None

@@ -9,7 +9,7 @@ from snakemake.settings.types import DeploymentMethod, SharedFSUsage
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from saev.core.locks import Lock
-from saev.workflow import pending
+from saev.workflow import partitions, pending
 
 
 def require_reachable():
@@ -55,8 +55,39 @@ def on_cluster():
 
 def gpus_by_default():
     """Whether the default resources, which a profile names, have GPUs."""
-    default = (workflow.resource_settings.default_resources or {}).get("gpu")
-    return default is not None and str(getattr(default, "raw", default)) != "0"
+    return by_default("gpu", 0) != "0"
+
+
+def by_default(resource, otherwise=""):
+    """A resource as the default ones have it, which a profile names."""
+    return raw(
+        (workflow.resource_settings.default_resources or {}).get(resource), otherwise
+    )
+
+
+def raw(value, otherwise):
+    """A resource as somebody wrote it; ``otherwise`` if nobody did."""
+    return str(otherwise if value is None else getattr(value, "raw", value))
+
+
+def longest():
+    """How many minutes Slurm lets the jobs of a rule run, by rule, where their partition says it."""
+    options = command_line()
+    # A file of partitions lets the executor choose one for each job.
+    chosen = isinstance(getattr(options, "slurm_partition_config", None), str | Path)
+    if (
+        options.executor != "slurm"
+        or chosen
+        or "SNAKEMAKE_SLURM_PARTITIONS" in os.environ
+    ):
+        return {}
+    limits, found = partitions.limits(), {}
+    for rule in RULES:
+        name = workflow.modifier.modify_rulename(rule)
+        own = workflow.resource_settings.overwrite_resources.get(name) or {}
+        partition = raw(own.get("slurm_partition"), by_default("slurm_partition"))
+        found[rule] = partitions.longest(limits, partition)
+    return {rule: minutes for rule, minutes in found.items() if minutes is not None}
 
 
 def command_line():
@@ -185,6 +216,5 @@ def temporary_folder():
 
     Snakemake's own default is an expression, over which it takes long for each job.
     """
-    defaults = workflow.resource_settings.default_resources or {"tmpdir": None}
-    raw = getattr(defaults.get("tmpdir"), "raw", "system_tmpdir")
-    return {"tmpdir": tempfile.gettempdir()} if raw == "system_tmpdir" else {}
+    default = by_default("tmpdir", "system_tmpdir")
+    return {"tmpdir": tempfile.gettempdir()} if default == "system_tmpdir" else {}

@@ -9,7 +9,6 @@ import time
 import pytest
 from project import ROOT, Project
 
-
 pytestmark = pytest.mark.slow
 
 STUB = ROOT / "tests/stub_executor"
@@ -236,8 +235,8 @@ def test_a_job_whose_plan_was_deleted_while_it_waited_says_to_start_again(projec
     monkeypatch.setenv("BEFORE_JOBS", "rm -r results/.plans")
     done = project.snakemake("images", "--retries", "2", *QUICK, check=False)
     assert re.search(
-        r"  error: results/.plans/\w+.json, the plan of this run, is gone .*: start the workflow again"
-        r"\n  not tried again: it needs you",
+        r"  error: results/.plans/\w+.json, the plan of this run, is gone .*: start the workflow "
+        r"again\n  not tried again: it needs you",
         done.stdout + done.stderr,
     )
     assert len(asked(project)) == 1

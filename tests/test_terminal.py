@@ -193,6 +193,21 @@ def test_what_slurm_says_of_a_job_that_it_does_not_take_is_said_without_the_comm
     assert (given_up, ended) == (([1], []) if "needs you" in left else ([], [1]))
 
 
+@pytest.mark.parametrize(
+    ("status", "last", "more"),
+    [("CANCELLED", "", False), ("CANCELLED", "slurmstepd: error: Exceeded memory limit", True),
+     ("TIMEOUT", "", False), ("OUT_OF_MEMORY", "", True), ("FAILED", "", True)],
+)  # fmt: skip
+def test_a_job_that_slurm_ended_asks_for_more_memory_only_if_that_may_be_why(
+    tmp_path, status, last, more
+):
+    output, ended = tmp_path / "node.out", []
+    output.write_text(f"{last}\n")
+    message = f"SLURM-job '7' failed, SLURM status is: '{status}'. Reason: x."
+    failed(tmp_path, None, others=[str(output)], rule_msg=message, asked_to_end=ended)
+    assert (not ended) == more
+
+
 def test_a_long_error_is_cut(tmp_path):
     log = "10:00:01 error: many:\n" + "".join(f"  - {i}\n" for i in range(99))
     said, _ = failed(tmp_path, log, left=0)

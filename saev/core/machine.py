@@ -44,7 +44,9 @@ def job_device(name: str, n: int = 1) -> "torch.device":
             )
         elif other := _other_gpu():
             logs.say(f"saev doesn't use {other}: computing on the processor")
-    named = f"the GPU {os.environ.get(gpus.VISIBLE, 0)}" if device.type == "cuda" else "the processor"
+    named = (
+        f"the GPU {os.environ.get(gpus.VISIBLE, 0)}" if device.type == "cuda" else "the processor"
+    )
     logs.note(f"computing on {named}")
     return device
 

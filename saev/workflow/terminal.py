@@ -171,21 +171,20 @@ class Terminal(logging.Filter):
         shown = [log for log in (*written, *others) if log.exists()]
         self.say(f"{words}: failed" + (f"; its log: {shown[0]}" if shown else ""))
         failure = failures.of_log(written[0]) if written else failures.Failure([], False)
-        by_scheduler = str(given.get("rule_msg") or "")
+        by_scheduler, last = str(given.get("rule_msg") or ""), []
         if elsewhere:
-            lines = failure.error or [
-                *failures.of_scheduler(by_scheduler),
-                *(line for log in shown[-1:] for line in failures.last_lines(log)),
-            ]
-            for line in lines:
+            last = [line for log in shown[-1:] for line in failures.last_lines(log)]
+            for line in failure.error or [*failures.of_scheduler(by_scheduler), *last]:
                 self.say(f"  {line}")
         left = self.tries_left(job)
         if left and (failure.final or failures.REFUSED.search(by_scheduler)):
             self.give_up(job)
             self.say("  not tried again: it needs you")
         elif left:
-            if failure.ended_at is not None or by_scheduler.startswith(failures.UNSUBMITTED):
-                self.asked_to_end(job, failure.ended_at or 0)
+            if failure.ended_at is not None:
+                self.asked_to_end(job, failure.ended_at)
+            elif failures.NOT_FOR_MEMORY.search(by_scheduler) and not failures.of_memory(last):
+                self.asked_to_end(job, 0)
             self.say(f"  trying it again (at most {left} more)")
 
     def _warn(self, ended: Started) -> None:

@@ -4,9 +4,10 @@
 
 The page is opened from file://. Prints the time from navigation until the first cards and their
 visible images are painted (`performance.now()` of the page), the time that the map takes to appear,
-how long another page of the list, another order and a latent take until their images are painted,
-the frames of the wall while it scrolls, the memory of the whole browser beside a blank one, the
-size of the dashboard, and the limit of 2 s.
+and how long another page of the list, another order and a latent take until the images that can be
+seen are painted. Before another page or order, the reader looks at the list for two seconds; one
+more page follows at once. Also prints the frames of the wall while it scrolls, the memory of the
+whole browser beside a blank one, the size of the dashboard, and the limit of 2 s.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import json
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from PIL import Image
 
 from saev.analyze import columns
 from saev.dashboard import artifact as names
-from saev.dashboard.data import exact
+from saev.dashboard.data import exact, write_strongest
 from saev.dashboard.image_rows import layout
 from saev.dashboard.page import page
 from saev.dashboard.scripts import packed, rounded, script
@@ -32,7 +34,6 @@ from saev.dashboard.structures import (
     ImageNames,
     PageBlock,
     Projection,
-    Strongest,
     TextColumn,
     WholeFigures,
 )
@@ -41,6 +42,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from browser import CHROMIUM, Browser
 
 LIMIT_SECONDS = 2.0
+READS_SECONDS = 2.0
+"""How long a reader looks at a page of the list: meanwhile, the next one is read."""
 SCROLL = """(() => {
   const times = [];
   let last = performance.now();
@@ -67,15 +70,17 @@ def generate(out: Path, n: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         small = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
         small.resize((160, 160), Image.Resampling.BICUBIC).save(path, quality=85)
+    all_rows = rng.integers(0, N_IMAGES, (n, SLOTS))
+    all_patches = rng.integers(0, GRID[0] * GRID[1], (n, SLOTS))
     for number, first in enumerate(range(0, n, names.DATA_LATENTS)):
         count = min(names.DATA_LATENTS, n - first)
-        rows = rng.integers(0, N_IMAGES, (count, SLOTS))
+        rows = all_rows[first : first + count]
         block: PageBlock = {
             "texts": ["kind"],
             "images": {str(r): [f"kind/{r}.jpg", 0] for r in np.unique(rows).tolist()},
             "rows": rows.tolist(),
             "values": [list(map(rounded, v)) for v in -np.sort(-rng.random((count, SLOTS)))],
-            "patches": rng.integers(0, GRID[0] * GRID[1], (count, SLOTS)).tolist(),
+            "patches": all_patches[first : first + count].tolist(),
             "firing": [[[[0, 90, 0.1]] * 8]] * count,
             "silent": [[0, 24, 8]] * count,
             "positions": rng.integers(0, 90, (count, GRID[0] * GRID[1])).tolist(),
@@ -137,11 +142,8 @@ def generate(out: Path, n: int) -> None:
     )
     projection: Projection = {"analysis": "", "x": x, "y": y}
     (out / names.PROJECTION).write_bytes(script("projection", projection))
-    strongest: Strongest = {
-        "rows": rng.integers(0, N_IMAGES, n).tolist(),
-        "patches": rng.integers(0, GRID[0] * GRID[1], n).tolist(),
-    }
-    (out / names.STRONGEST).write_bytes(script("strongest", strongest))
+    tops = {"top_rows": all_rows[order, :K], "top_patches": all_patches[order, :K]}
+    write_strongest(out, tops)
     found: ImageNames = {
         "rows": list(range(N_IMAGES)),
         "keys": [f"kind/{row}.jpg" for row in range(N_IMAGES)],
@@ -238,13 +240,28 @@ def use(address: str, n: int) -> None:
     with Browser(1440, 900) as browser:
         blank = memory(browser)
         browser.open(address)
-        pages = [until_painted(browser, f"go({{ page: {i} }})") for i in range(1, 8)]
-        sorts = ("mean_activation", "label_purity.kind", "fire_rate", "max_activation")
-        orders = [until_painted(browser, f"restart({{ sort: '{name}' }})") for name in sorts]
+        browser.send("Network.disable")  # its messages take time too
+        pages, at_once = [], []
+        for i in range(1, 8):
+            time.sleep(READS_SECONDS)
+            pages.append(until_painted(browser, f"go({{ page: {2 * i - 1} }})"))
+            at_once.append(until_painted(browser, f"go({{ page: {2 * i} }})"))
+        sorts = (
+            "mean_activation",
+            "label_purity.kind",
+            "fire_rate",
+            "max_activation",
+            "border_share",
+        )
+        orders = []
+        for name in sorts:
+            time.sleep(READS_SECONDS)
+            orders.append(until_painted(browser, f"restart({{ sort: '{name}' }})"))
         latents = [until_painted(browser, f"openLatent({7919 * i % n})") for i in range(200)]
         browser.send("HeapProfiler.collectGarbage")
         more = memory(browser) - blank
-    for what, times in (("a page", pages), ("an order", orders), ("a latent", latents)):
+    found = {"a page": pages, "one more at once": at_once, "an order": orders, "a latent": latents}
+    for what, times in found.items():
         middle, worst = statistics.median(times), max(times)
         print(f"{what} takes {middle:.0f} ms (worst of {len(times)}: {worst:.0f} ms)")
     print(f"takes {more:.0f} MB after 200 latents, beside {blank:.0f} of a blank browser")

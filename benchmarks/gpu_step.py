@@ -13,9 +13,15 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch.nn.functional import normalize
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from saev.sae.kernels import gpu
 
 
 class Cost(NamedTuple):
@@ -46,13 +52,10 @@ def costs(b: int, d: int, n: int, k: int) -> dict[str, Cost]:
 
 def make(b: int, d: int, n: int, k: int) -> dict[str, Callable[[], None]]:
     """The parts of a step, as the trainer runs them. Each leaves its result for the next one."""
-    from saev.sae.base import unit_rows
-    from saev.sae.kernels import gpu
-
     torch.manual_seed(0)
     u, bias, centre = (torch.randn(*s, device="cuda") for s in ((b, d), (n,), (d,)))
     # In both, the weights of a latent are contiguous in memory.
-    decoder, encoder = (unit_rows(torch.randn(n, d, device="cuda")) for _ in range(2))
+    decoder, encoder = (normalize(torch.randn(n, d, device="cuda"), dim=1) for _ in range(2))
     moments = [(torch.zeros_like(decoder), torch.zeros_like(decoder)) for _ in range(2)]
     have: dict = {"pre": torch.empty(b, n, device="cuda")}
 

@@ -107,15 +107,20 @@ def make_plan():
             # there too.
             workflow.global_resources["_cores"] = None
         else:
-            here = len(gpus.usable())
-            requests.settle_here(plan, here)
-            # Jobs that ask for GPUs wait for each other, unless the command line says how many.
-            if "gpu" not in workflow.global_resources:
-                workflow.register_resource("gpu", max(1, here))
+            # Jobs that ask for GPUs wait for each other. The command line may say how many run at
+            # once: fewer than there are GPUs, or more where MPS shares them.
+            if "gpu" in workflow.global_resources:
+                at_once = workflow.global_resources["gpu"].value
+            else:
+                at_once = len(gpus.usable())
+                workflow.register_resource("gpu", max(1, at_once))
+            requests.settle_here(plan, at_once)
         jobs.settle(jobs.jobs(plan))
         os.environ[PLAN_VARIABLE] = str(plan.save())
         # Somebody may be editing these files when a job starts.
         workflow.config_settings.configfiles = []
+        if workflow.output_settings.stdout:  # a dry run
+            dry_run.end_unread()
         return plan
     except UserError as error:
         # An exception would show where this file raised it.

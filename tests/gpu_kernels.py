@@ -9,11 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from triton_kernels import DEVICE, close, codes, draw
 
 from saev import sae as saes
-from saev.core.spec import parsed
 from saev.sae import kernels as chosen
 from saev.sae.kernels import cpu, gpu, plain, selection
-from saev.settings.sae import AnySaeSettings
-from saev.train.trainer import Trainer
 
 EVERY = {
     "topk": {"k": 5},
@@ -29,6 +26,12 @@ EVERY = {
 def trainer_of(name, monkeypatch, kernel, device):
     """A trainer of a small dictionary with these kernels, that takes some of its latents for
     dead."""
+    for library in ("pydantic", "beartype"):  # kernels alone do without
+        pytest.importorskip(library)
+    from saev.core.spec import parsed
+    from saev.settings.sae import AnySaeSettings
+    from saev.train.trainer import Trainer
+
     settings = parsed(AnySaeSettings, 
         {
             "architecture": name.split()[0], "tokens": "pooled", "n_latents": 40, **EVERY[name],
@@ -205,6 +208,24 @@ def test_the_largest_of_a_matrix_are_the_first_of_a_sort_with_room_behind_them(
     assert len(found[1]) == len(found[2]) == m
     expected = selection.largest_of_all(pre.cpu(), m)
     assert all(torch.equal(a.cpu(), b) for a, b in zip(roomless(found), expected, strict=True))
+
+
+@pytest.mark.parametrize("n", [1 << 20, 1 << 31])
+def test_numbers_that_count_elements_are_large_enough_for_them(n):
+    """Of a tensor without memory: more elements than int32 counts take 8 GB."""
+    made = []
+
+    class Counts(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            found = function(*args, **(kwargs or {}))
+            if function.overloadpacket.__name__ == "cumsum":
+                made.append(torch.iinfo(found.dtype).max)
+            return found
+
+    with Counts():
+        gpu._first_largest(torch.empty(n, device="meta"), 7, 0.0)
+    assert len(made) == 2
+    assert min(made) >= n
 
 
 @pytest.mark.parametrize("many", [gpu.MANY, 1], ids=["at once", "in groups"])

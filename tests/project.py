@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parent.parent
 TREE = ("Snakefile", "rules", "saev", "demo", "envs", "profiles", "pyproject.toml")
-VOLATILE = {".plans", ".state", ".verified", "baselines", "runs", "report"}
+VOLATILE = {".plans", ".state", ".verified", "baselines", "runs", "report", "costs.js"}
 COLOURS = {"cat": "#c33", "dog": "#3a3", "spider": "#33c"}
 
 TOWER = {
@@ -201,3 +201,9 @@ def python(code, *arguments):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def without_gpus() -> dict[str, str]:
+    """The variable by which `conftest.py` keeps programs from GPUs, for those with an environment
+    of their own."""
+    return {k: v for k, v in os.environ.items() if k == "CUDA_VISIBLE_DEVICES"}

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from project import ROOT, Project
+from project import ROOT, Project, without_gpus
 
 from saev.workflow import jobs
 
@@ -41,7 +41,7 @@ def bare(tmp_path_factory):
     done = subprocess.run(
         command,
         cwd=project.folder,
-        env={"PATH": str(programs), "HOME": "/proc/no home", "LC_ALL": "C"},
+        env={"PATH": str(programs), "HOME": "/proc/no home", "LC_ALL": "C", **without_gpus()},
         capture_output=True,
         text=True,
     )

@@ -4,6 +4,7 @@ import pytest
 import torch
 import trained
 from analysed import vectors
+from PIL import Image
 from synthetic import write_activations
 
 from saev import sae as saes
@@ -11,6 +12,7 @@ from saev.core.errors import UserError
 from saev.settings.baseline_runs import DICTIONARY, shuffled_of
 from saev.settings.config import parse, unused
 from saev.train.artifact import load
+from saev.workflow.plan import resolve
 
 BOTH = ["untrained_tower", "untrained_dictionary"]
 
@@ -42,6 +44,23 @@ def test_a_run_gets_the_same_run_of_what_learnt_nothing():
     made = config.sae["s.untrained"]
     assert (made.epochs, made.lr, made.warmup_steps, made.patience) == (1e-12, 1e-12, 0, None)
     assert (made.k, made.n_latents, made.held_out) == (2, 8, 0.1)
+
+
+def test_the_start_warns_of_an_untrained_tower_beside_a_random_one(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "f/a.png")
+    caplog.set_level("INFO")
+    raw = given({"baselines": BOTH})
+    raw["vit"]["v"]["weights"] = "random"
+    raw["sae"]["s"] |= {"batch_size": 1, "held_out": 0.0, "patience": None}
+    said = "vit.v: its weights are random, so the baseline untrained_tower says nothing"
+    resolve(raw)
+    assert caplog.messages.count(said) == 1
+    caplog.clear()
+    raw["runs"][0]["baselines"] = BOTH[1:]
+    resolve(raw)
+    assert said not in caplog.messages
 
 
 def test_runs_share_a_baseline():

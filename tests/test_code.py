@@ -1,5 +1,6 @@
 """The digest of a stage's code: what changes it, what doesn't, and which modules lie in it."""
 
+import ast
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from functools import partial
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -172,6 +174,31 @@ def test_every_range_of_the_project_has_a_floor_and_holds_the_pin(kind):
     for needed in project_requirements()[kind]:
         assert any(one.operator == ">=" for one in needed.specifier), f"{needed} has no floor"
         assert needed.specifier.contains(pinned[canonicalize_name(needed.name)]), needed
+
+
+def test_every_library_that_the_package_imports_is_declared():
+    declared = {
+        canonicalize_name(one.name)
+        for kind in ("", "demo", "projection")
+        for one in project_requirements()[kind]
+    }
+    declared.add("triton")  # PyTorch brings it where there can be a GPU
+    imported = {
+        name.split(".")[0]
+        for path in [*(ROOT / "saev").rglob("*.py"), *(ROOT / "demo").glob("*.py")]
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in (
+            [one.name for one in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    makers = packages_distributions()
+    for name in imported - sys.stdlib_module_names - {"saev", "demo"}:
+        found = {canonicalize_name(maker) for maker in makers.get(name, [name])}
+        assert found & declared, f"{name} is imported but not declared"
 
 
 def test_the_environment_file_holds_the_pins_of_the_package_and_of_all_that_jobs_may_need():

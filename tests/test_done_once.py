@@ -199,7 +199,7 @@ def test_a_rerun_that_fails_leaves_the_trained_dictionary_as_it_was(project):
         "train", "--forcerun", "train_sae", "--config", "compute={device: cuda}", check=False
     )
     assert failed.returncode != 0
-    assert "sees no GPU" in failed.stdout + failed.stderr
+    assert "can use no GPU" in failed.stdout + failed.stderr
     assert project.results() == before
     # One that the failed run never got to is made again; the rest is there, and nothing is trained.
     when = started(project)

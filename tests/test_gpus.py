@@ -134,6 +134,17 @@ def test_a_variable_that_is_set_says_which_gpus_there_are(machine, monkeypatch, 
     assert gpus.present() == names
 
 
+def test_gpus_that_nobody_may_use_are_left_asleep(machine, monkeypatch, tmp_path):
+    machine("")
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\n")
+    monkeypatch.setenv(gpus.VISIBLE, "")
+    assert gpus.present() == []
+    assert not (tmp_path / "asked").exists()
+    monkeypatch.setenv(gpus.VISIBLE, "0")
+    gpus.present()
+    assert (tmp_path / "asked").exists()
+
+
 def test_numbers_stay_as_they_are_where_the_driver_may_count_otherwise_than_cuda(
     machine, monkeypatch
 ):
@@ -222,8 +233,70 @@ def test_a_variable_that_names_no_gpu_is_the_reason_why_there_is_none(machine, m
     for given in ("", "0,0", "7"):
         monkeypatch.setenv(gpus.VISIBLE, given)
         assert machines._why_no_cuda() == (
-            f"CUDA_VISIBLE_DEVICES is {given!r}, which names none of them"
+            f"CUDA_VISIBLE_DEVICES is {given!r}, which names no GPU of this machine"
         )
+
+
+@pytest.mark.parametrize(
+    ("cuda", "raised", "why"),
+    [
+        (None, None, r"PyTorch \S+ was built without CUDA"),
+        ("13.0", "The NVIDIA driver on your system is too old (found version 11040). Please …", ""),
+        ("13.0", "Found no NVIDIA driver on your system", ""),
+        ("13.0", "Unexpected error from cudaGetDeviceCount(). Error 802: system not yet …", ""),
+    ],
+)
+def test_device_cuda_without_a_gpu_says_why(
+    machine, monkeypatch, said, tmp_path, cuda, raised, why
+):
+    def fails():
+        raise RuntimeError(f"{raised}\nand more")
+
+    monkeypatch.setattr("torch.version.cuda", cuda)
+    monkeypatch.setattr("torch.cuda.init", fails)
+    why = why or re.escape(raised)
+    with pytest.raises(UserError, match=f"compute.device is cuda, but .* no GPU here: {why}"):
+        machines.job_device("cuda")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU, as far as PyTorch tells of it."""
+    facts = {"capability": (9, 0), "name": "NVIDIA H100", "arch_list": []}
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: facts["arch_list"])
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: facts["capability"])
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device=None: facts["name"])
+    return facts
+
+
+def test_the_log_names_the_gpu_and_the_terminal_that_of_amd(machine, gpu, caplog, monkeypatch):
+    machine("")
+    caplog.set_level(logging.DEBUG, "saev")
+    device = machines.job_device("auto")
+    assert machines.kind(device) == "NVIDIA H100"
+    monkeypatch.setattr("torch.version.hip", "7.0")
+    gpu["name"] = "AMD Instinct MI300X"
+    machines.job_device("auto")
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("DEBUG", "computing on NVIDIA H100"),
+        ("INFO", "computing on AMD Instinct MI300X (ROCm)"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("capability", "runs"),
+    [((7, 0), False), ((7, 5), True), ((8, 9), True), ((9, 0), True), ((11, 0), False)],
+)
+def test_a_gpu_for_which_pytorch_has_no_code_is_not_used(machine, gpu, capability, runs):
+    machine("")
+    gpu.update(capability=capability, arch_list=["sm_75", "sm_80", "sm_90a", "sm_120"])
+    assert machines.job_device("auto").type == ("cuda" if runs else "cpu")
+    if not runs:
+        with pytest.raises(UserError, match="has no code for NVIDIA H100"):
+            machines.job_device("cuda")
+    gpu["arch_list"] = ["sm_75", "compute_80"]
+    assert machines.torch_device().type == ("cpu" if capability == (7, 0) else "cuda")
 
 
 @pytest.mark.slow
@@ -235,9 +308,13 @@ def test_trainings_ask_for_a_gpu_and_take_one_without_any_setting(machine, built
     settings = project.settings()
     for name in ("cls", "patches"):
         settings["sae"][name]["seed"] = 7
+    settings["compute"]["threads"] = 0
     project.configure(settings)
-    shown = project.snakemake("train", "--dry-run", "--cores", "8", "--quiet", "host").stdout
-    assert shown.count("gpu=1") == 2
+    # How many run at once: as many as there are GPUs, or as the command line says, as under MPS.
+    for given, threads in ([], 4), (["--resources", "gpu=4"], 2):
+        asked = ("train", "--dry-run", "--cores", "8", "--quiet", "host", *given)
+        shown = project.snakemake(*asked).stdout
+        assert shown.count("gpu=1") == shown.count(f"threads: {threads}") == 2
     project.snakemake("train")
     logs = [path.read_text() for path in (folder / "logs").rglob("train_sae.log")]
     taken = [re.search(r"taking (\S+) of 2 GPUs", log) for log in logs if "taking" in log]
@@ -255,7 +332,7 @@ def test_a_job_notes_where_it_computes_and_warns_if_a_scheduler_gave_it_gpus_in_
         caplog.clear()
         machines.job_device("auto")
         if not Path("/dev/nvidiactl").exists():
-            assert ("warning: this machine has GPUs, but PyTorch" in said()) == warns
+            assert ("warning: this machine has GPUs, but" in said()) == warns
         assert said().endswith("computing on the processor")
 
 

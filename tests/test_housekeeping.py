@@ -17,7 +17,8 @@ from saev.core.errors import UserError
 from saev.core.files import write_json
 from saev.core.locks import Lock
 from saev.tools import diff, estimate, garbage, ls, present, sizes, texts, tree
-from saev.tools.__main__ import _parser
+from saev.tools.__main__ import _parser, main
+from saev.tools.unread import ending_unread
 from saev.workflow import jobs
 from saev.workflow.plan import Plan, resolve
 from saev.workflow.stages import RULES
@@ -370,6 +371,14 @@ def test_diff_ends_with_2_after_an_error_in_one_line(tmp_path):
     assert saev(tmp_path, "diff", "/".join(RUN), "/".join(RUN)).returncode == 0
 
 
+def test_saev_alone_shows_its_commands(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["saev"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert "saev init DIR" in capsys.readouterr().out
+
+
 def test_each_command_teaches_itself_and_refuses_missing_results_and_settings(tmp_path):
     for command in ("ls", "gc", "diff", "plan"):
         done = saev(tmp_path, command, "--help")
@@ -381,6 +390,31 @@ def test_each_command_teaches_itself_and_refuses_missing_results_and_settings(tm
     )
     assert saev(tmp_path, "plan").stderr.startswith("error: there is no config.yaml here")
     assert saev(tmp_path, "plan").returncode == 1
+
+
+@pytest.mark.parametrize(("command", "unbuffered"), [("check", ""), ("ls", "1")])
+def test_a_command_whose_output_nobody_reads_ends_without_a_traceback(
+    tmp_path, command, unbuffered
+):
+    whole(tmp_path / "results")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "saev.tools", command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_broken_pipe_that_is_not_the_output_is_no_silent_end(capfd):
+    with pytest.raises(BrokenPipeError), ending_unread():
+        raise BrokenPipeError(32, "an upload")
 
 
 def test_settings_are_merged_as_snakemake_merges_them(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The k largest, found without sorting, are those of a sort."""
 
 import itertools
+import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from saev.sae import kernels
 from saev.sae.kernels import cpu, plain, selection
@@ -123,6 +125,32 @@ def test_each_compiled_loop_equals_the_plain_one(b, n, d, threads):
     torch.set_num_threads(before)
 
 
+class Largest(TorchDispatchMode):
+    """Notes the largest tensor that any operation makes."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for one in made if isinstance(made, tuple) else (made,):
+            self.numel = max(self.numel, one.numel() if isinstance(one, torch.Tensor) else 0)
+        return made
+
+
+def test_no_plain_function_makes_a_row_for_each_entry_of_the_codes(monkeypatch):
+    b, n, d, k = 30, 40, 16, 20
+    monkeypatch.setattr(plain, "AT_ONCE", 7 * d)
+    pre, weight, u = torch.randn(b, n), torch.randn(n, d), torch.randn(b, d)
+    starts, latents, values = plain.largest(pre.abs(), k)
+    with Largest() as seen:
+        found = plain.reconstruct(starts, latents, values, weight, weight[0], u)
+        plain.sum_by_latent(plain.by_latent(starts, latents, n), values, u)
+    assert len(values) == b * k
+    assert seen.numel < b * k * d / 8
+    rows = torch.repeat_interleave(starts.diff())
+    torch.testing.assert_close(found[2], (found[0][rows] * weight[latents]).sum(dim=1))
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_adam_is_the_one_of_pytorch_also_in_the_other_order_of_memory(dtype, transposed):
@@ -168,9 +196,8 @@ def gpu(monkeypatch):
     tensor = SimpleNamespace(device=torch.device("cuda:0"), dtype=torch.float32)
     kernels._has_kernels.cache_clear()
 
-    def described(capability=(8, 0), compiler=True, triton=True):
-        which = (lambda name: f"/usr/bin/{name}" if name == "gcc" else None) if compiler else None
-        monkeypatch.setattr(kernels.shutil, "which", which or (lambda name: None))
+    def described(capability=(8, 0), refused=None, triton=True):
+        monkeypatch.setattr(kernels, "_refused", lambda index: refused)
         monkeypatch.setattr(kernels, "find_spec", lambda name: triton or None)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Tesla T4")
@@ -189,14 +216,43 @@ def test_a_gpu_has_kernels_of_its_own(gpu, said):
     ("lacking", "why"),
     [
         ({"capability": (7, 5)}, "Tesla T4 has no bfloat16 products of its own"),
-        ({"compiler": False}, "Triton needs a C compiler, and there is none: install gcc"),
+        ({"refused": "no compiler"}, "Triton can't start a kernel (no compiler). It needs a C"),
         ({"triton": False}, "Triton isn't installed"),
     ],
 )
 def test_where_they_can_not_run_plain_pytorch_does_and_says_why_once(gpu, said, lacking, why):
     for _ in range(2):
         assert kernels.of(gpu(**lacking)) is plain
-    assert said() == f"warning: dictionaries run on plain PyTorch, which is slower: {why}"
+    begun = f"warning: dictionaries run on plain PyTorch, which is slower: {why}"
+    assert said().startswith(begun)
+    assert said().count("warning") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Failed to find C compiler. Please specify via CC …"),
+        subprocess.CalledProcessError(1, ["/usr/bin/gcc", "main.c"]),
+        FileNotFoundError(2, "No such file or directory", "/nonexistent/.triton"),
+        AssertionError("libcuda.so cannot found!\nPlease make sure GPU is set up …"),
+    ],
+    ids=["no compiler", "no headers", "no home", "no driver"],
+)
+def test_what_keeps_triton_from_starting_a_kernel_is_found_by_starting_one(error, monkeypatch):
+    triton = pytest.importorskip("saev.sae.kernels.triton", exc_type=ImportError)
+
+    def decode(*given):
+        if isinstance(error, Exception):
+            raise error
+
+    monkeypatch.setattr(torch, "device", lambda *given: "cpu")
+    monkeypatch.setattr(triton, "decode", decode)
+    assert kernels._refused(0) == f"{type(error).__name__}: {error}".splitlines()[0]
+    error = None
+    assert kernels._refused(0) is None
+    error = torch.OutOfMemoryError("CUDA out of memory")  # no reason to go another way
+    with pytest.raises(torch.OutOfMemoryError):
+        kernels._refused(0)
 
 
 def test_the_square_root_of_adam_is_correctly_rounded_on_every_processor():

@@ -2,6 +2,7 @@
 one for two."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -161,6 +162,26 @@ def test_only_artifacts_know_the_names_of_files():
 def test_the_docs_show_the_table_of_stages():
     text = (ROOT / "docs/architecture.md").read_text()
     assert "\n".join(as_markdown()) in text
+
+
+def headings(page):
+    """The anchors that GitHub makes of the headings of a page."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    found = [line.replace("`", "").lower() for line in re.findall(r"^#+ (.*)", text, re.M)]
+    return {re.sub(r"[^\w -]", "", line).replace(" ", "-") for line in found}
+
+
+def test_links_of_the_docs_lead_somewhere_and_the_readme_links_every_page():
+    readme, docs = ROOT / "README.md", set((ROOT / "docs").glob("*.md"))
+    linked, broken = {readme: set()}, []
+    for page in [readme, ROOT / "benchmarks/README.md", *docs]:
+        for path, _, anchor in re.findall(r"\]\(([^)#\s:]*)(#?)([^)\s:]*)\)", page.read_text()):
+            other = (page.parent / path).resolve() if path else page
+            linked.setdefault(page, set()).add(other)
+            if not other.exists() or (anchor and anchor not in headings(other)):
+                broken.append(f"{page.name}: {path}#{anchor}")
+    assert broken == []
+    assert docs <= linked[readme]
 
 
 def test_a_job_loads_pytorch_only_when_it_computes_something():

@@ -7,6 +7,7 @@ the results of a version, check it out as a git worktree and run its own small p
 (`tests/project.py`) with it, before the format changes.
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -17,16 +18,20 @@ from analysed import write_labels
 from safetensors.numpy import load_file
 
 import saev
+from saev.analyze import artifact, kept_codes, parts
 from saev.analyze.artifact import Analysis
 from saev.analyze.inputs import open_inputs
 from saev.analyze.label_counts import require_counts
 from saev.analyze.merge import write_merged
 from saev.analyze.parts import write_part
+from saev.core import meta
 from saev.core.errors import UserError
 from saev.core.files import read_json
 from saev.core.spec import parsed
+from saev.dashboard import artifact as pages
 from saev.dashboard.gallery import described
 from saev.parity.measures.distances import near
+from saev.sae import checkpoint
 from saev.settings.analysis import AnalysisResolved, AnalysisSettings
 
 OLDER = Path(__file__).parent / "older"
@@ -108,3 +113,17 @@ def test_pages_refuse_what_an_old_analysis_lacks_and_say_what_to_do(analysis):
     listed = described(results, analysis, current=False)
     assert listed["summary"] == Analysis(analysis).summary
     assert len(listed["strips"]["first"]) == 8
+
+
+def test_the_docs_name_the_present_formats():
+    text = (OLDER.parents[1] / "docs/artifacts.md").read_text().split("## Older versions")[1]
+    rows = re.findall(r"^\| ([\w ,]+?) \| (\d[^|]*) \| [^|]* \|$", text, re.M)
+    last = {what: int(re.findall(r"\d", formats)[-1]) for what, formats in rows}
+    assert last == {
+        "images, labels, recording": meta.FORMAT_VERSION,
+        "checkpoint": checkpoint.FORMAT_VERSION,
+        "analysis": artifact.FORMAT,
+        "parts of an analysis": parts.FORMAT,
+        "codes": kept_codes.FORMAT,
+        "page": pages.FORMAT_VERSION,
+    }

@@ -1,4 +1,4 @@
-"""Several processes that share every batch do what one does."""
+"""Several processes that divide a dictionary's latents do what one does."""
 
 import json
 import os
@@ -11,8 +11,21 @@ import time
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from synthetic import encoded
-from trained import EVERY, LONG, RELU, RESULTS, ROOT, TOPK, arguments, lines, start
+from trained import (
+    EVERY,
+    EVERYTHING,
+    JUMPRELU,
+    LONG,
+    RELU,
+    RESULTS,
+    ROOT,
+    TOPK,
+    arguments,
+    lines,
+    start,
+)
 
 from saev.activations.artifact import Activations
 from saev.core.errors import UserError
@@ -55,33 +68,45 @@ def processes(size, *command):
         assert process.wait(120) == 0, process.stderr.read()
 
 
+DENSE = {"initial_threshold": 0.0001, "bandwidth": 2.0}
+"""So many latents are active, or near their threshold, that products are dense."""
+DYING = {"l1": 1.0, "l1_warmup_steps": 0, "lr": 0.1, "warmup_steps": 0}
+"""Latents of a ReLU die in the first steps."""
+VARIANTS = EVERY | {
+    "jumprelu": JUMPRELU | {"l0_target": 3.0},
+    "jumprelu-dense": JUMPRELU | DENSE,
+    "relu-auxk": RELU | DYING | {"aux_k": 8, "aux_coefficient": 0.03},
+    "relu-ghosts": RELU | DYING | {"ghost_gradients": True, "mse_over_norm": True},
+    "all-aux": TOPK | {"aux_k": 100},
+}
+
+
 def settings_of(name):
-    """Of an architecture, with options that look at the whole batch."""
-    extra = {"l0_target": 3.0} if name == "jumprelu" else {}
-    return EVERY[name] | extra | {"clip_norm": 0.5, "dead_after": 100, "schedule": "cosine"}
+    """Of a variant, with options that look at all latents."""
+    return VARIANTS[name] | {"clip_norm": 0.5, "schedule": "cosine"}
 
 
 @pytest.fixture(scope="module")
-def ten_steps(tmp_path_factory):
-    """Folders with what ten steps of every architecture gave, by one process and by two."""
-    given = json.dumps({name: settings_of(name) for name in EVERY})
+def first_steps(tmp_path_factory):
+    """Folders with what the first steps of every architecture gave, by one process and by two."""
+    given = json.dumps({name: settings_of(name) for name in VARIANTS})
     folders = [tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")]
     for size, folder in enumerate(folders, 1):
-        processes(size, "tests/ten_steps.py", str(size), str(folder), given)
+        processes(size, "tests/first_steps.py", str(size), str(folder), given)
     return folders
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EVERY)
-def test_ten_steps_of_two_processes_are_those_of_one(name, ten_steps):
-    found = [dict(np.load(folder / f"{name}.npz")) for folder in ten_steps]
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_first_steps_of_two_processes_are_those_of_one(name, first_steps):
+    found = [dict(np.load(folder / f"{name}.npz")) for folder in first_steps]
     one, two = found
     assert one.keys() == two.keys()
-    assert "relu" in name or one["silent"].max() > 0
+    assert one["dead_now"].any() or name in ("relu", "jumprelu", "jumprelu-dense")
     for key in set(one) - {"lines"}:
         np.testing.assert_allclose(one[key], two[key], rtol=1e-9, atol=1e-11, err_msg=key)
     for ours, theirs in zip(*(json.loads(str(f["lines"])) for f in found), strict=True):
-        for key in set(ours) - {"aux"}:  # a share of each process' own error
+        for key in ours:
             assert ours[key] == pytest.approx(theirs[key], rel=1e-9), key
 
 
@@ -100,17 +125,21 @@ def test_shares_of_a_batch_are_the_batch_and_each_row_comes_once_an_epoch(tmp_pa
 
 
 @pytest.mark.slow
-def test_a_training_of_two_processes_ends_with_the_files_of_one_to_rounding(
-    activations, truth, tmp_path
+def test_a_training_of_two_processes_with_every_option_is_that_of_one_to_rounding(
+    activations, tmp_path
 ):
-    shared = TOPK | {"processes": 2}
-    assert start(shared, activations, tmp_path / "s").wait() == 0
-    two = lines(tmp_path / "s")
-    one = [json.loads(line) for line in truth["topk"]["train.jsonl"].splitlines()]
-    assert [line["step"] for line in two] == [line["step"] for line in one]
-    for name in ("nmse", "eval_nmse", "l0"):
-        assert two[-1][name] == pytest.approx(one[-1][name], rel=0.05)
-    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == sorted([*RESULTS, "run.json"])
+    for n in (1, 2):
+        settings = TOPK | EVERYTHING | {"patience": None, "min_improvement": 0.0, "processes": n}
+        assert start(settings, activations, tmp_path / str(n)).wait() == 0
+    one, two = (lines(tmp_path / str(n)) for n in (1, 2))
+    assert two[-1]["resampled"] > 0
+    assert any(line["aux"] for line in two)
+    for ours, theirs in zip(one, two, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    one, two = (load_file(tmp_path / str(n) / RESULTS[0]) for n in (1, 2))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5)
+    assert sorted(p.name for p in (tmp_path / "2").iterdir()) == sorted([*RESULTS, "run.json"])
 
 
 @pytest.mark.slow
@@ -144,10 +173,10 @@ def test_the_stage_starts_its_processes_and_a_mistake_is_one_line(activations, t
 def test_more_gpus_than_there_are_and_unequal_shares_are_refused(activations):
     with pytest.raises(UserError, match="processes: 3 need 3 GPUs, but PyTorch sees"):
         parallel.launch(3, "saev.train", [], torch.device("cuda"))
-    with pytest.raises(UserError, match="can't be divided by 3"):
+    with pytest.raises(UserError, match="batch_size: 64 can't be divided by 3"):
         parsed(AnySaeSettings, TOPK | {"processes": 3})
-    with pytest.raises(UserError, match="ghost_gradients need a whole batch"):
-        parsed(AnySaeSettings, RELU | {"processes": 2, "ghost_gradients": True})
+    with pytest.raises(UserError, match="n_latents: 161 can't be divided by 2"):
+        parsed(AnySaeSettings, TOPK | {"processes": 2, "n_latents": 161})
 
 
 LEAVES = """
@@ -177,11 +206,11 @@ processes = parallel.join(2, torch.device("cpu"))
 if not processes.first:
     time.sleep(4)  # reads large files: others wait for that
 processes.meet()
-processes.any(torch.tensor([True]))
+processes.agree(True, torch.device("cpu"))
 if not processes.first:
     time.sleep(300)
 try:
-    processes.any(torch.tensor([True]))
+    processes.agree(True, torch.device("cpu"))
 except UserError as error:
     assert error.may_pass
     sys.exit(f"error: {error}")

@@ -124,15 +124,15 @@ def test_no_flipped_bit_of_a_state_or_its_curve_is_trained_on(tmp_path, said):
 
 def test_a_state_of_another_kind_of_device_goes_on_with_a_warning(tmp_path, said):
     with state_of(tmp_path, "work") as held:
-        first = State(held, "cuda")
+        first = State(held, "NVIDIA A100")
         assert first.load() is None
         first.save({"w": torch.ones(2)}, 7)
-        assert State(held, "cuda").load()[1] == 7
+        assert State(held, "NVIDIA A100").load()[1] == 7
         assert "warning" not in said()
         tensors, step = State(held, "cpu").load()
         assert step == 7
         assert torch.equal(tensors["w"], torch.ones(2))
-        assert "the first 7 steps ran on cuda, the others run on cpu" in said()
+        assert "the first 7 steps ran on NVIDIA A100, the others run on cpu" in said()
 
 
 def test_a_state_of_another_training_is_not_taken_up(

@@ -265,6 +265,29 @@ def test_names_are_scored_where_there_are_five_and_a_text_tower(planned, caplog)
     assert "has 4 different names; 5 are needed to score them" in caplog.text
     with pytest.raises(UserError, match=r"can't be scored: vit\.v: the text tower of tower\.json"):
         planned(5, n_tokens=64)
+    Path("names.csv").unlink()
+    with pytest.raises(UserError, match=r"analysis\.n\.names: there is no file names\.csv"):
+        resolve(json.loads(Path("raw.json").read_text()))
+
+
+def test_of_dictionaries_without_names_nothing_is_said_unless_all_are(planned, caplog):
+    caplog.set_level("INFO")
+    planned(4)
+    raw = json.loads(Path("raw.json").read_text())
+    raw["sae"] |= {f"t{seed}": {**raw["sae"]["s"], "init_seed": seed} for seed in range(3)}
+    raw["runs"] += [{**raw["runs"][0], "sae": f"t{seed}"} for seed in range(3)]
+
+    def said():
+        caplog.clear()
+        resolve(raw)
+        return [record.message for record in caplog.records if "score_names" in record.message]
+
+    (line,) = said()
+    assert "has 4 different names" in line
+    Path("names.csv").write_text("dictionary,latent,name\n")
+    assert said() == [
+        "analysis.n.score_names: no dictionary has a name; 5 are needed to score them"
+    ]
 
 
 def test_scores_need_names(planned):

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from project import without_gpus
 from safetensors.numpy import save_file
 from trained import TOPK, arguments
 
 from saev.core import frame, logs, provenance
 from saev.core.errors import UserError
 from saev.core.files import write_bytes
-from saev.core.system_errors import REMEDIES, explained, filling
+from saev.core.system_errors import ON_GPU, REMEDIES, explained, filling
 from saev.images.sources.unique import Unique
 from saev.workflow import failures
 
@@ -61,9 +62,20 @@ def test_too_little_memory_is_known_in_every_library(error):
     assert explained(error) == REMEDIES[errno.ENOMEM]
 
 
-def test_a_full_gpu_has_remedies_of_its_own():
-    text = explained(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …"))
-    assert text.startswith("the GPU is out of memory: close other programs on it, use a smaller")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …",
+        "HIP out of memory. Tried to allocate 2.00 GiB. GPU 0 has …",
+        "CUDA error: out of memory\nCUDA kernel errors might be …",
+        "Triton Error [CUDA]: out of memory",
+        "NCCL error …\nLast error:\nCuda failure 2 'out of memory'",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_a_full_gpu_has_remedies_of_its_own(text):
+    assert explained(RuntimeError(text)) == ON_GPU
 
 
 def test_an_error_in_the_code_is_not_explained_away():
@@ -169,7 +181,7 @@ def test_code_on_a_read_only_disk_trains_without_a_home(tmp_path, activations):
     done = subprocess.run(
         ["unshare", "--mount", "bash", "-c", shell, "bash", *given],
         cwd=tmp_path,
-        env={"HOME": "/proc/nope", "PATH": os.environ["PATH"]},
+        env={"HOME": "/proc/nope", "PATH": os.environ["PATH"], **without_gpus()},
         capture_output=True,
         text=True,
         check=False,
@@ -186,9 +198,10 @@ def test_code_on_a_read_only_disk_trains_without_a_home(tmp_path, activations):
         (UserError("k is 0"), False),
         (UserError("another process took the lock over", may_pass=True), True),
         (MemoryError(), True),
+        (RuntimeError("CUDA out of memory. Tried to …"), False),
         (ZeroDivisionError(), True),
     ],
-    ids=["a mistake", "a lost lock", "memory", "a fault"],
+    ids=["a mistake", "a lost lock", "memory", "memory of a GPU", "a fault"],
 )
 def test_the_log_of_a_job_says_whether_trying_again_can_help(error, again, tmp_path, monkeypatch):
     def main(arguments):

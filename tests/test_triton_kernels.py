@@ -57,5 +57,22 @@ def test_the_kernels_compile_for_a_gpu_of_compute_capability_9_0(tmp_path):
     run("-c", COMPILE, TRITON_CACHE_DIR=str(tmp_path))
 
 
+BARE = """
+import sys
+
+for library in ("pydantic", "beartype", "jaxtyping", "open_clip", "yaml", "PIL", "filelock"):
+    sys.modules[library] = None
+import benchmarks.batch_top, benchmarks.gpu_step, pytest
+
+files = ("tests/triton_kernels.py", "tests/gpu_kernels.py")
+sys.exit(pytest.main(["--noconftest", "--collect-only", "-p", "no:cacheprovider", *files]))
+"""
+
+
+def test_the_kernels_their_tests_and_benchmarks_need_no_other_library():
+    pytest.importorskip("triton")
+    run("-c", BARE, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", TRITON_INTERPRET="1")
+
+
 def test_dictionaries_work_where_triton_is_missing():
-    run("-c", "import sys; sys.modules['triton'] = None; import saev.sae, saev.train")
+    run("-c", "import sys; sys.modules['triton'] = None; import saev.sae.base, saev.train.fit")

@@ -1,6 +1,7 @@
 """The wall of a run, and what its views share, in a browser."""
 
 import json
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -25,8 +26,11 @@ MANY = """
   heatOf = (latent) => heat(latent % few);
   about.n_latents = 6000;
   shown = Array.from({ length: 6000 }, (_, i) => i);
+  const each = stripLength();
   for (const key of ["rows", "patches"]) {
-    saevData.strongest[key] = shown.map((i) => saevData.strongest[key][i % few]);
+    const from = strongestOfAll[key];
+    const of = (_, i) => from[i % (each * few)];
+    strongestOfAll[key] = Int32Array.from({ length: each * 6000 }, of);
   }
   showView();
 })()
@@ -51,6 +55,52 @@ def on_wall(browser):
 def open_map(browser, address):
     browser.open(address)
     browser.wait("plotted?.latents.length > 0")
+
+
+CARDS = "[...document.querySelectorAll('#cards .card')]"
+
+
+def rows_of(tops):
+    return tops[tops >= 0].tolist()
+
+
+def images_of_cards(browser):
+    """For each card of the list, the rows of its images."""
+    sources = "[...card.querySelectorAll('img')].map(({ src }) => src)"
+    cards = value(browser, f"{CARDS}.map((card) => {sources})")
+    return [[int(Path(url).stem) for url in urls] for urls in cards]
+
+
+def test_cards_that_can_be_seen_get_their_images_first_and_the_next_page_is_read_ahead(vit):
+    path = page_of(vit, "patches")
+    figures = pq.read_table(path.parent.parent / TABLE).to_pandas()
+    tops = load_file(path.parent.parent / LATENTS)["top_rows"][:, :16]
+
+    def in_order(column, rising=False):
+        by = [column, "image_count", "latent"]
+        return figures.sort_values(by, ascending=[rising, False, True]).latent.to_numpy()
+
+    with Browser(390, 560) as browser:
+        browser.open(f"{path.as_uri()}#min=0&sort=fire_rate")
+        browser.wait("ahead.size > 0")
+        seen = value(browser, f"{CARDS}.filter(isInWindow).length")
+        assert 0 < seen < 3
+        read = value(browser, "[...ahead].map(({ src }) => src)")
+        following = tops[in_order("fire_rate")[24 : 24 + seen]]
+        assert [int(Path(url).stem) for url in read] == rows_of(following)
+        # From here on, cards in another order need no other data.
+        browser.run("dataOf = () => Promise.reject(new Error('another script was read')); 0")
+        browser.run("restart({ sort: 'mean_activation' })")
+        browser.wait(f"{CARDS}.every((card) => card.querySelector('img'))")
+        expected = [rows_of(tops[i]) for i in in_order("mean_activation")[:24]]
+        assert images_of_cards(browser) == expected
+        assert "another script" not in text_of(browser, "#found")
+        # Others wait until those that can be seen have arrived.
+        browser.run("arrived = () => new Promise(() => {}); restart({ down: false })")
+        browser.run("cardsFilled.then(() => { window.isFilled = true }); 0")
+        browser.wait("window.isFilled")
+        first = in_order("mean_activation", rising=True)[:seen]
+        assert images_of_cards(browser) == [rows_of(tops[i]) for i in first] + [[]] * (24 - seen)
 
 
 def test_the_wall_has_the_order_of_the_table_for_a_sort_and_filters(vit):

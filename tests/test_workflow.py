@@ -1,8 +1,10 @@
 """The workflow as its user meets it: errors, dry runs, results, records."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +111,23 @@ def test_a_dry_run_names_every_job(project):
     for dictionary in ("cls", "patches"):
         for line in ("training {} (pets/tiny) …", "merging named (pets/tiny/{}) …"):
             assert said.count(line.format(dictionary)) == 1
+
+
+def test_a_dry_run_whose_output_nobody_reads_ends_without_a_traceback(project):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        project.command("--dry-run"),
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert done.returncode == -signal.SIGPIPE
+    assert "Traceback" not in done.stderr
 
 
 def test_a_training_asks_for_a_gpu_and_for_memory_for_each_of_its_processes(project):

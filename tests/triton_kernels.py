@@ -1,17 +1,19 @@
 """Kernels for a GPU against plain torch: on a CUDA device, or in Triton's interpreter.
 
     TRITON_INTERPRET=1 python -m pytest tests/triton_kernels.py    without a GPU
-    python -m pytest tests/triton_kernels.py                       on one
+    python -m pytest --noconftest tests/triton_kernels.py          on one
 
-The first is what `test_triton_kernels.py` does.
+The first is what `test_triton_kernels.py` does. Both work where nothing but PyTorch, Triton, Numba
+and pytest is installed, if you add `--noconftest`; with the tests' `conftest.py`, a GPU needs
+`SAEV_TEST_GPU=1`.
 """
 
 import os
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
-from saev.sae.base import unit_rows
 from saev.sae.kernels import triton as kernels
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
@@ -196,7 +198,7 @@ def test_every_sum_is_the_same_to_the_bit_when_repeated():
 @pytest.mark.parametrize(("n", "d"), [(9, 5), (1, 33), (9, 130)])
 def test_three_steps_equal_those_of_torch_adam(n, d, unit):
     lr, beta1, beta2, eps = 1e-2, 0.9, 0.999, 1e-8
-    ours = unit_rows(draw(n, d))
+    ours = normalize(draw(n, d), dim=1)
     theirs = ours.clone().requires_grad_(True)
     adam = torch.optim.Adam([theirs], lr=lr, betas=(beta1, beta2), eps=eps, foreach=False)
     moments = torch.zeros_like(ours), torch.zeros_like(ours)
@@ -208,7 +210,7 @@ def test_three_steps_equal_those_of_torch_adam(n, d, unit):
             theirs.grad.addcmul_(along, theirs.detach(), value=-1)
         adam.step()
         if unit:
-            theirs.data = unit_rows(theirs.data)
+            theirs.data = normalize(theirs.data, dim=1)
         kernels.project_adam_normalise(
             ours, grad, *moments, lr, float(step), beta1, beta2, eps, unit
         )

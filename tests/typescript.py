@@ -20,7 +20,7 @@ from typing import (
 )
 
 from saev.analyze import columns
-from saev.dashboard import evaluated, structures
+from saev.dashboard import evaluated, run_costs, structures
 from saev.dashboard.page import ASSETS
 
 PATH = ASSETS / "types.d.ts"
@@ -34,7 +34,7 @@ ALIASES |= {"Format": columns.Format}
 
 def declarations() -> str:
     """The whole file: an interface for each class, a type for each alias."""
-    known = [*vars(evaluated).values(), *vars(structures).values()]
+    known = [one for module in (evaluated, run_costs, structures) for one in vars(module).values()]
     classes = dict.fromkeys(c for c in known if is_typeddict(c) or dataclasses.is_dataclass(c))
     aliases = [f"type {name} = {written(hint)};\n" for name, hint in ALIASES.items()]
     return "\n".join([HEADER, *map(interface, classes), *aliases])

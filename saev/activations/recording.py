@@ -19,7 +19,7 @@ from saev.core import logs
 from saev.core.blocks import BLOCK
 from saev.core.errors import UserError, listed, printable
 from saev.core.files import write_json
-from saev.core.machine import job_device
+from saev.core.machine import job_device, kind
 from saev.core.progress import Progress
 from saev.core.spec import Spec
 from saev.core.state import STATE, state
@@ -71,7 +71,7 @@ def record(
     streams = tuple(dict.fromkeys((*tower.streams, compared(tower.streams))))
     require_disk(out, images.n_images, settings, streams)
     dtype = np.dtype(np.uint16 if settings.dtype == "bfloat16" else settings.dtype)
-    key = (shard, spec, images.digest, place.type, tower.summary())
+    key = (shard, spec, images.digest, kind(place), tower.summary())
     with state(out, *key) as held:
         made = ShardState(held.folder, out, shard, streams, dtype, stop - start)
         progress = Progress(
@@ -102,7 +102,7 @@ def record(
     commit = tower.backbone.commit
     return {
         "images_per_second": round(progress.rate(), 3),
-        "device": place.type,
+        "device": kind(place),
         "depths": found._asdict(),
         **({"weights_commit": commit} if commit else {}),
     }

@@ -18,7 +18,7 @@ from saev.activations.artifact import STAGE as ACTIVATIONS
 from saev.analyze.artifact import LATENTS, STAGE, TABLE, part_folder, part_json
 from saev.core import frame, logs
 from saev.core.files import file_entry, place, read_json
-from saev.core.machine import job_device, set_threads
+from saev.core.machine import job_device, kind, set_threads
 from saev.core.meta import META, RUN, read_meta
 from saev.core.once import Once
 from saev.core.progress import quantity
@@ -127,7 +127,7 @@ def _merge(given: argparse.Namespace) -> None:
         rate["vectors_per_second"] = round(n_vectors / seconds, 1)
         logs.say(f"analysed {n_vectors:,} vectors, {quantity(n_vectors / seconds)} per second")
     logs.say(f"{n_dead:,} of {summary['n_latents']:,} latents are dead on these images")
-    provenance.write(out, device=inputs.sae.W_dec.device.type, **rate)
+    provenance.write(out, device=kind(inputs.sae.W_dec.device), **rate)
     once.finish([*made, {"name": RUN}])
 
 

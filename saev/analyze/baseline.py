@@ -29,6 +29,7 @@ from saev.core.files import (
     write_json,
 )
 from saev.core.locks import Lock
+from saev.core.machine import kind
 
 SAMPLE = 65_536
 """Largest number of vectors to fit, and of each split's vectors to evaluate."""
@@ -140,7 +141,7 @@ def _description(inputs: Inputs, split: str, code: str) -> dict[str, Any]:
             "split_by": inputs.split_by(),
             "normalisation": sha256_bytes(b"".join(norm)),
             "sample": SAMPLE,
-            "device": inputs.sae.W_dec.device.type,
+            "device": kind(inputs.sae.W_dec.device),
             "cpu": torch.backends.cpu.get_cpu_capability(),
         },
         "inputs": {ACTIVATIONS: inputs.digests[ACTIVATIONS]},

@@ -13,9 +13,11 @@ from saev.core.machine import ask_for_reproducible_products
 from saev.core.once import alone
 from saev.core.planned import require_planned_code
 from saev.core.provenance import peak_memory
-from saev.core.system_errors import explained
+from saev.core.system_errors import ON_GPU, explained
 
 RAW = argparse.RawDescriptionHelpFormatter
+ONE_OF_SEVERAL = "SAEV_ONE_OF_SEVERAL"
+"""The variable that is set for the processes which `saev.train.parallel.launch` starts."""
 
 
 class Commands:
@@ -123,21 +125,23 @@ def run(main: Callable[[list[str]], None]) -> None:
     """Run a stage's ``main(arguments)`` as a program, when no other makes the same result.
 
     A `UserError` is printed as its text alone; the exit status is 1, and the log says that trying
-    again can't help. What the system refuses, such as memory, may be there at the next try. For
-    any other error, the traceback goes to the log and one line to the terminal; the exit status is
-    2.
+    again can't help. What the system refuses, such as memory, may be there at the next try, but
+    not the memory of a GPU. For any other error, the traceback goes to the log and one line to the
+    terminal; the exit status is 2.
     """
     ask_for_reproducible_products()
     arguments = sys.argv[1:]
-    log, helps = _after("--log", arguments), "RANK" in os.environ
-    logs.start(log, anew=not helps)  # a training may have started this process to help it
+    log = _after("--log", arguments)
+    one_of_several = ONE_OF_SEVERAL in os.environ
+    logs.start(log, shared=one_of_several)
     stop.listen(log)
     try:
         require_same_code()
-        with alone(None if helps else _after("--done", arguments)):
+        with alone(None if one_of_several else _after("--done", arguments)):
             main(arguments)
     except stop.Stopped:
-        logs.note(f"{ENDED} {peak_memory() // 10**6}")
+        if not one_of_several:  # the process that started it says how all ended
+            logs.note(f"{ENDED} {peak_memory() // 10**6}")
         raise
     except UserError as error:
         logs.say(f"error: {error}")
@@ -148,11 +152,13 @@ def run(main: Callable[[list[str]], None]) -> None:
         logs.note(traceback.format_exc())
         refused = explained(error, _after("--out", arguments))
         if refused:
-            logs.say(f"error: {refused}")
+            logs.alarm(f"error: {refused}")
+            if refused == ON_GPU:  # another try asks for more memory, but gets no larger GPU
+                logs.note(FINAL)
             raise SystemExit(1) from None
         if log is None:
             traceback.print_exc()
-        logs.say(
+        logs.alarm(
             f"internal error: {type(error).__name__}: {error}"
             + (f" (traceback in {log}; please report it)" if log else "")
         )

@@ -47,7 +47,10 @@ def present() -> list[str]:
     of a part of a split one (MIG), wherever the driver tells it: so jobs for which the variable is
     set, and others, know a GPU by the same name.
     """
-    cards, given = _cards(), os.environ.get(VISIBLE)
+    given = os.environ.get(VISIBLE)
+    if given == "":
+        return []  # don't wake GPUs that nobody may use
+    cards = _cards()
     if given is None:
         if not cards and shutil.which("nvidia-smi") is None:
             return [str(i) for i in range(_device_files())]

@@ -14,16 +14,18 @@ say = LOGGER.info
 """Write a text to the terminal and to the log file."""
 note = LOGGER.debug
 """Write a text only to the log file."""
+alarm = LOGGER.error
+"""Write a text to the terminal and to the log file, although messages are muted."""
 
 
-def start(path: str | Path | None = None, anew: bool = True) -> None:
+def start(path: str | Path | None = None, shared: bool = False) -> None:
     """Start showing messages on the terminal and, with the time, in the log file ``path``.
 
     If the log can't be written, a warning says so once and the work continues.
 
     Args:
-        path: the log file.
-        anew: whether it begins empty. Another process may be writing it still: each appends lines.
+        path: the file. It is begun anew.
+        shared: other processes write to it too, and one of them began it.
     """
     for handler in LOGGER.handlers[:]:
         LOGGER.removeHandler(handler)
@@ -35,9 +37,9 @@ def start(path: str | Path | None = None, anew: bool = True) -> None:
     if path:
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            if anew:
+            if not shared:
                 Path(path).write_bytes(b"")
-            file = LogFile(path, encoding="utf-8")
+            file = LogFile(path, mode="a", encoding="utf-8")
         except OSError as error:
             say(f"warning: can't write the log {path} ({error.strerror}): continuing without it")
         else:
@@ -63,5 +65,6 @@ class LogFile(logging.FileHandler):
 
 
 def mute() -> None:
-    """Stop showing messages, because another process shows them. Notes still go to the log file."""
-    LOGGER.addFilter(lambda record: record.levelno < logging.INFO)
+    """Stop showing what is said, because another process says the same. Notes still go to the log
+    file, and alarms are shown."""
+    LOGGER.addFilter(lambda record: record.levelno != logging.INFO)

@@ -1,6 +1,7 @@
 """Where a job runs: device and threads."""
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,20 @@ if TYPE_CHECKING:
 
 
 def torch_device(name: str = "auto") -> "torch.device":
-    """The device called ``name``; ``auto`` is a GPU if there is one.
+    """The device called ``name``; ``auto`` is a GPU if PyTorch can use one.
 
     Raises:
-        UserError: ``name`` is ``cuda`` but there is no GPU.
+        UserError: ``name`` is ``cuda``, but PyTorch can use no GPU.
     """
     import torch
 
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("compute.device is cuda, but PyTorch sees no GPU here: use auto or cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    why = "" if name == "cpu" else _why_no_cuda()
+    if why and name == "cuda":
+        raise UserError(
+            f"compute.device is cuda, but PyTorch can use no GPU here: {why}. Mend that, or use "
+            f"auto or cpu"
+        )
+    return torch.device("cpu" if why or name == "cpu" else "cuda")
 
 
 def job_device(name: str, n: int = 1) -> "torch.device":
@@ -37,18 +42,28 @@ def job_device(name: str, n: int = 1) -> "torch.device":
     if name != "cpu":
         gpus.take(n)
     device = torch_device(name)
-    if name == "auto" and device.type == "cpu":
+    if device.type == "cuda":
+        import torch
+
+        amd = torch.version.hip is not None
+        (logs.say if amd else logs.note)(f"computing on {kind(device)}{' (ROCm)' * amd}")
+        return device
+    if name == "auto":
         if Path("/dev/nvidiactl").exists() or gpus.present():
             logs.say(
                 f"warning: this machine has GPUs, but {_why_no_cuda()}: computing on the processor"
             )
         elif other := _other_gpu():
             logs.say(f"saev doesn't use {other}: computing on the processor")
-    named = (
-        f"the GPU {os.environ.get(gpus.VISIBLE, 0)}" if device.type == "cuda" else "the processor"
-    )
-    logs.note(f"computing on {named}")
+    logs.note("computing on the processor")
     return device
+
+
+def kind(device: "torch.device") -> str:
+    """What a device is, as far as rounding depends on it: ``cpu``, or the model of a GPU."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _other_gpu() -> str | None:
@@ -60,19 +75,41 @@ def _other_gpu() -> str | None:
     return "Intel's GPUs (XPU)" if torch.xpu.is_available() else None
 
 
-def _why_no_cuda() -> str:
+def _why_no_cuda() -> str | None:
+    """Why PyTorch can't compute on a GPU here; None if it can."""
     import torch
 
-    if torch.version.cuda is None:
+    if torch.cuda.is_available():
+        return _too_old()
+    if torch.version.cuda is None and torch.version.hip is None:
         return f"PyTorch {torch.__version__} was built without CUDA"
     given = os.environ.get(gpus.VISIBLE)
     if given is not None and not gpus.present():
-        return f"{gpus.VISIBLE} is {given!r}, which names none of them"
+        return f"{gpus.VISIBLE} is {given!r}, which names no GPU of this machine"
     try:
         torch.cuda.init()
-    except (RuntimeError, AssertionError) as error:
-        return f"PyTorch can't use them ({str(error).splitlines()[0]})"
-    return "PyTorch sees none"
+    except (RuntimeError, AssertionError) as error:  # it knows a driver that is missing or too old
+        return str(error).splitlines()[0].rstrip(".")
+    return "it sees none"
+
+
+def _too_old() -> str | None:
+    """Whether PyTorch has no code for this GPU, of which it says nothing before the first use."""
+    import torch
+
+    built = [re.match(r"(sm|compute)_(\d+)(\d)", name) for name in torch.cuda.get_arch_list()]
+    known = [(found[1], int(found[2]), int(found[3])) for found in built if found]
+    here = torch.cuda.get_device_capability()
+    # A program for 8.0 runs on 8.6 too; one for "compute" is translated for any later GPU.
+    if not known or any(
+        (major, minor) <= here and (kind == "compute" or major == here[0])
+        for kind, major, minor in known
+    ):
+        return None
+    return (
+        f"PyTorch {torch.__version__} has no code for {torch.cuda.get_device_name()} (compute "
+        f"capability {here[0]}.{here[1]}): install one that has, such as an older one"
+    )
 
 
 def set_threads(n: int) -> None:

@@ -62,6 +62,11 @@ def listen(log: str | Path | None = None) -> None:
         signal.signal(number, _stop)
 
 
+def asked() -> int:
+    """The signal that asked this process to end; 0 if none did."""
+    return _Asked.number
+
+
 def _stop(number: int, where: FrameType | None) -> None:
     _Asked.number = number
     _end_soon()
@@ -93,7 +98,7 @@ def between_steps() -> Iterator[Callable[[], int]]:
     before = {number: signal.signal(number, notice) for number in ends()}
     faulthandler.cancel_dump_traceback_later() if program else None
     try:
-        yield lambda: _Asked.number
+        yield asked
     finally:
         if _Asked.number:
             _end_soon()

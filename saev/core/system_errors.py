@@ -33,9 +33,14 @@ REMEDIES = {
 """What to do, by error number."""
 GONE = "its folder is gone: check that its disk is mounted, then run the same command again"
 ON_GPU = (
-    "the GPU is out of memory: close other programs on it, use a smaller batch_size or fewer "
-    "latents, or a GPU with more memory"
+    "the GPU is out of memory: close other programs on it, or use a GPU with more memory (or "
+    "compute: {device: cpu}). A training needs less with a smaller batch_size, fewer n_latents, or "
+    "fewer dictionaries in one pass (train: {together: false})"
 )
+FULL_GPU = re.compile(
+    r"(CUDA|HIP|Cuda failure).*out of memory|CU[A-Z]+_STATUS_ALLOC_FAILED", re.IGNORECASE
+)
+"""What PyTorch's allocator, the driver, Triton, NCCL and NVIDIA's libraries say of it."""
 NUMBER = re.compile(r"(?:os error|\[?errno)[ :]*(\d+)", re.IGNORECASE)
 CUT_SHORT = re.compile(r"^\d+ requested and \d+ written$")
 """All that NumPy says of a disk that is full."""
@@ -66,7 +71,7 @@ def explained(error: BaseException, folder: str | Path | None = None) -> str | N
         folder: where most is written, for a full disk if the error names no file.
     """
     text = str(error)
-    if "CUDA out of memory" in text:
+    if FULL_GPU.search(text):
         return ON_GPU
     if isinstance(error, MemoryError) or MEMORY.search(text):
         return REMEDIES[errno.ENOMEM]

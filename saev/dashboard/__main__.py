@@ -21,6 +21,7 @@ from saev.core.state import state
 from saev.dashboard import artifact as names
 from saev.dashboard.comparisons import reports
 from saev.dashboard.gallery import all_runs, build_gallery
+from saev.dashboard.run_costs import write_costs
 from saev.evaluate.artifact import Evaluation
 from saev.images.artifact import Images
 from saev.images.decode import take_over_pillow
@@ -66,6 +67,7 @@ def _gallery(args: argparse.Namespace) -> None:
     runs = all_runs(args.out, args.runs or from_plan.analyses(args.out))
     made = [(str(run.folder), run.current, run.made()) for run in runs]
     compared = reports(args.out)
+    write_costs(args.out, [run.folder for run in runs])
     once = Once(args.done, args.out, spec, made, compared)
     if once.there():
         return once.take_up()
@@ -75,7 +77,7 @@ def _gallery(args: argparse.Namespace) -> None:
         once = Once(
             args.done, args.out, spec, made, compared, left_out
         )  # they may be whole the next time
-    once.finish([file_entry(args.out / names.PAGE)], spec.code)
+    once.finish([file_entry(args.out / names.PAGE), {"name": names.COSTS}], spec.code)
 
 
 def _run(args: argparse.Namespace) -> None:

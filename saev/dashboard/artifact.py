@@ -5,9 +5,12 @@ and data by latent. Blocks of data follow the order in which the page lists late
 a list reads few of them: the latent at the ``i``-th place of that order has the place ``i``.
 """
 
+import os
+from pathlib import Path
+
 STAGE = FOLDER_NAME = "dashboard"
 """Name of the stage, and of the folder in an analysis' directory that it writes."""
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 PAGE, SUMMARY, RUN = "index.html", "summary.json", "run.json"
 FIGURES, NAMES = "data/latents.js", "data/names.js"
 STRONGEST = "data/strongest.js"
@@ -23,6 +26,8 @@ PROJECTION = "projection.js"
 MATCHES = "matched"
 MATCHED = f"{MATCHES}/pairs.js"
 """In the folder of results: which runs the job `match_runs` has matched."""
+COSTS = "costs.js"
+"""In the folder of results: what runs took. That is no result, so the page doesn't hold it."""
 BESIDE_RUNS = (PARITY, REPORT, MATCHES)
 """Folders of results that hold no run."""
 DATA_LATENTS = 64
@@ -93,3 +98,12 @@ def thumbnail(row: int, large: bool = False) -> str:
     """Name of the thumbnail of a row, or of the large image."""
     size = "large/" if large else ""
     return f"pictures/{size}{row // FOLDER**2:03}/{row // FOLDER:05}/{row}.jpg"
+
+
+def link(out: Path, run: Path) -> str:
+    """Link from the page of all runs in ``out`` to that of a run, whose analysis lies in ``run``.
+
+    It is relative: it still works if all results are moved together.
+    """
+    folder = Path(os.path.relpath(run.resolve(), out.resolve()), FOLDER_NAME)
+    return f"{folder.as_posix()}/{PAGE}"

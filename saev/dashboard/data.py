@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from saev.analyze import columns
-from saev.analyze.artifact import Analysis
+from saev.analyze.artifact import PURITY_IMAGES, Analysis
 from saev.core.files import write_bytes
 from saev.core.progress import Progress
 from saev.dashboard import artifact as names
@@ -126,11 +126,11 @@ def write_names(out: Path, images: tuple[np.ndarray, list[str]], top_rows: np.nd
 
 
 def write_strongest(out: Path, latents: dict[str, np.ndarray]) -> None:
-    """Write the strongest image of each latent, and its patch. A wall of latents in any order would
-    read nearly all blocks for these."""
+    """Write the strongest images of each latent, and their patches. A list or a wall in another
+    order than that of the blocks would read a block for nearly each latent."""
     content: Strongest = {
-        "rows": latents["top_rows"][:, 0].tolist(),
-        "patches": latents["top_patches"][:, 0].tolist(),
+        "rows": exact(latents["top_rows"][:, :PURITY_IMAGES].reshape(-1)),
+        "patches": exact(latents["top_patches"][:, :PURITY_IMAGES].reshape(-1)),
     }
     write_bytes(out / names.STRONGEST, script("strongest", content))
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from saev.analyze.columns import Column, Filter
 from saev.dashboard.scripts import rounded
 from saev.evaluate.artifact import Evaluation
-from saev.evaluate.figure_titles import BASELINES, CEILINGS, beats, titled
+from saev.evaluate.figure_titles import BASELINES, CEILINGS, TITLES, beats, titled
 from saev.evaluate.latent_columns import FILTERS, LATENT_COLUMNS
 
 HEADLINES = ("stability.mean", "downstream.loss_recovered")
@@ -61,6 +61,8 @@ class MeasuredInShort(TypedDict):
     """Their values by name."""
     unbeaten: bool
     """Whether a baseline is as good."""
+    note: str
+    """Why it has no value, if it has none."""
 
 
 class LeftOut(TypedDict):
@@ -160,16 +162,23 @@ def headlines(shown: Evaluated | None) -> list[EvaluatedFigure]:
 
 
 def in_short(shown: Evaluated | None) -> dict[str, MeasuredInShort]:
-    """All figures that are known, by their titles, for the table of all runs."""
+    """All figures by their titles, for the table of all runs."""
     return {
         one["title"]: {
             "value": one["value"],
             "baselines": {other["title"]: other["value"] for other in one["baselines"]},
             "unbeaten": any(other["beaten"] is False for other in one["baselines"]),
+            "note": one["note"],
         }
         for one in (shown["figures"] if shown else [])
-        if one["value"] is not None
     }
+
+
+def meanings(runs: Iterable[dict[str, MeasuredInShort]]) -> dict[str, str]:
+    """What the figures of ``runs`` say, by their titles: once, and not for each run."""
+    known = dict(TITLES.values())
+    found = {title: known.get(title.partition(": ")[0], "") for run in runs for title in run}
+    return {title: meaning for title, meaning in found.items() if meaning}
 
 
 def _figure(entry: dict[str, Any]) -> EvaluatedFigure:

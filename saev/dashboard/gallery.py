@@ -1,8 +1,7 @@
 """The gallery: one page that lists all runs with their figures, curves and a few latents each."""
 
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,25 +9,29 @@ import numpy as np
 import pyarrow.compute as pc
 from safetensors import safe_open
 
+from saev.activations.artifact import STAGE as ACTIVATIONS
 from saev.analyze.artifact import LATENTS, PURITY_IMAGES, Analysis
 from saev.core.errors import UserError
-from saev.core.files import read_json, write_bytes
+from saev.core.files import canonical_json, read_json, write_bytes
 from saev.core.made import recorded, require_as_made
 from saev.core.meta import read_meta
 from saev.core.spec import parsed
 from saev.dashboard import artifact as names
 from saev.dashboard.comparisons import Comparison
-from saev.dashboard.evaluated import headlines, in_short
+from saev.dashboard.evaluated import headlines, in_short, meanings
 from saev.dashboard.frontier import frontiers
 from saev.dashboard.page import page
+from saev.dashboard.scripts import embedded
 from saev.dashboard.structures import (
     Curve,
     Example,
     Figure,
     Gallery,
     GalleryRun,
+    Lineage,
     Strips,
 )
+from saev.settings.baseline_runs import TOWER
 from saev.settings.elsewhere import KEPT_SETTINGS
 from saev.settings.sae import AnySaeSettings
 from saev.train.artifact import CURVE
@@ -39,6 +42,8 @@ N_IMAGES = 4
 SEED = 0
 """Of the latents that are drawn at random."""
 CURVE_POINTS = 200
+OTHERWISE = (KeyError, TypeError, ValueError, AttributeError)
+"""What comes of files that hold something else than expected, if no record says so."""
 
 
 class Listed(NamedTuple):
@@ -53,7 +58,7 @@ class Listed(NamedTuple):
         """What its jobs made of the files that the page reads: SHA-256 by name."""
         return [
             recorded(folder)
-            for folder in (self.folder.parent, self.folder, self.folder / names.FOLDER_NAME)
+            for folder in (*self.folder.parents[:2], self.folder, self.folder / names.FOLDER_NAME)
         ]
 
 
@@ -83,16 +88,23 @@ def build_gallery(
     Raises:
         UserError: a run that the settings name isn't complete. Others are left out.
     """
-    listed, left_out = [], []
+    listed, left_out, towers = [], [], {}
     for run in runs:
         try:
-            listed.append(described(out, run.folder, run.current))
-        except UserError as error:
+            found, tower = described(out, run.folder, run.current), tower_of(run.folder)
+            embedded(found)  # else one NaN would keep the whole page from being written
+            listed.append(found)
+            towers[found["link"]] = tower
+        except (UserError, *OTHERWISE) as error:
             if run.current:
                 raise
             # Made by another version, damaged, or being made again right now.
-            left_out.append(f"{run.folder}: {error}")
+            why = "its files aren't as this version writes them: make its page again"
+            left_out.append(f"{run.folder}: {error if isinstance(error, UserError) else why}")
+    name_untrained(listed, towers)
     content: Gallery = {"runs": listed, "frontiers": frontiers(listed, sweeps)}
+    if told := meanings(run.get("measured", {}) for run in listed):
+        content["meanings"] = told
     if comparisons:
         content["comparisons"] = list(comparisons)
     write_bytes(out / names.PAGE, page("gallery", content))
@@ -115,14 +127,19 @@ def described(out: Path, run: Path, current: bool) -> GalleryRun:
     train, _ = read_meta(run.parent, TRAIN)
     require_as_made(run / names.FOLDER_NAME, names.SUMMARY)
     summary = read_json(run / names.FOLDER_NAME / names.SUMMARY)
+    of_this = summary["inputs"].get("analysis") == analysis.digest
+    if not of_this or summary["summary"] != analysis.summary:
+        raise UserError(
+            f"the page of {run} wasn't made from its current analysis: run the stage "
+            f"{names.STAGE} again"
+        )
     require_as_made(run.parent, CURVE)
-    # Links are relative: they still work if all results are moved together.
-    relative = Path(os.path.relpath(run.resolve(), out.resolve())).as_posix()
+    link = names.link(out, run)
     listed: GalleryRun = {
         "current": current,
         "run": summary["run"],
-        "link": f"{relative}/dashboard/{names.PAGE}",
-        "pictures": f"{relative}/dashboard/",
+        "link": link,
+        "pictures": link.removesuffix(names.PAGE),
         "block": names.BLOCK,
         "data_latents": names.DATA_LATENTS,
         "folder": names.FOLDER,
@@ -141,6 +158,43 @@ def described(out: Path, run: Path, current: bool) -> GalleryRun:
     if measured := in_short(summary.get("evaluation")):
         listed["measured"] = measured
     return listed
+
+
+def name_untrained(runs: list[GalleryRun], towers: Mapping[str, dict[str, Any] | None]) -> None:
+    """Tell each run which other one is the same with an untrained tower, if there is one.
+
+    Such runs are made by `baselines: [untrained_tower]`. Their recordings differ in settings of the
+    weights alone.
+
+    Args:
+        runs: the runs of the page; towers: settings of their recordings, by their links.
+    """
+    untrained: dict[str, str] = {}
+    for run in runs:
+        tower = towers[run["link"]]
+        if tower and tower.get("weights") == "random":
+            run["untrained"] = run["link"]
+            untrained.setdefault(_but_for_weights(run["run"], tower), run["link"])
+    for run in runs:
+        tower = towers[run["link"]]
+        found = tower and untrained.get(_but_for_weights(run["run"], tower))
+        if found:
+            run.setdefault("untrained", found)
+
+
+def tower_of(run: Path) -> dict[str, Any] | None:
+    """Settings of the recording that a run looks at; None if it was removed or altered."""
+    try:
+        settings: dict[str, Any] = read_meta(run.parent.parent, ACTIVATIONS)[0]["settings"]
+    except UserError:
+        return None
+    return settings
+
+
+def _but_for_weights(run: Lineage, tower: dict[str, Any]) -> str:
+    """What runs have in common that differ in the weights of the tower alone."""
+    same = {name: value for name, value in tower.items() if name not in TOWER}
+    return canonical_json([{**run, "vit": None}, same])
 
 
 def _telling(settings: dict[str, Any]) -> dict[str, Figure]:

@@ -239,12 +239,13 @@ class Projection(TypedDict):
 
 
 class Strongest(TypedDict):
-    """`data/strongest.js`: the strongest image of each latent, for a view of many latents."""
+    """`data/strongest.js`: the strongest images of all latents, 16 of each at most, for views of
+    many latents in any order. All of the first latent come first, then those of the second."""
 
-    rows: list[int]
-    """−1 for a latent that fires on no image."""
-    patches: list[int]
-    """Its strongest patch there; −1 for a stream without patches."""
+    rows: NumberColumn
+    """−1 where there is none."""
+    patches: NumberColumn
+    """The strongest patch of each; −1 for a stream without patches."""
 
 
 class ImageNames(TypedDict):
@@ -422,6 +423,8 @@ class GalleryRun(TypedDict):
     """A few of its figures."""
     measured: NotRequired[dict[str, MeasuredInShort]]
     """All of them, by their titles."""
+    untrained: NotRequired[str]
+    """Link of the same run with an untrained tower, if the gallery has it; its own if it is one."""
 
 
 class FrontierPoint(TypedDict):
@@ -456,4 +459,6 @@ class Gallery(TypedDict):
 
     runs: list[GalleryRun]
     frontiers: list[Frontier]
+    meanings: NotRequired[dict[str, str]]
+    """What the figures of evaluations say, by their titles."""
     comparisons: NotRequired[list[Comparison]]

@@ -12,7 +12,7 @@ from pathlib import Path
 from saev.core import frame, logs
 from saev.core.errors import UserError
 from saev.core.files import place, sha256_file
-from saev.core.machine import job_device, set_threads
+from saev.core.machine import job_device, kind, set_threads
 from saev.core.meta import META, RUN, write_meta
 from saev.core.once import Once
 from saev.core.provenance import Provenance
@@ -96,7 +96,7 @@ def _evaluate(given: argparse.Namespace) -> None:
             place(held.folder / name, given.out / name)
     for figure in evaluator.results.figures:
         logs.say(figure.line())
-    provenance.write(given.out, device=device.type, metrics=evaluator.seconds)
+    provenance.write(given.out, device=kind(device), metrics=evaluator.seconds)
     once.finish([*made, {"name": RUN}])
 
 

@@ -66,7 +66,7 @@ def small(plan: Plan, n_images: int, steps: int, cache: Path) -> Subject:
     }
     vit = given["vit"]
     if vit.pop("made", False) and not Path(vit["weights"]).is_file():
-        raise UserError(f"{vit['weights']} isn't there yet: make it with snakemake activations")
+        raise UserError(f"{vit['weights']} isn't there yet: run snakemake --cores all activations")
     vit["shard_images"] = SHARD
     if vit.get("layers"):  # the output of the tower is of no layer
         vit["layers"] = _with_neighbours(vit["layers"])

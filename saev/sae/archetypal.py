@@ -1,5 +1,7 @@
 """Archetypal dictionaries (Fel et al. 2025, arXiv 2502.12892)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,7 @@ class Archetypal(TopK):
     """
 
     settings: ArchetypalSettings
+    latent_axis: ClassVar[dict[str, int]] = {**TopK.latent_axis, "mixture": 0, "offset": 0}
     points: Tensor
     """(p, d), rows of norm 1."""
 

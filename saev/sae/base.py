@@ -12,6 +12,7 @@ from saev.core.errors import UserError
 from saev.core.typed import typed
 from saev.sae import kernels
 from saev.sae.codes import Codes
+from saev.sae.divided import Across, own, part_of
 from saev.sae.given import rows_of
 from saev.sae.kernels import plain
 from saev.sae.sums import ordered_sum
@@ -57,22 +58,6 @@ class Active(NamedTuple):
     """Activation, positive, float32."""
 
 
-class Across(Protocol):
-    """What a loss needs to know about the whole batch when several processes share it."""
-
-    size: int
-
-    def mean(self, tensor: Tensor) -> Tensor:
-        """Average over the processes, in place."""
-
-    def least(self, number: Tensor) -> Tensor:
-        """The smallest over the processes."""
-
-    def bound(self, values: Tensor, m: int) -> Tensor:
-        """The m-th largest of the positive numbers (v,) over all processes; 0 if there are
-        fewer."""
-
-
 class Draw(Protocol):
     """How an architecture gets training vectors to start from."""
 
@@ -116,6 +101,7 @@ class Sae(nn.Module):
         self.settings, self.d, self.n_latents = settings, d, settings.n_latents
         self.stream: str | None = None
         self.across: Across | None = None
+        """The processes that divide the latents; None if they are all here. See `divide`."""
         self.metadata: Mapping[str, Any] = {}
         if generator is None:
             generator = torch.Generator().manual_seed(0)
@@ -151,7 +137,7 @@ class Sae(nn.Module):
     def initial_encoder_scale(self) -> float:
         """Initial scale of encoder columns, so that reconstructions aren't longer than x."""
         # If half of n tied latents fire, together they return n / 2d of x.
-        return min(1.0, self.d / self.n_latents)
+        return min(1.0, self.d / self.settings.n_latents)
 
     @torch.no_grad()
     def start(self, draw: Draw) -> None:
@@ -289,11 +275,30 @@ class Sae(nn.Module):
                 latents' columns. If none is alive, they get the length that they had when training
                 started.
         """
-        norms = self.W_enc.norm(dim=0)[alive].double().cpu().numpy()
-        length = RESTART_SHARE * float(norms.mean()) if len(norms) else self.initial_encoder_scale()
+        mean = self.mean_over_latents(self.W_enc.norm(dim=0)[alive])
+        length = self.initial_encoder_scale() if mean is None else RESTART_SHARE * mean
         self.W_dec[latents] = directions
         self.W_enc[:, latents] = directions.T * length
         self.b_enc[latents] = 0
+
+    def mean_over_latents(self, values: Tensor) -> float | None:
+        """The mean of the values (m,) of some latents; None if there are none in any process."""
+        found = values.double().cpu().numpy()
+        if self.across is None:
+            return float(found.mean()) if len(found) else None
+        sums = torch.tensor([found.sum(), len(found)], dtype=torch.float64, device=values.device)
+        total, n = self.across.sum(sums).tolist()
+        return total / n if n else None
+
+    @torch.no_grad()
+    def divide(self, across: Across) -> None:
+        """Keep only the latents that are this process' own."""
+        for name, axis in self.latent_axis.items():
+            whole = getattr(self, name, None)
+            if whole is not None:
+                part = part_of(whole.detach(), axis, across)
+                setattr(self, name, nn.Parameter(part) if isinstance(whole, nn.Parameter) else part)
+        self.across, self.n_latents = across, own(self.n_latents, across)
 
     def finish_step(self) -> None:
         """Do what follows each step of training.

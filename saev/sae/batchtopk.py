@@ -9,6 +9,7 @@ from torch import Tensor
 from saev.core.typed import typed
 from saev.sae import kernels
 from saev.sae.codes import Codes
+from saev.sae.divided_selection import largest_of_batch
 from saev.sae.selecting import Selecting
 from saev.settings.sae_base import SelectingSettings
 
@@ -54,23 +55,18 @@ class BatchTopK(Selecting):
         return torch.where(pre > self.threshold, pre, 0)
 
     def select_in_training(self, pre: Tensor, step: int) -> Codes:
-        m = self.settings.k * len(pre) * (self.across.size if self.across else 1)
+        m = self.settings.k * len(pre)
         found = kernels.of(pre).largest_of_all(pre, min(m, pre.numel()))
-        codes = Codes.of(found, self.n_latents)
-        if self.across:
-            codes = codes.where(codes.values >= self.across.bound(codes.values, m))
-        least = least_positive(codes.values, self.threshold)
+        codes = largest_of_batch(Codes.of(found, self.n_latents), m, self.across)
+        least = least_positive(codes.values)
         least = self.across.least(least) if self.across else least
+        least = torch.where(least.isinf(), self.threshold, least)
         kept = min(MOMENTUM, step / (WARMING + step))
         self.threshold.copy_(torch.lerp(least, self.threshold, kept))
         return codes
 
 
-def least_positive(values: Tensor, otherwise: Tensor) -> Tensor:
-    """The smallest positive one of ``values`` (m,), or ``otherwise`` if none is positive.
-
-    Doesn't wait for the GPU.
-    """
+def least_positive(values: Tensor) -> Tensor:
+    """The smallest positive one of ``values`` (m,), or infinity. Doesn't wait for the GPU."""
     positive = torch.where(values > 0, values, torch.inf)
-    least = torch.cat([positive, positive.new_full((1,), torch.inf)]).amin()
-    return torch.where(least.isinf(), otherwise, least)
+    return torch.cat([positive, positive.new_full((1,), torch.inf)]).amin()

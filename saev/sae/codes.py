@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from saev.sae import kernels
+from saev.sae.divided import Across, once
 from saev.sae.sums import ordered_sum
 
 SPARSE_SHARE = 0.1
@@ -151,11 +152,23 @@ class _Reconstruct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, codes: Codes, u: Tensor, W_dec: Tensor, b_dec: Tensor
+        ctx: Any,
+        values: Tensor,
+        codes: Codes,
+        u: Tensor,
+        W_dec: Tensor,
+        b_dec: Tensor,
+        across: Across | None,
     ) -> tuple[Tensor, Tensor]:
-        found = kernels.of(u).reconstruct(codes.starts, codes.latents, values, W_dec, b_dec, u)
+        kernel, entries = kernels.of(u), (codes.starts, codes.latents)
+        if across is None:
+            found = kernel.reconstruct(*entries, values, W_dec, b_dec, u)
+        else:
+            rest = u - across.sum(kernel.decode(*entries, values, W_dec))
+            # Nothing is left to decode: this gives the residual's products with our latents.
+            found = kernel.reconstruct(*entries, torch.zeros_like(values), W_dec, b_dec, rest)
         residual, sums, products = found
-        ctx.codes = codes
+        ctx.codes, ctx.across = codes, across
         ctx.mark_non_differentiable(residual)
         ctx.save_for_backward(values, residual, products)
         return ordered_sum(sums) / residual.numel(), residual
@@ -166,17 +179,21 @@ class _Reconstruct(torch.autograd.Function):
         values, residual, products = ctx.saved_tensors
         factor = grad * (-2 / residual.numel())
         grad_weight = kernels.of(values).sum_by_latent(ctx.codes.order, factor * values, residual)
-        return factor * products, None, None, grad_weight, factor * residual.sum(dim=0)
+        grad_bias = once(factor * residual.sum(dim=0), ctx.across)
+        return factor * products, None, None, grad_weight, grad_bias, None
 
 
-def reconstruct(codes: Codes, u: Tensor, W_dec: Tensor, b_dec: Tensor) -> tuple[Tensor, Tensor]:
+def reconstruct(
+    codes: Codes, u: Tensor, W_dec: Tensor, b_dec: Tensor, across: Across | None = None
+) -> tuple[Tensor, Tensor]:
     """Mean over vectors and dimensions of (u − W_decᵀ z − b_dec)², and the residual itself.
 
     Args:
         codes: z of the vectors ``u`` (b, d).
         W_dec: (n, d); b_dec: (d,).
+        across: the processes that each have some of the codes; None if this one has all.
 
     Returns:
         (), with gradients for all but u; and (b, d), without.
     """
-    return _Reconstruct.apply(codes.values, codes, u, W_dec, b_dec)
+    return _Reconstruct.apply(codes.values, codes, u, W_dec, b_dec, across)

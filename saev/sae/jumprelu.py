@@ -12,6 +12,7 @@ from saev.core.typed import typed
 from saev.sae import kernels
 from saev.sae.base import RESTART_SHARE, Draw, Forward, Sae, mean_square, warmed_up
 from saev.sae.codes import Codes, attach, few_above, reconstruct
+from saev.sae.divided import once, summed
 from saev.sae.selecting import aux_terms, of_dead
 from saev.sae.sums import ordered_sum
 from saev.settings.sae import JumpReluSettings
@@ -152,8 +153,8 @@ class JumpRelu(Sae):
     def restart(self, latents: Tensor, directions: Tensor, alive: Tensor) -> None:
         # Their columns are shorter, so shrink their thresholds alike: they fire as living ones
         # would.
-        living = self.log_threshold.exp()[alive].double().cpu().numpy()
-        theta = RESTART_SHARE * float(living.mean()) if len(living) else LEAST_START
+        mean = self.mean_over_latents(self.log_threshold.exp()[alive])
+        theta = LEAST_START if mean is None else RESTART_SHARE * mean
         super().restart(latents, directions, alive)
         self.log_threshold[latents] = math.log(theta)
 
@@ -173,18 +174,18 @@ class JumpRelu(Sae):
         if codes is not None:
             codes = attach(codes, u, self.W_enc, self.b_enc, self.b_dec)
             z, counts = _SparseJump.apply(codes.values, theta, codes, settings.bandwidth)
-            mse, residual = reconstruct(codes.with_values(z), u, self.W_dec, self.b_dec)
+            codes_above = codes.with_values(z)
+            mse, residual = reconstruct(codes_above, u, self.W_dec, self.b_dec, self.across)
             fired = torch.zeros(self.n_latents, dtype=torch.bool, device=u.device)
             fired[codes.latents[z.detach() > 0]] = True
         else:
             z = _Jump.apply(pre, theta, settings.bandwidth)
             counts = _Count.apply(pre, theta, settings.bandwidth)
-            mse, residual = mean_square(u, kernel.affine(z, self.W_dec, self.b_dec))
+            made = kernel.affine(z, self.W_dec, once(self.b_dec, self.across))
+            mse, residual = mean_square(u, summed(made, self.across))
             fired = (z.detach() > 0).any(dim=0)
+        counts = summed(counts, self.across)
         penalty = ordered_sum(counts) / len(u)
-        if self.across and self.training:
-            # The value is that of the whole batch, the gradient that of this process' share.
-            penalty = penalty + (self.across.mean(penalty.detach().clone()) - penalty.detach())
         if settings.l0_target is not None:
             penalty = (penalty / settings.l0_target - 1).square()
         late = of_dead(pre, settings.aux_k, dead)

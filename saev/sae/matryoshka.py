@@ -5,10 +5,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from saev.sae import kernels
 from saev.sae.base import Forward
 from saev.sae.batchtopk import BatchTopK
 from saev.sae.codes import Codes, reconstruct, stacked
+from saev.sae.divided import own, summed
 from saev.sae.selecting import Selecting, aux_terms, of_dead
 from saev.sae.sums import ordered_sum
 from saev.sae.topk import TopK
@@ -57,14 +57,14 @@ class Matryoshka(Selecting):
         # Treat the codes of each width as extra vectors: one pass over the weights serves all.
         repeated = u.repeat(len(self.settings.widths), 1)
         codes = self.attached(every, repeated)
-        nested, residuals = reconstruct(codes, repeated, self.W_dec, self.b_dec)
+        nested, residuals = reconstruct(codes, repeated, self.W_dec, self.b_dec, self.across)
         residual = residuals[-len(u) :]
         mse = ordered_sum(residual.square().sum(dim=1)) / residual.numel()
         late = of_dead(pre, self.settings.aux_k, dead)
         aux_loss, aux = aux_terms(self, self.settings.aux_k, late, u, residual, dead)
         loss = nested + self.settings.aux_coefficient * aux_loss
         terms = MatryoshkaTerms(loss, mse, nested.detach(), aux)
-        return Forward(terms, residual, whole.n_active, whole.fired())
+        return Forward(terms, residual, summed(whole.n_active, self.across), whole.fired())
 
     @torch.no_grad()
     def prefix(self, width: int) -> Selecting:
@@ -93,7 +93,7 @@ class OverBatchTopK(Matryoshka, BatchTopK):
     prefix_class, prefix_settings = BatchTopK, BatchTopKSettings
 
     def nested(self, pre: Tensor, whole: Codes) -> list[Codes]:
-        return [whole.below(width) for width in self.settings.widths]
+        return [whole.below(own(width, self.across)) for width in self.settings.widths]
 
 
 class OverTopK(Matryoshka, TopK):
@@ -103,11 +103,8 @@ class OverTopK(Matryoshka, TopK):
     prefix_class, prefix_settings = TopK, TopKSettings
 
     def nested(self, pre: Tensor, whole: Codes) -> list[Codes]:
-        kernel = kernels.of(pre)
-        return [
-            Codes.of(kernel.largest(pre[:, :width].contiguous(), self.settings.k), self.n_latents)
-            for width in self.settings.widths[:-1]
-        ] + [whole]
+        widths = [own(width, self.across) for width in self.settings.widths[:-1]]
+        return [self.select(pre[:, :width].contiguous()) for width in widths] + [whole]
 
 
 def matryoshka(

@@ -15,6 +15,7 @@ from saev.core.typed import typed
 from saev.sae import kernels
 from saev.sae.base import EVEN, Forward, Sae, mean_square, warmed_up
 from saev.sae.codes import Codes, attach, few_above, reconstruct
+from saev.sae.divided import once, summed
 from saev.sae.selecting import aux_terms, of_dead
 from saev.sae.sums import ordered_sum
 from saev.settings.sae import ReluSettings
@@ -99,22 +100,23 @@ class Relu(Sae):
         if codes is not None:
             n_active, fired = codes.n_active, codes.fired()
             codes = attach(codes, u, self.W_enc, self.b_enc, self.b_dec)
-            mse, residual = reconstruct(codes, u, self.W_dec, self.b_dec)
-            error, l1 = mse, ordered_sum(codes.values) / len(u)
+            mse, residual = reconstruct(codes, u, self.W_dec, self.b_dec, self.across)
+            error, l1 = mse, summed(ordered_sum(codes.values), self.across) / len(u)
         else:
             z, sums, n_active, fired = _Rectify.apply(pre)
-            reconstruction = kernel.affine(z, self.W_dec, self.b_dec)
+            made = kernel.affine(z, self.W_dec, once(self.b_dec, self.across))
+            reconstruction = summed(made, self.across)
             mse, residual = mean_square(u, reconstruction)
             error = _over_norm(u - reconstruction, u) if settings.mse_over_norm else mse
-            l1 = ordered_sum(sums) / len(u)
+            l1 = summed(ordered_sum(sums), self.across) / len(u)
         loss = error + warmed_up(settings.l1, step, settings.l1_warmup_steps) * l1
         aux_loss, aux = aux_terms(self, settings.aux_k, late, u, residual, dead, lifted=True)
         loss, ghost = loss + settings.aux_coefficient * aux_loss, torch.zeros_like(mse)
-        if unborn is not None and unborn.shape[1]:
+        if unborn is not None:
             ghost = self._ghost(unborn, residual, dead)
             loss = loss + (error / ghost.clamp_min(TINY)).detach() * ghost
         terms = ReluTerms(loss, mse.detach(), l1.detach(), error.detach(), aux, ghost.detach())
-        return Forward(terms, residual, n_active, fired)
+        return Forward(terms, residual, summed(n_active, self.across), fired)
 
     def _ghost(self, pre: Tensor, residual: Tensor, dead: Tensor | None) -> Tensor:
         """Distance between the residual and the dead latents' output, scaled to half its length.
@@ -131,6 +133,7 @@ class Relu(Sae):
         missing = -pre.shape[1] % EVEN
         exponentials = nn.functional.pad(pre.exp(), (0, missing))
         ghost = exponentials @ nn.functional.pad(self.W_dec[dead], (0, 0, 0, missing))
+        ghost = summed(ghost, self.across)
         lengths = ghost.detach().norm(dim=1, keepdim=True)
         scale = residual.norm(dim=1, keepdim=True) / (2 * lengths).clamp_min(TINY)
         return _over_norm(ghost * scale - residual, residual - residual.mean(dim=0))

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from saev.sae import kernels
 from saev.sae.base import Forward, Sae, mean_square
 from saev.sae.codes import Codes, attach, reconstruct
+from saev.sae.divided import summed
+from saev.sae.divided_selection import largest_of_vectors
 from saev.sae.sums import ordered_sum
 from saev.settings.sae_base import SelectingSettings
 
@@ -70,17 +72,17 @@ class Selecting(Sae):
             pre = self.preactivations_in_place(u)
             selected = self.select_in_training(pre, step) if self.training else self.select(pre)
         codes = self.attached(selected, u)
-        mse, residual = reconstruct(codes, u, self.dictionary(), self.b_dec)
+        mse, residual = reconstruct(codes, u, self.dictionary(), self.b_dec, self.across)
         late = of_dead(pre, self.settings.aux_k, dead)
         aux_loss, aux = aux_terms(self, self.settings.aux_k, late, u, residual, dead)
         loss = mse + self.settings.aux_coefficient * aux_loss
         terms = SelectingTerms(loss, mse.detach(), aux)
-        return Forward(terms, residual, codes.n_active, codes.fired())
+        return Forward(terms, residual, summed(codes.n_active, self.across), codes.fired())
 
 
 def of_dead(pre: Tensor, aux_k: int, dead: Tensor | None) -> Tensor | None:
     """Copy the columns of ``pre`` (b, n) that AuxK uses; None if it uses none."""
-    if not aux_k or dead is None or not len(dead) or _is_dense(pre, dead):
+    if not aux_k or dead is None or _is_dense(pre, dead):
         return None
     return pre.detach()[:, dead]
 
@@ -88,7 +90,7 @@ def of_dead(pre: Tensor, aux_k: int, dead: Tensor | None) -> Tensor | None:
 def _is_dense(like: Tensor, dead: Tensor) -> bool:
     """Whether AuxK multiplies dense matrices, which is faster on a GPU for a few thousand dead
     latents than gathering rows for each of ``aux_k`` entries."""
-    return len(dead) <= kernels.of(like).DENSE_DEAD
+    return 0 < len(dead) <= kernels.of(like).DENSE_DEAD
 
 
 def aux_terms(
@@ -107,13 +109,13 @@ def aux_terms(
         aux_k: how many dead latents of a vector make up ê.
         pre: (b, m) pre-activations of the dead latents, from `of_dead`.
         u: (b, d), what was reconstructed; residual: (b, d) e, without gradients.
-        dead: (m,) int64.
+        dead: (m,) int64; empty if all dead latents are those of other processes.
         lifted: use ``ELU(pre) + 1`` for dead latents: it is positive and has a gradient everywhere.
 
     Returns:
         both; 0 and 0 if nothing is dead.
     """
-    if not aux_k or dead is None or not len(dead):
+    if not aux_k or dead is None:
         zero = torch.zeros((), dtype=u.dtype, device=u.device)
         return zero, zero
     whole = ordered_sum(residual.square().sum(dim=1)) / residual.numel()
@@ -127,16 +129,21 @@ def aux_terms(
 def _sparse(
     sae: Sae, aux_k: int, pre: Tensor, u: Tensor, residual: Tensor, dead: Tensor, lifted: bool
 ) -> Tensor:
+    if not len(dead):  # the sums over processes need this one: with a latent that never fires
+        dead, pre = dead.new_zeros(1), pre.new_full((len(pre), 1), -torch.inf)
     taken = nn.functional.elu(pre) + 1 if lifted else pre
     starts, columns, values = kernels.of(pre).largest(taken, min(aux_k, len(dead)))
     # On a GPU there may be unused space after the last entry. Its column is one past the end.
     known = torch.cat([dead, dead.new_full((1,), sae.n_latents)])
     codes = Codes(starts, known[columns], values, sae.n_latents)
+    codes = largest_of_vectors(codes, aux_k, sae.across)
+    values = codes.values
     codes = attach(codes, u, sae.W_enc, sae.b_enc, sae.b_dec)
     if lifted:
         slope = values.clamp_max(1)
         codes = codes.with_values(values + slope * (codes.values - values))
-    return reconstruct(codes, residual, sae.dictionary(), torch.zeros_like(sae.b_dec))[0]
+    nothing = torch.zeros_like(sae.b_dec)
+    return reconstruct(codes, residual, sae.dictionary(), nothing, sae.across)[0]
 
 
 def _dense(sae: Sae, aux_k: int, u: Tensor, residual: Tensor, dead: Tensor, lifted: bool) -> Tensor:
@@ -145,12 +152,14 @@ def _dense(sae: Sae, aux_k: int, u: Tensor, residual: Tensor, dead: Tensor, lift
     weight = sae.W_enc.T.index_select(0, dead).T
     pre = kernel.affine(u, weight, sae.b_enc.index_select(0, dead), sae.b_dec)
     z = nn.functional.elu(pre) + 1 if lifted else pre
-    starts, columns, _ = kernel.largest(z.detach(), min(aux_k, m))
-    entries = torch.arange(len(columns), device=u.device)
-    vectors = (torch.searchsorted(starts, entries, right=True) - 1).clamp_max(b - 1)
+    found = Codes.of(kernel.largest(z.detach(), min(aux_k, m)), m)
+    found = largest_of_vectors(found, aux_k, sae.across)
+    entries = torch.arange(len(found.latents), device=u.device)
+    vectors = (torch.searchsorted(found.starts, entries, right=True) - 1).clamp_max(b - 1)
     # Unused space after the last entry has the column m.
     kept = torch.zeros(b, m + 1, dtype=torch.bool, device=u.device)
-    kept[vectors, columns] = True
+    kept[vectors, found.latents] = True
     z = torch.where(kept[:, :m], z, 0)
     rows = sae.dictionary().index_select(0, dead)
-    return mean_square(residual, kernel.affine(z, rows, torch.zeros_like(sae.b_dec)))[0]
+    made = kernel.affine(z, rows, torch.zeros_like(sae.b_dec))
+    return mean_square(residual, summed(made, sae.across))[0]

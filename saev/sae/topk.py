@@ -6,6 +6,7 @@ from torch import Tensor
 
 from saev.sae import kernels
 from saev.sae.codes import Codes
+from saev.sae.divided_selection import largest_of_vectors
 from saev.sae.selecting import Selecting
 
 
@@ -18,4 +19,6 @@ class TopK(Selecting):
     )
 
     def select(self, pre: Tensor) -> Codes:
-        return Codes.of(kernels.of(pre).largest(pre, self.settings.k), self.n_latents)
+        k = self.settings.k
+        found = kernels.of(pre).largest(pre, min(k, pre.shape[1]))
+        return largest_of_vectors(Codes.of(found, self.n_latents), k, self.across)

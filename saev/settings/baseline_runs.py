@@ -85,6 +85,19 @@ def with_baselines(given: Entries) -> Entries:
     return Entries(tuple(runs), **sections)
 
 
+def doubts(vit: dict[str, Any]) -> list[str]:
+    """What to say of towers that are as untrained as the baseline beside them.
+
+    Args:
+        vit: all entries by name, with those of baselines.
+    """
+    return [
+        f"vit.{name}: its weights are random, so the baseline untrained_tower says nothing"
+        for name, own in vit.items()
+        if own.weights == TOWER["weights"] and name + SUFFIX in vit
+    ]
+
+
 def shuffled_of(run: Any, sae: dict[str, Any]) -> list[str]:
     """The entries that were added for the baseline `shuffled_activations` of a run, if any.
 

@@ -37,7 +37,7 @@ class ImagesSettings(Settings):
         "this at any time: what is already recorded stays as it is.",
     )
     credit: str | None = Field(
-        None, exclude=True, description="Whose images these are. Shown on the dashboard."
+        None, exclude=True, description="Whose images these are. The page shows it."
     )
 
     @model_validator(mode="after")

@@ -56,8 +56,15 @@ TITLES = {
     "TrainSettings": "train: how trainings are run",
     "ParitySettings": "parity: how two versions of the code are compared",
 }
+SHARED = {
+    "images": "Every entry of `images` can have these keys. Those of each source follow.",
+    "sae": "Every entry of `sae` with an `architecture` can have these keys. Those of each "
+    "architecture follow.",
+}
+"""What is said of the keys that all variants of a section share."""
 FIRST = {"architecture", *SOURCE_SETTINGS}
 """Keys that tell variants apart."""
+PLURALS = {"whole number": "whole numbers", "number": "numbers", "text": "texts"}
 ARCHITECTURE = "How active latents are chosen: see [dictionaries.md](dictionaries.md)."
 
 
@@ -65,20 +72,37 @@ def reference() -> str:
     """The reference as Markdown."""
     definitions = schema()["$defs"]
     assert set(definitions) == set(TITLES), "a settings class has no title here"
+    rows = {name: _rows(model) for name, model in definitions.items()}
     lines = [HEAD]
+    shared: list[str] = []
     for name, title in TITLES.items():
-        model = definitions[name]
-        lines += [f"## {title}", "", model["description"], ""]
-        lines += ["| key | type | neutral | what it is |", "| --- | --- | --- | --- |"]
-        required = model.get("required", [])
-        fields = sorted(model["properties"].items(), key=lambda one: one[0] not in FIRST)
-        for field, rules in fields:
-            neutral = "required" if field in required else f"`{_shown(rules.get('default'))}`"
-            text = rules.get("description", ARCHITECTURE if "const" in rules else "")
-            text = text.replace("|", "\\|")
-            lines.append(f"| `{field}` | {_type(rules)} | {neutral} | {text} |")
-        lines.append("")
+        section, own = title.partition(",")[0], rows[name]
+        if section in SHARED:
+            told_by, classes, _ = VARIANTS[section]
+            names = [cls.__name__ for cls in classes.values()]
+            if name == names[0]:
+                shared = [row for row in own if all(row in rows[other] for other in names)]
+                lines += _table(f"{section}: keys of every {told_by}", SHARED[section], shared)
+            own = [row for row in own if name not in names or row not in shared]
+        lines += _table(title, definitions[name]["description"], own)
     return "\n".join(lines)
+
+
+def _table(title: str, text: str, rows: list[str]) -> list[str]:
+    heading = ["| key | type | neutral | what it is |", "| --- | --- | --- | --- |"]
+    return [f"## {title}", "", text, "", *heading, *rows, ""]
+
+
+def _rows(model: dict[str, Any]) -> list[str]:
+    """The lines of a table with the fields of a settings class."""
+    found = []
+    required = model.get("required", [])
+    for field, rules in sorted(model["properties"].items(), key=lambda one: one[0] not in FIRST):
+        neutral = "required" if field in required else f"`{_shown(rules.get('default'))}`"
+        text = rules.get("description", ARCHITECTURE if "const" in rules else "")
+        text = text.replace("|", "\\|")
+        found.append(f"| `{field}` | {_type(rules)} | {neutral} | {text} |")
+    return found
 
 
 def _shown(value: Any) -> str:
@@ -98,7 +122,8 @@ def _type(rules: dict[str, Any]) -> str:
         if "prefixItems" in rules:
             kinds = [_type(item) for item in rules["prefixItems"]]
             return f"list of {len(kinds)}: {', '.join(kinds)}"
-        return f"list of {_type(rules['items'])}"
+        one = _type(rules["items"])
+        return f"list of {PLURALS.get(one, one)}"
     if "additionalProperties" in rules:
         return "mapping by name"
     names = {
@@ -116,7 +141,7 @@ def _type(rules: dict[str, Any]) -> str:
         "multipleOf": "multiple of {}",
     }
     limits = [sign.format(rules[key]) for key, sign in bounds.items() if key in rules]
-    return " ".join([text, *limits])
+    return " ".join([text, ", ".join(limits)]).strip()
 
 
 if __name__ == "__main__":

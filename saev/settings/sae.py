@@ -43,6 +43,10 @@ class MatryoshkaSettings(SelectingSettings):
             raise ValueError(f"widths: the last, {widths[-1]}, must be n_latents: {self.n_latents}")
         if widths[0] < self.k:
             raise ValueError(f"widths: the first, {widths[0]}, is smaller than k: {self.k}")
+        if widths[0] < self.processes:
+            raise ValueError(
+                f"widths: the first, {widths[0]}, is smaller than processes: {self.processes}"
+            )
         return self
 
 
@@ -156,11 +160,6 @@ class ReluSettings(AuxSettings):
 
     @model_validator(mode="after")
     def _one_remedy(self) -> Self:
-        if self.ghost_gradients and self.processes > 1:
-            raise ValueError(
-                f"processes: ghost_gradients need a whole batch, but {self.processes} share it; "
-                f"use aux_k"
-            )
         if self.ghost_gradients and self.aux_k:
             raise ValueError("ghost_gradients and aux_k both revive dead latents: use only one")
         return self

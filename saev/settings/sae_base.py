@@ -39,7 +39,7 @@ class SaeSettings(Settings):
     processes: int = Field(
         1,
         gt=0,
-        description="Number of processes that share each batch. On a machine with GPUs, each has "
+        description="Number of processes that divide the latents. On a machine with GPUs, each has "
         "its own GPU. The number changes the rounding of sums.",
     )
     epochs: float = Field(gt=0, description="Passes over the training vectors. Can be a fraction.")
@@ -184,11 +184,12 @@ class SaeSettings(Settings):
 
     @model_validator(mode="after")
     def _shares_are_equal(self) -> Self:
-        if self.batch_size % self.processes:
-            raise ValueError(
-                f"processes: batch_size: {self.batch_size} can't be divided by {self.processes}; "
-                f"allowed: divisors of batch_size"
-            )
+        for name in ("batch_size", "n_latents"):
+            if getattr(self, name) % self.processes:
+                raise ValueError(
+                    f"processes: {name}: {getattr(self, name)} can't be divided by "
+                    f"{self.processes}; allowed: divisors of batch_size and n_latents"
+                )
         return self
 
     @model_validator(mode="after")

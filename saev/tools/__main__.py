@@ -11,6 +11,7 @@ from saev.core.errors import UserError
 from saev.core.system_errors import explained
 from saev.tools import sharing, versions
 from saev.tools.options import add_configfile, require_cores
+from saev.tools.unread import ending_unread
 from saev.workflow.digests import FILES
 
 DESCRIPTION = """\
@@ -108,12 +109,13 @@ take, judged by earlier results on this machine. Runs none of them.
 """
 
 
+@ending_unread()
 def main() -> None:
     """Entry point of the `saev` command."""
     own, passed = sys.argv[1:], []
     if own[:1] == ["run"] and own[1:2] not in (["-h"], ["--help"]):
         own, passed = own[:1], own[1:]
-    arguments = _parser().parse_args(own)
+    arguments = _parser().parse_args(own or ["--help"])
     arguments.passed = passed
     logs.start()
     stop.listen()

@@ -1,21 +1,16 @@
 """What a rerun costs: seconds that jobs took here to start, and that stale results took to make."""
 
-import csv
+import math
 import socket
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from saev.core.errors import UserError
-from saev.core.files import read_json
+from saev.core.benchmark_files import measured, told
 from saev.core.meta import RUN
 from saev.core.progress import duration
 from saev.tools import tree
 from saev.tools.check_inputs import Finding
 from saev.workflow.stages import RULES, STAGES
-
-LOGS = "logs"
-"""Folder beside the results with what Snakemake measured of each job."""
 
 
 def starts(results: Path) -> list[float]:
@@ -30,28 +25,11 @@ def starts(results: Path) -> list[float]:
             continue
         pattern = "/".join("*" if "{" in part else part for part in stage.folder.split("/")[1:])
         for path in results.glob(f"{pattern}/{RUN}"):
-            run, measured = _run(path), _measured(results, path.parent, rule.name)
+            run, whole = told(path.parent), measured(results, path.parent, rule.name)
             here = run.get("host") == socket.gethostname()
-            if here and measured is not None and measured >= run.get("seconds", measured + 1):
-                found.append(measured - float(run["seconds"]))
+            if here and whole is not None and whole.seconds >= run.get("seconds", math.inf):
+                found.append(whole.seconds - float(run["seconds"]))
     return found
-
-
-def _measured(results: Path, folder: Path, rule: str) -> float | None:
-    path = results.parent / LOGS / folder.relative_to(results) / f"{rule}.tsv"
-    try:
-        with path.open(newline="") as file:
-            return float(next(csv.DictReader(file, delimiter="\t"))["s"])
-    except (OSError, ValueError, KeyError, StopIteration):
-        return None
-
-
-def _run(path: Path) -> dict[str, Any]:
-    try:
-        run = read_json(path)
-    except UserError:
-        return {}
-    return run if isinstance(run, dict) else {}
 
 
 def advice(results: Path, findings: Iterable[Finding]) -> list[str]:
@@ -71,11 +49,11 @@ def advice(results: Path, findings: Iterable[Finding]) -> list[str]:
     ]
     if not (roots or rules):
         return []
-    runs = [_run(path) for folder in roots for path in sorted(folder.rglob(RUN))]
+    runs = [told(path.parent) for folder in roots for path in sorted(folder.rglob(RUN))]
     times = [r["seconds"] + r.get("recording_seconds", 0) for r in runs if "seconds" in r]
     alone = {(finding.folder, finding.rule) for finding in found if finding.rule}
-    times += [s for one in alone if (s := _measured(results, *one)) is not None]
-    made = {run.get("stage") for run in map(_run, (folder / RUN for folder in roots))}
+    times += [whole.seconds for one in alone if (whole := measured(results, *one)) is not None]
+    made = {told(folder).get("stage") for folder in roots}
     first = [stage.name for stage in STAGES if stage.name in made][:1] or [STAGES[0].name]
     forced = " ".join([*first * bool(roots), *rules])
     took = "unknown time"

@@ -18,7 +18,7 @@ from saev.activations.artifact import Activations
 from saev.core import frame, logs
 from saev.core.errors import UserError
 from saev.core.files import canonical_json, sha256_bytes
-from saev.core.machine import job_device
+from saev.core.machine import job_device, kind
 from saev.core.meta import RUN, write_meta
 from saev.core.once import Once
 from saev.core.provenance import Provenance
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> None:
                 raise
             mirrored = open_sink(out, full, inputs)
             given = (device, args.threads)
-            own = Learner(task, State(held, device.type), *given, out.name, mirrored, processes)
+            own = Learner(task, State(held, kind(device)), *given, out.name, mirrored, processes)
             with together.partners(
                 out, args.done, group, task, resolved, spec.code, inputs, *given
             ) as others:
@@ -126,7 +126,7 @@ def main(arguments: list[str]) -> None:
         sink.finish(out / PLOT)
         provenance.write(
             out,
-            device=str(device),
+            device=kind(device),
             examples_per_second=facts["examples_per_second"],
             trained_by=facts["trained_by"],
         )

@@ -42,13 +42,14 @@ def write(learner: Learner, inputs: dict[str, str], rate: float, trained_by: str
     """
     task, settings, state = learner.task, learner.task.settings, learner.state
     assert state is not None, "only the process with a state writes results"
+    assert learner.result is not None, "the training has ended"
     state.held.require()
     folder = state.folder / FOLDER
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir()
     saes.save(
-        learner.trainer.sae,
+        learner.result,
         folder / CHECKPOINT,
         inputs=inputs,
         stream=task.stream.name,

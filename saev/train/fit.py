@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class Learner:
         threads: how many threads to use; only one is used if more would change a byte.
         name: name of its directory, for messages.
         sink: mirror of the curve.
-        processes: the processes that share each batch; only the first one has a state.
+        processes: the processes that divide the latents; only the first one has a state.
 
     Raises:
         UserError: the activations aren't finite.
@@ -64,23 +65,27 @@ class Learner:
         settings, known = task.settings, state.load() if state else None
         generator = torch.Generator().manual_seed(settings.weights_seed)
         sae = saes.build(settings, task.stream.d, generator)
-        if known is None:
+        if known is None and processes.first:
             initialise(sae, task.vectors)
+        # Others may read large files for longer than the patience of what they do together.
+        processes.meet()
+        if processes.size > 1:
+            for tensor in sae.state_dict().values():
+                tensor.copy_(processes.spread(tensor.to(device)))
         self.trainer = Trainer(
             sae.to(device), n_steps=task.n_steps, mean=task.mean, processes=processes
         )
         self.done = False
         """Whether it has taken its last step: the last planned one, or it stopped improving."""
-        if known is not None:
-            self.trainer.restore(*known)
+        step = int(processes.spread(torch.tensor(known[1] if known else 0, device=device)))
+        if step:
+            self.trainer.restore(known[0] if known else None, step)
         self.saved = self.trainer.step
         """Step of the saved state. Before the first step there is nothing to save."""
         self.save_seconds = 0.0
         """How long the last save took."""
-        processes.meet()
-        if processes.size > 1:
-            held = self.trainer.tensors()
-            self.trainer.restore(held, processes.spread_state(held, self.trainer.step))
+        self.result: saes.Sae | None = None
+        """The trained dictionary, whole, after the last step."""
 
     def step(self, batch: np.ndarray, save: Callable[[], bool]) -> None:
         """Take one step on a batch (b, d) float32. Then save the state if ``save()`` is true.
@@ -101,14 +106,15 @@ class Learner:
             require_finite(trainer, task, self.state)
         if log or evaluation:
             line = trainer.figures(u, forward)
+        if evaluation:
+            line |= evaluate(trainer, task.held_out, line)
+        silent = trainer.whole_silent() if evaluation else None
         if self.state and (log or evaluation):
-            if evaluation:
-                line |= evaluate(trainer, task.held_out, line)
             examples = trainer.step * settings.batch_size
             line = {"step": trainer.step, "examples": examples, **line}
             self.state.append(line)
             if self.sink:
-                self.sink.log(line, trainer.silent)
+                self.sink.log(line, silent)
             self.note = in_short(line)
             if evaluation and settings.patience is not None:
                 found = [kept.get("eval_nmse") for kept in self.state.lines()]
@@ -126,10 +132,11 @@ class Learner:
             UserError: a weight isn't finite.
         """
         step = self.trainer.step
-        if self.state and step != self.saved and not self.done:
+        if step != self.saved and not self.done:
             require_finite(self.trainer, self.task, self.state)
-            started = time.monotonic()
-            self.state.save(self.trainer.tensors(), step)
+            started, tensors = time.monotonic(), self.trainer.tensors()
+            if self.state:
+                self.state.save(tensors, step)
             self.saved, self.save_seconds = step, time.monotonic() - started
 
 
@@ -187,23 +194,28 @@ def fit(learners: list[Learner], state_seconds: float) -> tuple[list[Learner], f
             wait = state_seconds * max(1.0, sum(learner.save_seconds for learner in going))
             due = time.monotonic() - saved >= wait
             save = (lambda: True) if due else (lambda: bool(stopping()))
+            if first.processes.size > 1:
+                due = agreed(first, step, (due and first.processes.first) or bool(stopping()))
+                save = partial(bool, due)
             for learner in [p for p in going if p.trainer.step == step and not p.done]:
                 attempt(learner, learner.step, batch, save)
             saved = time.monotonic() if due else saved
-            if stop_now(first, step, bool(stopping())):
+            if agreed(first, step, bool(stopping())):
                 for learner in list(going):
                     attempt(learner, learner.save)
                 raise stop.Stopped(128 + (stopping() or signal.SIGTERM))
             progress.update(size, first.note)
             if all(learner.done for learner in going):
                 break
+    for learner in going:
+        learner.result = learner.trainer.whole_sae()
     return going, progress.rate()
 
 
-def stop_now(first: Learner, step: int, asked: bool) -> bool:
-    """Whether to stop.
+def agreed(first: Learner, step: int, asked: bool) -> bool:
+    """Whether any process asks to save or to stop.
 
-    Processes agree on this every tenth step, so all stop after the same step.
+    They agree on this every tenth step, so all do so after the same step.
     """
     if first.processes.size == 1:
         return asked

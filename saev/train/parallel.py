@@ -1,38 +1,39 @@
-"""Training by several processes, each on its share of every batch (data parallel).
+"""Training by several processes, among which the latents of a dictionary are divided.
 
-Each process holds the whole dictionary and takes the same steps: they average their gradients, and
-agree on what depends on the whole batch. Only the first process reads and writes states and
-results.
-
-If a dictionary is too large for one device, processes could also share its latents. Each process
-would hold the rows of its own latents, select among the largest of all (`Processes.bound`), and sum
-reconstructions where they now sum gradients. An architecture would use `Sae.across` for this. None
-does yet.
+All processes take the same steps on the same batches. Each reads its share of a batch and gets the
+rest from the others. See `saev.sae.divided` for how they compute a loss. Only the first process
+reads and writes states and results.
 """
 
 import atexit
+import logging
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn import Parameter
 
-from saev.core import logs
+from saev.core import frame, logs, stop
 from saev.core.errors import UserError
+from saev.core.system_errors import explained
 
 PATIENCE = timedelta(minutes=15)
 """How long a process waits for the others in a step, in which one may write a state or evaluate.
 If one hangs, all end after this time."""
 GLANCE_SECONDS = 0.05
 """How often a process looks for the others before the first step."""
+LAST_WORD_SECONDS = 30
+"""How long a process that lost another leaves it to say why, and to end. What started both then
+asks this one to end."""
+LOST = 3
+"""Exit status of a process that lost another and wasn't asked to end: the other hangs."""
 
 
 class Processes:
@@ -83,22 +84,12 @@ class Processes:
         while not self._store.check(keys):
             time.sleep(GLANCE_SECONDS)
 
-    def mean(self, tensor: Tensor) -> Tensor:
-        """Average over the processes, in place."""
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum over the processes, in place."""
         if self.size > 1:
             with _together():
                 dist.all_reduce(_rows(tensor))
-            tensor /= self.size
         return tensor
-
-    def any(self, flags: Tensor) -> Tensor:
-        """For each flag, whether any process has set it."""
-        if self.size == 1:
-            return flags
-        found = flags.to(torch.uint8)
-        with _together():
-            dist.all_reduce(found, dist.ReduceOp.MAX)
-        return found.bool()
 
     def least(self, number: Tensor) -> Tensor:
         """The smallest value of a number over the processes."""
@@ -110,94 +101,55 @@ class Processes:
 
     def agree(self, flag: bool, device: torch.device) -> bool:
         """Whether ``flag`` is true in any process. This waits for the device."""
-        return flag if self.size == 1 else bool(self.any(torch.tensor([flag], device=device))[0])
+        return flag if self.size == 1 else bool(self.sum(torch.tensor(int(flag), device=device)))
 
-    def total(self, sums: Any) -> Any:
-        """Sum a tuple of additive figures over the processes."""
+    def batch(self, share: Tensor) -> Tensor:
+        """The batch of which each process has an equal share of rows (b / size, d)."""
         if self.size == 1:
-            return sums
-        every: list[Any] = [None] * self.size
+            return share
+        whole = share.new_empty(self.size * len(share), *share.shape[1:])
         with _together():
-            dist.all_gather_object(every, tuple(sums))
-        total = type(sums)(*every[0])
-        for other in every[1:]:
-            total += type(sums)(*other)
-        return total
+            dist.all_gather_into_tensor(
+                whole.view(torch.uint8), share.contiguous().view(torch.uint8)
+            )
+        return whole
 
-    def bound(self, values: Tensor, m: int) -> Tensor:
-        """The m-th largest of the positive numbers over all processes; 0 if there are fewer.
-
-        Args:
-            values: (v,) positive; at least the m largest of this process, or all if it has fewer.
-        """
-        padded = values.new_zeros(m)
-        padded[: len(values)] = values[:m]
-        every = [torch.empty_like(padded) for _ in range(self.size)]
-        with _together():
-            dist.all_gather(every, padded)
-        return torch.cat(every).topk(m).values[-1]
-
-    def spread_state(self, tensors: dict[str, Tensor], step: int) -> int:
-        """Copy the first process' tensors to all others, in place; return its step."""
+    def whole(self, part: Tensor, axis: int) -> Tensor:
+        """Put together what `divided.part_of` gave each process: in the first; empty elsewhere."""
         if self.size == 1:
-            return step
-        number = torch.tensor(step)
-        if dist.get_backend() == "nccl":
-            number = number.cuda()
-        for tensor in (number, *tensors.values()):
-            rows = _rows(tensor)
-            if rows.dtype == torch.bool:
-                rows = rows.view(torch.uint8)
+            return part
+        rows = _bytes(part.detach().movedim(axis, 0).contiguous())
+        parts = [torch.empty_like(rows) for _ in range(self.size)] if self.first else None
+        with _together():
+            dist.gather(rows, parts, 0)
+        if parts is None:
+            return part.new_empty(0)
+        every = torch.stack([found.view(part.dtype).cpu() for found in parts], dim=1)
+        return every.flatten(0, 1).movedim(0, axis)
+
+    def indices(self, flags: Tensor) -> Tensor:
+        """Which latents have a flag, of the whole dictionary; ``flags`` are those of own ones."""
+        if self.size == 1:
+            return flags.nonzero().flatten()
+        counts = flags.new_zeros(len(flags), self.size, dtype=torch.int32)
+        counts[:, self.rank] = flags
+        return self.sum(counts).flatten().nonzero().flatten()
+
+    def own(self, latents: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of ``latents`` (m,) that this process has, numbered as here; their ``rows`` (m,
+        d)."""
+        here = latents % self.size == self.rank
+        return latents[here] // self.size, rows[here]
+
+    def spread(self, tensor: Tensor) -> Tensor:
+        """Copy the first process' tensor to all others, in place."""
+        if self.size > 1:
             with _together():
-                dist.broadcast(rows, 0)
-        return int(number)
+                dist.broadcast(_bytes(_rows(tensor)), 0)
+        return tensor
 
 
 ALONE = Processes()
-
-
-class Averaging:
-    """Averages the gradients of a dictionary over the processes.
-
-    Each is on its way as soon as the backward pass has made it, while that goes on to the next. All
-    processes send them in the same order, whichever is made first.
-
-    Args:
-        parameters: by name.
-        processes: more than one.
-    """
-
-    def __init__(self, parameters: Iterable[tuple[str, Parameter]], processes: Processes) -> None:
-        self.processes = processes
-        # The decoder's gradient is made before the encoder's.
-        self._order = [p for _, p in sorted(parameters, key=lambda named: named[0] != "W_dec")]
-        self._ready: set[int] = set()
-        self._sent: list[tuple[dist.Work, Tensor]] = []
-        self._next = 0
-        for i, parameter in enumerate(self._order):
-            parameter.register_post_accumulate_grad_hook(partial(self._made, i))
-
-    def _made(self, i: int, _: Tensor) -> None:
-        self._ready.add(i)
-        self._send(lambda j: j in self._ready)
-
-    def _send(self, wanted: Callable[[int], bool]) -> None:
-        while self._next < len(self._order) and wanted(self._next):
-            gradient = self._order[self._next].grad
-            self._next += 1
-            if gradient is not None:
-                with _together():
-                    work = dist.all_reduce(_rows(gradient), async_op=True)
-                self._sent.append((work, gradient))
-
-    def finish(self) -> None:
-        """Wait until every gradient is the mean over the processes."""
-        self._send(lambda j: True)
-        for work, gradient in self._sent:
-            with _together():
-                work.wait()
-            gradient /= self.processes.size
-        self._ready, self._sent, self._next = set(), [], 0
 
 
 @contextmanager
@@ -206,14 +158,25 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo's; a GPU's processes are ended by NCCL's own watchdog
+        if explained(error):
+            raise
+        if frame.ONE_OF_SEVERAL in os.environ:
+            until = time.monotonic() + LAST_WORD_SECONDS
+            while time.monotonic() < until and not stop.asked():
+                time.sleep(GLANCE_SECONDS)
+            raise SystemExit(LOST) from None
         logs.note(str(error))
-        raise UserError(
-            f"another process of this training ended, or did nothing for "
-            f"{PATIENCE.total_seconds() / 60:.0f} minutes. If no other line says why, look at the "
-            f"machine (memory, disk, GPUs) and start the workflow again: it resumes from the last "
-            f"saved state",
-            may_pass=True,
-        ) from error
+        raise _lost() from error
+
+
+def _lost() -> UserError:
+    return UserError(
+        f"another process of this training ended, or did nothing for "
+        f"{PATIENCE.total_seconds() / 60:.0f} minutes. If no other line says why, look at the "
+        f"machine (memory, disk, GPUs) and start the workflow again: it resumes from the last "
+        f"saved state",
+        may_pass=True,
+    )
 
 
 def _rows(tensor: Tensor) -> Tensor:
@@ -222,6 +185,11 @@ def _rows(tensor: Tensor) -> Tensor:
         return tensor
     assert tensor.T.is_contiguous(), tensor.stride()
     return tensor.T
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    """The same memory as numbers, as not every backend exchanges bools."""
+    return tensor.view(torch.uint8) if tensor.dtype == torch.bool else tensor
 
 
 def join(size: int, device: torch.device) -> Processes:
@@ -258,7 +226,8 @@ def launch(size: int, module: str, arguments: list[str], device: torch.device) -
     """Run ``python -m module arguments`` in ``size`` processes here, and exit with their status.
 
     Raises:
-        UserError: there are too few GPUs.
+        UserError: there are too few GPUs, or a process was killed.
+        Stopped: this process was asked to end, and the others have ended.
     """
     if device.type == "cuda" and torch.cuda.device_count() < size:
         raise UserError(
@@ -270,6 +239,9 @@ def launch(size: int, module: str, arguments: list[str], device: torch.device) -
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ[frame.ONE_OF_SEVERAL] = "1"
+    # Its own lines say nothing that saev doesn't.
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -284,9 +256,19 @@ def launch(size: int, module: str, arguments: list[str], device: torch.device) -
     try:
         elastic_launch(config, sys.executable)("-m", module, *arguments)
     except SignalException as error:
-        raise SystemExit(128 + error.sigval) from None
+        raise stop.Stopped(128 + error.sigval) from None
     except ChildFailedError as error:
-        # Each process has said what was wrong; the first to fail is the cause.
-        _, failure = error.get_first_failure()
-        raise SystemExit(failure.exitcode if failure.exitcode > 0 else 1) from None
+        # The first to fail is the cause. It has said what was wrong, unless it was killed.
+        rank, failure = error.get_first_failure()
+        if failure.exitcode == LOST:
+            raise _lost() from None
+        if failure.exitcode > 0:
+            raise SystemExit(failure.exitcode) from None
+        killed = signal.Signals(-failure.exitcode).name
+        raise UserError(
+            f"process {rank + 1} of the {size} of this training was ended by {killed}. SIGKILL is "
+            f"most often for want of memory; PyTorch sends SIGABRT where a GPU's process waits "
+            f"for one that hangs. The same command resumes from the last saved state",
+            may_pass=True,
+        ) from None
     raise SystemExit(0)

@@ -52,7 +52,7 @@ def resample(trainer: Trainer, vectors: Vectors) -> int:
         how many latents were re-initialised.
     """
     sae, dead = trainer.sae, trainer.dead()
-    latents = dead.nonzero().flatten()
+    latents = trainer.processes.indices(dead)
     if not len(latents):
         return 0
     rng = np.random.default_rng([trainer.settings.seed, trainer.step, 4])
@@ -65,7 +65,7 @@ def resample(trainer: Trainer, vectors: Vectors) -> int:
     chosen = pool[rng.choice(len(pool), size, replace=False, p=losses / total)]
     x = torch.from_numpy(vectors.gather(chosen)).to(trainer.device)
     directions = unit_rows(sae.normalise(x) - sae.b_dec)
-    latents = latents[:size]
+    latents, directions = trainer.processes.own(latents[:size], directions)
     sae.restart(latents, directions, ~dead)
     for name, axis in sae.latent_axis.items():
         for moment in trainer.adam.moments[name]:

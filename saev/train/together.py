@@ -16,6 +16,7 @@ import torch
 from saev.core import logs
 from saev.core.errors import UserError
 from saev.core.locks import Lock
+from saev.core.machine import kind
 from saev.core.once import Once
 from saev.core.spec import parsed
 from saev.core.state import STATE, state
@@ -102,7 +103,7 @@ def partners(
                 continue
             try:
                 own = task._replace(settings=settings)
-                learners.append(Learner(own, State(kept, device.type), device, threads, name))
+                learners.append(Learner(own, State(kept, kind(device)), device, threads, name))
             except UserError as error:
                 logs.say(f"leaving {name} out of this pass: {error}")
         yield learners

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from saev.core import metrics
-from saev.sae import Forward, Sae
+from saev.sae import Forward, Sae, build
+from saev.sae.divided import part_of
 from saev.train.adam import Adam
 from saev.train.clip import clipping
-from saev.train.parallel import ALONE, Averaging, Processes
+from saev.train.parallel import ALONE, Processes
 from saev.train.schedule import learning_rate
 from saev.train.step_sums import step_sums
 
@@ -32,7 +33,8 @@ class Trainer:
         sae: the dictionary, on its device, initialised.
         n_steps: planned steps of the whole training, over which the rate decays.
         mean: (d,) recorded mean of the raw activations, the centre of nmse.
-        processes: the processes that take the steps together, each on its share of a batch.
+        processes: the processes that take the steps together; each keeps its own latents of
+            ``sae``.
     """
 
     def __init__(
@@ -45,9 +47,8 @@ class Trainer:
     ) -> None:
         self.sae, self.settings, self.n_steps = sae, sae.settings, n_steps
         self.processes = processes
-        sae.across = processes if processes.size > 1 else None
-        alone = processes.size == 1
-        self._averaging = None if alone else Averaging(sae.named_parameters(), processes)
+        if processes.size > 1:
+            sae.divide(processes)
         self.device = sae.b_dec.device
         self.adam = Adam(sae)
         self.step = 0
@@ -94,7 +95,12 @@ class Trainer:
 
     def take_for_dead(self, dead: Tensor) -> None:
         """Let the next steps treat these latents, (n,) bool, as dead. This waits for the device."""
-        self.dead_now, self.dead_latents = dead, _indices(dead)
+        self.dead_now, self.dead_latents = dead, self._indices(dead)
+
+    def _indices(self, flags: Tensor) -> Tensor | None:
+        """Of own latents; None if no process has any."""
+        found = flags.nonzero().flatten()
+        return found if self.processes.agree(len(found) > 0, self.device) else None
 
     def train(self, x: np.ndarray) -> tuple[Tensor, Forward]:
         """Take one step on this process' share of a batch.
@@ -103,37 +109,35 @@ class Trainer:
             x: (b, d) raw activations, float32 or, for a GPU, as they are stored.
 
         Returns:
-            the normalised activations, and the forward pass.
+            the normalised activations, and the forward pass, of the whole batch.
         """
         u = self.sae.normalise(self._on_device(x))
         if self.step % DEAD_EVERY == 0:
             self.take_for_dead(self.dead())
         forward = self.sae.loss(u, self.step, self.dead_latents)
         forward.terms.loss.backward()
-        if self._averaging:
-            self._averaging.finish()
+        if self.sae.b_dec.grad is not None:
+            self.processes.sum(self.sae.b_dec.grad)
         scale: float | Tensor = 1.0
         if self.settings.clip_norm is not None:
             self.sae.remove_parallel_gradient()
-            self.grad_norm, scale = clipping(self.sae.parameters(), self.settings.clip_norm)
+            self.grad_norm, scale = clipping(self.sae, self.settings.clip_norm)
         self.adam.step(self.step + 1, self.learning_rate(self.step), scale)
         self.sae.finish_step()
-        lost = ~forward.terms.loss.detach().isfinite()
-        anywhere = self.processes.any(torch.cat([forward.fired, lost[None]]))
-        self.silent = torch.where(anywhere[:-1], 0, self.silent + len(x) * self.processes.size)
+        self.silent = torch.where(forward.fired, 0, self.silent + len(u))
         self.step += 1
-        bad = anywhere[-1] & (self.first_bad < 0)
+        bad = ~forward.terms.loss.detach().isfinite() & (self.first_bad < 0)
         self.first_bad = torch.where(bad, self.step, self.first_bad)
         return u, forward
 
     def _on_device(self, x: np.ndarray) -> Tensor:
-        """Copy ``x`` to the dictionary's device.
+        """Copy ``x`` to the dictionary's device, and get what other processes have of the batch.
 
         From pinned memory, without waiting for the GPU.
         """
         here = torch.from_numpy(x.view(np.int16) if x.dtype == np.uint16 else x)
         if self._copies is None:
-            return widened(here)
+            return widened(self.processes.batch(here))
         # Use another CUDA stream, so that the copy's end doesn't depend on earlier steps.
         with torch.cuda.stream(self._copies):
             there = here.to(self.device, non_blocking=True)
@@ -144,17 +148,14 @@ class Trainer:
         if self._copying:
             self._copying[1].synchronize()
         self._copying = (x, copied)
-        return widened(there)
+        return widened(self.processes.batch(there))
 
     def figures(self, u: Tensor, forward: Forward) -> dict[str, float | int | None]:
         """Figures of the last step, for `train.jsonl`. This waits for the device."""
         line: dict[str, float | int | None] = {
-            **{
-                name: float(self.processes.mean(value.detach().clone()))
-                for name, value in forward.terms._asdict().items()
-            },
-            **_quality(self.processes.total(self._sums(u, forward))),
-            "dead": int((self.silent >= self._never_fired()).sum()),
+            **{name: float(value.detach()) for name, value in forward.terms._asdict().items()},
+            **_quality(self._sums(u, forward)),
+            "dead": int(self.processes.sum((self.silent >= self._never_fired()).sum())),
             "lr": self.learning_rate(self.step - 1),
         }
         if self.settings.clip_norm is not None:
@@ -168,7 +169,7 @@ class Trainer:
         """The same figures for the current weights on held-out activations (h, d) float32."""
         totals: dict[str, float] = {}
         sums = metrics.StepSums(0, 0.0, 0.0, 0)
-        given = _indices(self.dead())
+        given = self._indices(self.dead())
         self.sae.eval()  # the mode in which it will be loaded
         for part in np.array_split(x, -(-len(x) // EVAL_CHUNK)):
             u = self.sae.normalise(torch.from_numpy(part).to(self.device))
@@ -186,10 +187,20 @@ class Trainer:
     def finite(self) -> bool:
         """Whether all weights are finite, and small enough for the next loss, with their
         squares."""
-        return all(bool(p.square().sum().isfinite()) for p in self.sae.parameters())
+        here = all(bool(p.square().sum().isfinite()) for p in self.sae.parameters())
+        return not self.processes.agree(not here, self.device)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that the next step depends on, except ``step``."""
+        """Everything that the next step depends on, except ``step``.
+
+        With several processes, only the first one gets whole tensors.
+        """
+        held = self._held()
+        if self.processes.size == 1:
+            return held
+        return {name: self._whole(name, tensor) for name, tensor in held.items()}
+
+    def _held(self) -> dict[str, Tensor]:
         state = {f"sae.{name}": tensor for name, tensor in self.sae.state_dict().items()}
         state |= self.adam.tensors()
         resampled = torch.tensor(self.resampled)
@@ -200,8 +211,42 @@ class Trainer:
             "resampled": resampled.to(self.device),
         }
 
-    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
-        """Resume from what `tensors` returned after ``step`` steps."""
+    def whole_silent(self) -> Tensor:
+        """`silent` of all latents, in the first process."""
+        return self.processes.whole(self.silent, 0)
+
+    def whole_sae(self) -> Sae | None:
+        """The dictionary with all its latents, in the first process; None in others."""
+        if self.processes.size == 1:
+            return self.sae
+        held = {name: self._whole(f"sae.{name}", t) for name, t in self.sae.state_dict().items()}
+        if not self.processes.first:
+            return None
+        made = build(self.settings, self.sae.d)
+        made.load_state_dict(held)
+        return made
+
+    def _whole(self, name: str, part: Tensor) -> Tensor:
+        axis = self._axis(name)
+        return part if axis is None else self.processes.whole(part, axis)
+
+    def _axis(self, name: str) -> int | None:
+        """Which axis of one of the `tensors` counts latents."""
+        if name in ("silent", "dead_now"):
+            return 0
+        kind, _, parameter = name.partition(".")
+        if kind == "adam":
+            parameter = parameter.rpartition(".")[0]
+        return self.sae.latent_axis.get(parameter)
+
+    def restore(self, tensors: Mapping[str, Tensor] | None, step: int) -> None:
+        """Resume from what `tensors` returned after ``step`` steps.
+
+        With several processes, only the first one is given any.
+        """
+        if self.processes.size > 1:
+            tensors = {name: self._part(name, held, tensors) for name, held in self._held().items()}
+        assert tensors
         self.sae.load_state_dict(
             {k.removeprefix("sae."): v for k, v in tensors.items() if k.startswith("sae.")}
         )
@@ -211,6 +256,19 @@ class Trainer:
         self.take_for_dead(tensors["dead_now"].to(self.device))
         self.resampled = int(tensors["resampled"])
         self.step = step
+
+    def _part(self, name: str, held: Tensor, wholes: Mapping[str, Tensor] | None) -> Tensor:
+        """This process' part of a tensor that the first one has whole."""
+        axis, several = self._axis(name), self.processes
+        if wholes:
+            whole = wholes[name].to(self.device)
+        elif axis is None:
+            whole = held.clone()
+        else:
+            n, *others = held.movedim(axis, 0).shape
+            whole = held.new_empty(n * several.size, *others).movedim(0, axis)
+        several.spread(whole)
+        return whole if axis is None else part_of(whole, axis, several)
 
 
 def widened(x: Tensor) -> Tensor:
@@ -225,11 +283,6 @@ def in_short(line: Mapping[str, Any]) -> str:
     shown = {"loss": line["loss"], "nmse": line["nmse"], "L0": line["l0"]}
     figures = [f"{name} {value:.3g}" for name, value in shown.items() if value is not None]
     return " ".join([*figures, f"dead {line['dead']}"])
-
-
-def _indices(flags: Tensor) -> Tensor | None:
-    found = flags.nonzero().flatten()
-    return found if len(found) else None
 
 
 def _quality(sums: metrics.StepSums) -> dict[str, float | None]:

@@ -32,7 +32,7 @@ class State:
     Args:
         held: the locked state of this training. Once another process has taken it over, nothing
             more is written: `append` and `save` raise UserError.
-        device: the kind of device that computes, ``cpu`` or ``cuda``.
+        device: the kind of device that computes, ``cpu`` or the model of the GPU.
     """
 
     def __init__(self, held: Held, device: str) -> None:

@@ -1,5 +1,6 @@
 """What a dry run says of jobs."""
 
+import signal
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -37,3 +38,11 @@ def shorten(job_class: Any, rules_quiet: object, say: Callable[[str], None]) -> 
             whole(job, *args, **given)
 
     job_class.log_info = log_info
+
+
+def end_unread() -> None:
+    """End this process without a traceback if nobody reads its output any more: it loses nothing.
+
+    Snakemake shows a traceback in place of it, as after `snakemake -n | head`.
+    """
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)

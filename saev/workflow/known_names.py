@@ -58,7 +58,8 @@ def scored(
 ) -> dict[str, dict[str, str]]:
     """The settings with which names are scored, by the path of their analysis.
 
-    Says where there are too few names.
+    Says which dictionaries have too few names, and, once for an entry, if none has any: most names
+    are for a few of many dictionaries.
 
     Args:
         no_text_tower: why no text tower belongs to the tower of an entry; empty if one does.
@@ -67,6 +68,7 @@ def scored(
         UserError: names are to be scored for a tower without a text tower.
     """
     found: dict[str, dict[str, str]] = {}
+    n_names: dict[str, dict[str, int]] = {}
     for run in runs:
         entry = components["analysis"][run["analysis"]]["entry"]
         settings = config.analysis[entry]
@@ -74,18 +76,22 @@ def scored(
             continue
         where = f"analysis.{entry}.score_names"
         dictionary = "/".join(run[kind] for kind in ("images", "vit", "sae"))
-        named = distinct(read_names(where, Path(settings.names)), dictionary)
+        rows = read_names(f"analysis.{entry}.names", Path(settings.names))
+        named = distinct(rows, dictionary)
         vit = components["vit"][run["vit"]]["entry"]
         if named and (reason := no_text_tower(vit)):
             raise UserError(f"{where}: names of {dictionary} can't be scored: vit.{vit}: {reason}")
-        if n_texts(named) < FEWEST_NAMES:
-            logs.say(
-                f"{where}: {dictionary} has {n_texts(named)} different names; {FEWEST_NAMES} are "
-                f"needed to score them"
-            )
-            continue
-        about = {"names": settings.names, "sha256": digest_of(named)}
-        found[f"{dictionary}/{run['analysis']}"] = about
+        n = n_names.setdefault(where, {})[dictionary] = n_texts(named)
+        if n >= FEWEST_NAMES:
+            about = {"names": settings.names, "sha256": digest_of(named)}
+            found[f"{dictionary}/{run['analysis']}"] = about
+    for where, counts in n_names.items():
+        needed = f"{FEWEST_NAMES} are needed to score them"
+        for dictionary, n in counts.items():
+            if 0 < n < FEWEST_NAMES:
+                logs.say(f"{where}: {dictionary} has {n} different names; {needed}")
+        if not any(counts.values()):
+            logs.say(f"{where}: no dictionary has a name; {needed}")
     return found
 
 

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from saev.analyze.artifact import PART
+from saev.core import logs
 from saev.core.errors import UserError
 from saev.core.files import canonical_json, read_json, to_json, write_bytes
+from saev.settings import baseline_runs
 from saev.settings.component import completed
 from saev.settings.config import Config, parse, parse_component
 from saev.settings.elsewhere import CHECKPOINT
@@ -162,6 +164,8 @@ def resolve(
         UserError: the settings have problems, or refer to something that doesn't exist.
     """
     config = parse(raw)
+    for doubt in baseline_runs.doubts(config.vit):
+        logs.say(doubt)
     resolver = Resolver(config, results)
     runs = [resolver.run(run) for run in config.runs]
     unique = list({canonical_json(run): run for run in runs}.values())

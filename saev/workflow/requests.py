@@ -39,7 +39,7 @@ def settle(plan: Plan, gpus: bool, longest: Mapping[str, int] = MappingProxyType
 
 
 def settle_here(plan: Plan, gpus: int) -> None:
-    """Note how many GPUs this machine has for the jobs of a plan."""
+    """Note how many GPUs the jobs of a plan can have at once on this machine."""
     plan.gpus = gpus if plan.data["compute"]["device"] != "cpu" else 0
 
 

@@ -291,6 +291,7 @@ STAGES = (
         ),
         reads="all runs",
         completion=dashboard.PAGE,
+        undeclared=(dashboard.COSTS,),
         package="dashboard",
     ),
 )

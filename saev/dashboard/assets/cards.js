@@ -16,7 +16,7 @@ function card(latent) {
         openLatent(latent);
       },
     },
-    cardImages(latent, view),
+    noImages(),
     make(
       "span",
       { class: "name" },
@@ -58,27 +58,6 @@ function suggestion(latent) {
     make("span", { class: "push" }, "(vocabulary)"),
   );
 }
-
-/**
- * A latent's strongest images. They appear when their data has loaded.
- * @param {number} latent
- * @param {State} view
- */
-function cardImages(latent, view) {
-  const n = Math.min(LABELLED_IMAGES, about.top_images);
-  const places = Array.from({ length: n }, (_, i) => i);
-  const empty = places.map(() => make("span", { class: "picture" }));
-  const images = make("span", { class: "pictures" }, ...empty);
-  dataOf(latent).then((data) => {
-    images.replaceChildren(
-      ...places.map((i) => thumbnail(i, data, null, { ...view, heat: cardMode(view) }, "lazy", "")),
-    );
-  }, fail);
-  return images;
-}
-
-/** @param {State} view */
-const cardMode = (view) => (view.heat === "off" ? "off" : "frame");
 
 /**
  * What a latent's label rests on: its share of the top images over its base rate, and the most
@@ -161,11 +140,15 @@ function cardMeanings() {
   return `${meanings.join(". ")}.`;
 }
 
+/** @param {number} page */
+const latentsOn = (page) => shown.slice(page * PAGE, (page + 1) * PAGE);
+
 /** Draws the cards of the page that the state names. */
 function showCards() {
-  const page = shown.slice(state.page * PAGE, (state.page + 1) * PAGE);
+  const page = latentsOn(state.page);
   const none = make("p", { class: "nothing" }, "No latent passes these filters.");
   at("cards").replaceChildren(...(page.length ? page.map(card) : [none]));
+  fillCards(page);
 }
 
 /**

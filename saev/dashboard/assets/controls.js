@@ -197,8 +197,9 @@ function chip({ key, title, meaning }) {
 function pager(place) {
   /** @param {number} by */
   const turn = (by) => {
-    go({ page: state.page + by });
+    // First, as cards that can be seen get their images first.
     at("list").scrollIntoView();
+    go({ page: state.page + by });
   };
   /**
    * @param {string} text

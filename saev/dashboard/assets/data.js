@@ -48,6 +48,46 @@ async function loadFigures() {
   figures = Object.fromEntries(await Promise.all(columns));
 }
 
+/**
+ * The strongest images of all latents, those of one after the other, and their strongest patches.
+ * @type {{ rows: Numbers, patches: Numbers } | null}
+ */
+let strongestOfAll = null;
+
+/** @type {Promise<void> | null} */
+let readsStrongest = null;
+
+/** Loads the strongest images of all latents. */
+function loadStrongest() {
+  const reading = async () => {
+    await load("data/strongest.js", "strongest");
+    const packed = /** @type {Strongest} */ (saevData.strongest);
+    const [rows, patches] = await Promise.all([unpacked(packed.rows), unpacked(packed.patches)]);
+    delete saevData.strongest;
+    strongestOfAll = { rows, patches };
+  };
+  readsStrongest ??= reading().catch((error) => {
+    readsStrongest = null;
+    throw error;
+  });
+  return readsStrongest;
+}
+
+/** How many of its strongest images a latent has at most, where only these are needed. */
+const stripLength = () => Math.min(LABELLED_IMAGES, about.top_images);
+
+/**
+ * The strongest images of a latent, and their strongest patches.
+ * @param {number} latent
+ * @returns {Promise<{ rows: ArrayLike<number>, patches: ArrayLike<number> }>}
+ */
+async function strongestOf(latent) {
+  if (!strongestOfAll) return dataOf(latent);
+  const [first, last] = [latent * stripLength(), (latent + 1) * stripLength()];
+  const { rows, patches } = strongestOfAll;
+  return { rows: rows.subarray(first, last), patches: patches.subarray(first, last) };
+}
+
 /** The figures that say where latents are in the projection of directions, if there is one. */
 const PLANE = ["direction.x", "direction.y"];
 

@@ -131,23 +131,35 @@ function select() {
         tops.some((labels) => labels[latent]?.toLowerCase().includes(text)),
     );
   }
-  const images = Array.from(numbers("image_count", state.label), Number);
-  const aside = [numbers("positional", state.label), numbers("dense", state.label)];
-  const last = (/** @type {number} */ latent) => Number(aside.some((of) => of[latent]));
+  const wanted = String(Number(text)) === text ? Number(text) : -1;
+  const passed = Array.from({ length: about.n_latents }, (_, latent) => latent).filter(
+    (latent) => latent === wanted || tests.every((test) => test(latent)),
+  );
+  return inOrder(passed, wanted);
+}
+
+/**
+ * Latents in the order that the state names. Missing figures come last, and of equal ones the
+ * latents with the most images come first.
+ * @param {number[]} latents
+ * @param {number} wanted a latent that comes first; −1 for none
+ */
+function inOrder(latents, wanted) {
+  const images = numbers("image_count", state.label);
+  const [positional, dense] = ["positional", "dense"].map((of) => numbers(of, state.label));
   const asideLast = !about.labels.length && state.sort === orders()[0].key;
   const by = /** @type {Numbers} */ (figures[state.sort]);
   const sign = state.down ? -1 : 1;
-  const others = (/** @type {number} */ latent) => Number(String(latent) !== text);
-  return Array.from({ length: about.n_latents }, (_, latent) => latent)
-    .filter((latent) => !others(latent) || tests.every((test) => test(latent)))
-    .sort((a, b) => {
-      if (others(a) !== others(b)) return others(a) - others(b);
-      if (asideLast && last(a) !== last(b)) return last(a) - last(b);
-      const [x, y] = [by[a], by[b]];
-      const isOneAbsent = absent(x) || absent(y);
-      const order = isOneAbsent
-        ? Number(absent(x)) - Number(absent(y))
-        : sign * (Number(x) - Number(y));
-      return order || images[b] - images[a] || a - b;
-    });
+  // Both are looked up once for each latent, not once for each comparison.
+  const group = new Int8Array(about.n_latents);
+  const key = new Float64Array(about.n_latents);
+  for (const latent of latents) {
+    if (latent === wanted) group[latent] = -1;
+    else if (asideLast && (positional[latent] || dense[latent])) group[latent] = 1;
+    key[latent] = absent(by[latent]) ? Infinity : sign * by[latent];
+  }
+  // The difference of two infinities isn't a number, so what follows decides.
+  return latents.sort(
+    (a, b) => group[a] - group[b] || key[a] - key[b] || images[b] - images[a] || a - b,
+  );
 }

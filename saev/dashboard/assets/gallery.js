@@ -148,7 +148,8 @@ function gallery(content) {
     "on which they are strongest.";
   const current = content.runs.filter((run) => run.current);
   const others = content.runs.filter((run) => !run.current);
-  if (n > 1) at("runs").append(runTable(content.runs));
+  const pairs = n > 1 ? runPairs(content.runs) : null;
+  if (pairs) at("runs").append(runTable(content.runs, content.meanings ?? {}, pairs.compare));
   at("runs").append(...content.frontiers.map(frontier), ...articles(current));
   if (others.length) {
     const note = "Complete, but not part of the last command's settings.";
@@ -158,7 +159,7 @@ function gallery(content) {
       ...articles(others),
     );
   }
-  if (n > 1) at("runs").append(runPairs(content.runs));
+  if (pairs) at("runs").append(pairs.section);
   if (content.comparisons) at("runs").append(comparisons(content.comparisons));
   const credits = new Set(content.runs.map((run) => run.credit));
   at("footer").append(...[...credits].filter((text) => text).map((text) => make("p", {}, text)));

@@ -79,7 +79,7 @@ function imageBar(image, row) {
 
 /** @param {ShownImage} image */
 function imageBody(image) {
-  const view = { ...state, heat: cardMode(state) };
+  const view = state;
   const data = { rows: [image.row], values: image.values, patches: [-1], key: () => image.key };
   const big = make("div", { class: "big" });
   /** @param {number} patch */
@@ -128,7 +128,7 @@ function imageLatent(latent, i, image, view, look) {
     make("b", {}, `Latent ${latent}`),
     called === null ? null : inOneLine(called),
     make("span", { class: "soft number" }, `${number(value)}, ${percent(part)} of its largest`),
-    topStrip(latent, view, 6),
+    topStrip(latent, 6),
     badges(latent, view.label),
   );
   const frame = () => look(image.patches[i] ?? -1);

@@ -151,10 +151,27 @@ function crop(row, [lines, columns], patch) {
 }
 
 /**
- * One image of a latent, as the model saw it, with a map of where it fires.
- *
- * The map "frame" is a frame on the strongest patch, which needs no data. Without an image, the
- * place stays empty.
+ * An image with a frame on a patch, if there is one and the reader wants more than images. Without
+ * an image, the place stays empty.
+ * @param {number | undefined} row −1 for none
+ * @param {number} patch −1 for none
+ * @param {"lazy" | "eager"} loads lazily: once it is near to what can be seen
+ * @param {string} [spoken] what a screen reader says
+ */
+function framed(row, patch, loads, spoken = "") {
+  if (row === undefined || row < 0) return make("span", { class: "picture absent" });
+  const look = { alt: spoken, loading: loads, decoding: "async" };
+  const image = make("img", { src: thumbnailName(row), ...look });
+  const box = make("span", { class: "picture" }, image);
+  if (about.grid && patch >= 0 && state.heat !== "off") {
+    box.append(frameOn(image, about.grid, patch));
+  }
+  return box;
+}
+
+/**
+ * One image of a latent, as the model saw it, with a map of where it fires. Without a map, a frame
+ * is on the strongest patch.
  * @param {number} slot place among the latent's images
  * @param {Pick<LatentData, "rows" | "values" | "patches" | "key">} data
  * @param {Uint8Array | null} heat
@@ -164,23 +181,18 @@ function crop(row, [lines, columns], patch) {
  */
 function thumbnail(slot, data, heat, view, loads, spoken) {
   const row = data.rows[slot];
-  if (row === undefined || row < 0) return make("span", { class: "picture absent" });
-  const alt = spoken ?? clipped(data.key(row));
-  const image = make("img", { src: thumbnailName(row), alt, loading: loads, decoding: "async" });
-  const box = make("span", { class: "picture" }, image);
-  if (!about.grid || view.heat === "off") return box;
-  if (heat && view.heat !== "frame") {
-    const silent = !data.values[slot];
-    if (silent && view.heat !== "spotlight") return box;
-    const map =
-      view.heat === "contour"
-        ? contour(about.grid, heat, slot)
-        : heatMap(about.grid, heat, slot, view);
-    box.append(map);
-    fit(map, image, [0, 0, 1, 1]);
-  } else if (data.patches[slot] >= 0) {
-    box.append(frameOn(image, about.grid, data.patches[slot]));
-  }
+  const alt = spoken ?? (row >= 0 ? clipped(data.key(row)) : "");
+  if (!heat) return framed(row, data.patches[slot], loads, alt);
+  const box = framed(row, -1, loads, alt);
+  const image = box.querySelector("img");
+  const silent = !data.values[slot];
+  if (!image || !about.grid || (silent && view.heat !== "spotlight")) return box;
+  const map =
+    view.heat === "contour"
+      ? contour(about.grid, heat, slot)
+      : heatMap(about.grid, heat, slot, view);
+  box.append(map);
+  fit(map, image, [0, 0, 1, 1]);
   return box;
 }
 

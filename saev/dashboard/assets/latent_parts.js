@@ -221,7 +221,7 @@ function partners(data, view) {
 function linked(heading, what, others, view) {
   if (!others.length) return null;
   const links = others.map(([other, figure]) => {
-    const row = topStrip(other, view, 3);
+    const row = topStrip(other, 3);
     const label = nameOf(other, view.label);
     const text = make(
       "span",
@@ -245,21 +245,19 @@ function linked(heading, what, others, view) {
 /**
  * The strongest images of a latent in a row. They appear when their data has loaded.
  * @param {number} latent
- * @param {State} view
  * @param {number} n how many
  */
-function topStrip(latent, view, n) {
-  const slots = Array.from({ length: Math.min(n, about.top_images) }, (_, i) => i);
-  const look = { ...view, heat: cardMode(view) };
+function topStrip(latent, n) {
+  const slots = Array.from({ length: Math.min(n, stripLength()) }, (_, i) => i);
   const row = make(
     "span",
     { class: "row" },
     ...slots.map(() => make("span", { class: "picture" })),
   );
   row.style.gridTemplateColumns = `repeat(${n}, 1fr)`;
-  dataOf(latent).then(
-    (data) =>
-      row.replaceChildren(...slots.map((slot) => thumbnail(slot, data, null, look, "lazy", ""))),
+  strongestOf(latent).then(
+    ({ rows, patches }) =>
+      row.replaceChildren(...slots.map((slot) => framed(rows[slot], patches[slot], "lazy"))),
     () => {},
   );
   return row;

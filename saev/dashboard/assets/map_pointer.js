@@ -189,7 +189,9 @@ function pick(latent) {
   at("near-lines").replaceChildren();
   clearTimeout(resting);
   resting = setTimeout(() => {
-    at("map-card").replaceChildren(card(latent));
+    const one = card(latent);
+    at("map-card").replaceChildren(one);
+    fillCard(latent, one, "eager");
     showNear(latent).catch(fail);
   }, REST);
 }

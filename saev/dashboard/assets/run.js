@@ -26,7 +26,8 @@ function render() {
   const { view, whole, x, y, places, lasso, a, b, starred, side, by, one, two } = state;
   const page = view === "list" ? state.page : 0;
   const chosen = [view, page, whole, x, y, places, lasso, a, b, starred, side, by, one, two];
-  const look = JSON.stringify([wanted, chosen, cardMode(state), namesRead]);
+  const isBare = state.heat === "off";
+  const look = JSON.stringify([wanted, chosen, isBare, namesRead]);
   if (look !== drawn) showView();
   drawn = look;
   imagesFound(state);
@@ -118,7 +119,7 @@ function evaluation() {
 
 /** Records when the first cards and their visible images were on the screen. */
 async function painted() {
-  if (state.view === "list") await Promise.allSettled(shown.slice(0, PAGE).map(dataOf));
+  await cardsFilled;
   await new Promise(requestAnimationFrame);
   const seen = [...document.querySelectorAll("img")].filter(
     (image) => image.checkVisibility() && image.getBoundingClientRect().top < window.innerHeight,

@@ -49,7 +49,7 @@ async function matchable(run) {
 /** @typedef {Awaited<ReturnType<typeof matchable>>} Matchable */
 
 /**
- * The fields that choose two runs, and the place for what is found.
+ * The fields that choose two runs, and the place for what is found; and what chooses them.
  * @param {GalleryRun[]} runs
  */
 function runPairs(runs) {
@@ -86,14 +86,23 @@ function runPairs(runs) {
     [left.selectedIndex, right.selectedIndex] = places;
     apply();
   }
-  return make(
+  const heading = make("h2", { tabIndex: -1 }, "Compare two runs");
+  /** @param {GalleryRun[]} pair */
+  const compare = (pair) => {
+    [left.selectedIndex, right.selectedIndex] = pair.map((run) => runs.indexOf(run));
+    apply();
+    heading.scrollIntoView();
+    heading.focus();
+  };
+  const section = make(
     "section",
     { class: "run pairs" },
-    make("h2", {}, "Compare two runs"),
+    heading,
     make("div", { class: "pairs-form" }, left, right, button),
     saying,
     box,
   );
+  return { section, compare };
 }
 
 /**

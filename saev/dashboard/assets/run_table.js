@@ -1,153 +1,181 @@
-// The overview: all runs in one table, which a reader sorts by any figure.
+// The overview: all runs in one table. A reader sorts it by any column, and picks two to compare.
 
-/**
- * @typedef {object} RunColumn
- * @property {string} title
- * @property {string | null} meaning
- * @property {(run: GalleryRun) => number | string | null} value what rows are sorted by
- * @property {(run: GalleryRun) => Child} shown
- */
-
-/** @param {GalleryRun} run */
-const judged = ({ summary: { splits } }) => splits.held_out ?? splits.other ?? splits.train;
-
-/** @param {GalleryRun} run */
-const purity = ({ summary }) => Object.values(summary.all.label_purity_top)[0];
-
-/**
- * A figure beside its baseline.
- * @param {number | null | undefined} value
- * @param {number | null | undefined} baseline
- */
-const besideOne = (value, baseline) =>
-  make("span", {}, share(value ?? null), make("small", {}, ` ${share(baseline ?? null)}`));
-
-/** @type {RunColumn[]} */
-const RUN_COLUMNS = [
-  {
-    title: "tower",
-    meaning: null,
-    value: ({ run }) => run.vit,
-    shown: ({ run }) => `${clipped(run.images)} / ${clipped(run.vit)}`,
-  },
-  {
-    title: "vectors",
-    meaning: "the kind of token, and its layer",
-    value: ({ settings }) => `${settings.tokens} ${settings.layer ?? ""}`,
-    shown: ({ settings: { tokens, layer } }) =>
-      tokens === "pooled" || absent(layer) ? tokens : `${tokens}, layer ${layer}`,
-  },
-  {
-    title: "latents",
-    meaning: null,
-    value: ({ summary }) => summary.n_latents,
-    shown: ({ summary }) => count(summary.n_latents),
-  },
-  {
-    title: "L0",
-    meaning: "mean number of active latents per vector",
-    value: (run) => judged(run)?.l0 ?? null,
-    shown: (run) => number(judged(run)?.l0 ?? null),
-  },
-  {
-    title: "error",
-    meaning:
-      "nmse on held-out images, or else on those that were analysed; in small print that of a " +
-      "principal component analysis with as many components as there are active latents",
-    value: (run) => judged(run)?.nmse ?? null,
-    shown: (run) => besideOne(judged(run)?.nmse, judged(run)?.pca_nmse),
-  },
-  {
-    title: "purity",
-    meaning:
-      "mean purity of top images by the first label; in small print the same with shuffled labels",
-    value: (run) => purity(run)?.mean ?? null,
-    shown: (run) => besideOne(purity(run)?.mean, purity(run)?.shuffled_mean),
-  },
-  {
-    title: "dead",
-    meaning: "share of latents that fire on no image",
-    value: ({ summary }) => summary.all.n_dead / summary.n_latents,
-    shown: ({ summary }) => percent(summary.all.n_dead / summary.n_latents),
-  },
-];
-
-/**
- * A figure of evaluations as a column.
- * @param {string} title
- * @returns {RunColumn}
- */
-const measuredColumn = (title) => ({
-  title,
-  meaning: "a figure of the run's evaluation; in small print its baselines",
-  value: ({ measured }) => measured?.[title]?.value ?? null,
-  shown: ({ measured }) => {
-    const found = measured?.[title];
-    if (!found) return missing;
-    const beside = Object.entries(found.baselines)
-      .map(([which, value]) => `${which} ${number(value)}`)
-      .join(", ");
-    const mark = found.unbeaten ? make("span", { class: "unbeaten", title: LOSES }, "⚠ ") : null;
-    return make("span", {}, mark, number(found.value), make("small", {}, ` ${beside}`));
-  },
-});
+const inOrder = new Intl.Collator("en", { numeric: true });
 
 /**
  * All runs as a table.
  * @param {GalleryRun[]} runs
+ * @param {Record<string, string>} meanings of figures of evaluations, by their titles
+ * @param {(pair: GalleryRun[]) => void} compare
  */
-function runTable(runs) {
-  const titles = [...new Set(runs.flatMap(({ measured }) => Object.keys(measured ?? {})))].sort();
-  const box = make("div", { class: "run-table" });
+function runTable(runs, meanings, compare) {
+  const labels = allOf(runs, ({ summary }) => Object.keys(summary.all.label_purity_top));
+  const titles = allOf(runs, ({ measured }) =>
+    Object.keys(measured ?? {}).filter((title) => !absent(measured?.[title].value)),
+  ).filter((title) => title !== STABILITY);
+  /** @type {Costs | null | undefined} */
+  let costs;
+  /** @type {GalleryRun[]} */
+  let picked = [];
   const order = { column: -1, down: false };
-  const options = titles.map((title) => make("option", { value: title }, title));
-  const chosen = make("select", { id: "run-figure" }, ...options);
+  const [label, figure] = [choiceOf(labels), choiceOf(titles)];
+  const button = make(
+    "button",
+    { type: "button", class: "open", onclick: () => compare(picked) },
+    "Compare the two",
+  );
+  const box = make("div", {
+    class: "run-table",
+    tabIndex: 0,
+    role: "region",
+    "aria-label": "All runs",
+  });
+  const notes = make("details", { class: "soft run-notes" });
+  /** @param {GalleryRun} run */
+  const pick = (run) => {
+    const others = picked.filter((one) => one !== run);
+    picked = others.length < picked.length ? others : [...others, run].slice(-2);
+    for (const [i, one] of [...box.querySelectorAll("input")].entries())
+      one.checked = picked.includes(sorted[i]);
+    button.disabled = picked.length < 2;
+  };
+  /** @type {GalleryRun[]} */
+  let sorted = runs;
   const fill = () => {
-    const columns = [...RUN_COLUMNS, ...(titles.length ? [measuredColumn(chosen.value)] : [])];
+    const columns = [
+      NAME,
+      ...lineageColumns(runs),
+      ...RECONSTRUCTION,
+      purityColumn(labels[label.selectedIndex] ?? "", runs),
+      measuredColumn(STABILITY, meanings[STABILITY], runs),
+      DEAD,
+      ...costColumns(costs),
+      ...titles
+        .filter((_, i) => i === figure.selectedIndex)
+        .map((title) => measuredColumn(title, meanings[title], runs)),
+    ];
     const by = columns[order.column];
-    const sorted = by
-      ? [...runs].sort((a, b) => compared(by.value(a), by.value(b), order.down))
-      : runs;
-    const rows = sorted.map((run) => [
-      run.link ? make("a", { href: run.link }, named(run.run.sae)) : named(run.run.sae),
-      ...columns.map((column) => column.shown(run)),
-    ]);
+    sorted = by ? [...runs].sort((a, b) => compared(by.value(a), by.value(b), order.down)) : runs;
     const made = table(
       "All runs",
-      [
-        ["dictionary"],
-        ...columns.map(
-          ({ title, meaning }) => /** @type {[string, string?]} */ ([title, meaning ?? undefined]),
-        ),
-      ],
-      rows,
+      columns.flatMap(({ title, meaning, beside }) => [[title, meaning], ...minor(beside)]),
+      sorted.map((run) =>
+        columns.flatMap(({ shown, others }) => [shown(run), ...(others?.(run) ?? []).map(less)]),
+      ),
     );
-    [...made.querySelectorAll("thead th")].slice(1).forEach((head, i) => {
-      const isBy = order.column === i;
-      if (isBy) head.setAttribute("aria-sort", order.down ? "descending" : "ascending");
-      const label = `Sort by ${columns[i].title}`;
-      const arrow = isBy ? (order.down ? "↓" : "↑") : "↕";
-      const sort = make("button", { type: "button", class: "sort", "aria-label": label }, arrow);
-      sort.addEventListener("click", () => {
-        Object.assign(order, { column: i, down: isBy && !order.down });
+    const heads = [...made.querySelectorAll("thead th")];
+    columns.forEach(({ title, beside = [] }, i) => {
+      const [head, ...others] = heads.splice(0, 1 + beside.length);
+      for (const one of others) one.classList.add("minor");
+      addSort(head, title, order.column === i ? order.down : null, () => {
+        Object.assign(order, { column: i, down: order.column === i && !order.down });
         fill();
         /** @type {HTMLElement} */ (box.querySelectorAll("button.sort")[i]).focus();
       });
-      head.append(sort);
     });
+    made.querySelectorAll("tbody th").forEach((cell, i) => {
+      const run = sorted[i];
+      const tick = make("input", {
+        type: "checkbox",
+        "aria-label": `Compare ${runName(run)}`,
+        checked: picked.includes(run),
+        onchange: () => pick(run),
+      });
+      cell.prepend(make("label", {}, tick));
+    });
+    const place = [box.scrollLeft, box.scrollTop];
     box.replaceChildren(made);
+    [box.scrollLeft, box.scrollTop] = place;
+    fillNotes(notes, runs, columns);
   };
-  chosen.addEventListener("change", fill);
+  button.disabled = true;
+  for (const one of [label, figure]) one.addEventListener("change", fill);
   fill();
-  const choice = titles.length
-    ? make(
-        "p",
-        { class: "soft" },
-        make("label", { for: "run-figure" }, "Figure of evaluations: "),
-        chosen,
-      )
-    : null;
-  return make("section", { class: "run" }, choice, box);
+  load("costs.js", "costs")
+    .then(
+      () => (costs = /** @type {Costs} */ (saevData.costs)),
+      () => (costs = null),
+    )
+    .then(fill);
+  const tools = make(
+    "div",
+    { class: "run-tools" },
+    make("h2", {}, "All runs"),
+    labels.length > 1 ? make("label", {}, "Purity by ", label) : null,
+    titles.length ? make("label", {}, "Figure of evaluations ", figure) : null,
+    make("span", { class: "soft push" }, "Tick two runs: "),
+    button,
+  );
+  return make("section", { class: "run runs-compared" }, tools, box, notes);
+}
+
+/** @type {RunColumn} */
+const NAME = {
+  title: "dictionary",
+  value: ({ run }) => run.sae,
+  shown: ({ run, link, current }) =>
+    make(
+      "span",
+      { class: "run-name" },
+      make("a", { href: link }, inOneLine(run.sae)),
+      current ? null : make("small", {}, "of other settings"),
+    ),
+};
+
+/**
+ * @param {GalleryRun[]} runs
+ * @param {(run: GalleryRun) => string[]} of
+ */
+const allOf = (runs, of) => [...new Set(runs.flatMap(of))].sort(inOrder.compare);
+
+/** @param {string[]} texts */
+const choiceOf = (texts) =>
+  make("select", {}, ...texts.map((text) => make("option", {}, clipped(text))));
+
+/**
+ * Heads of the cells in small print.
+ * @param {string[]} [titles]
+ * @returns {[string][]}
+ */
+const minor = (titles = []) => titles.map((title) => [title]);
+
+/** @param {string} text */
+const less = (text) => make("small", {}, text);
+
+/**
+ * @param {Element} head
+ * @param {string} title
+ * @param {boolean | null} down whether rows are sorted by it from the largest; null if they aren't
+ * @param {() => void} sort
+ */
+function addSort(head, title, down, sort) {
+  if (down !== null) head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  const arrow = down === null ? "↕" : down ? "↓" : "↑";
+  const label = `Sort by ${title}`;
+  head.append(
+    make("button", { type: "button", class: "sort", "aria-label": label, onclick: sort }, arrow),
+  );
+}
+
+/**
+ * Says why figures are missing, and what else to know, with the number of runs.
+ * @param {HTMLElement} notes
+ * @param {GalleryRun[]} runs
+ * @param {RunColumn[]} columns
+ */
+function fillNotes(notes, runs, columns) {
+  const said = columns.flatMap((column) => runs.map((run) => column.said?.(run)));
+  /** @type {Map<string, number>} */
+  const found = new Map();
+  for (const text of said) if (text) found.set(text, (found.get(text) ?? 0) + 1);
+  const lines = [...found].map(([text, n]) =>
+    make("li", {}, `${clipped(text)} (${n === runs.length ? "all runs" : count(n)})`),
+  );
+  notes.hidden = !lines.length;
+  notes.replaceChildren(
+    make("summary", {}, `Why figures are missing, and other notes (${lines.length})`),
+    make("ul", {}, ...lines),
+  );
 }
 
 /**
@@ -158,6 +186,7 @@ function runTable(runs) {
  */
 function compared(a, b, down) {
   if (a === null || b === null) return Number(a === null) - Number(b === null);
-  const rising = a < b ? -1 : Number(a > b);
+  const rising =
+    typeof a === "number" && typeof b === "number" ? a - b : inOrder.compare(String(a), String(b));
   return down ? -rising : rising;
 }

@@ -58,8 +58,6 @@ const activationBar = (part, kind = "") =>
  */
 function sideImage({ row, key, part, patch }, otherwise = "silent") {
   const said = part ? percent(part) : otherwise;
-  const data = { rows: [row], values: [part], patches: [patch], key: () => key };
-  const look = { ...state, heat: cardMode(state) };
   return make(
     "a",
     {
@@ -67,7 +65,7 @@ function sideImage({ row, key, part, patch }, otherwise = "silent") {
       onclick: opens({ row }),
       "aria-label": `${clipped(key)}: ${part ? `${said} of its largest activation` : said}`,
     },
-    thumbnail(0, data, null, look, "lazy", ""),
+    framed(row, patch, "lazy"),
     activationBar(part),
     make("span", { class: "number", "aria-hidden": "true" }, said),
   );

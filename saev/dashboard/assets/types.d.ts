@@ -78,6 +78,8 @@ interface MeasuredInShort {
   baselines: Record<string, number | null>;
   /** Whether a baseline is as good. */
   unbeaten: boolean;
+  /** Why it has no value, if it has none. */
+  note: string;
 }
 
 /** The classes of a label that an evaluation leaves out, as they have too few images. */
@@ -99,6 +101,22 @@ interface Evaluated {
   left_out: LeftOut[];
   /** Names of the columns that it adds to the figures of latents. */
   columns: string[];
+}
+
+/** What the jobs of a stage took. */
+interface JobCost {
+  /** Of all its jobs together. */
+  minutes: number | null;
+  /** Most memory that one of them held. */
+  gigabytes: number | null;
+  /** Why a figure is missing; empty if none is. */
+  why: string;
+}
+
+/** What the jobs of a run took. */
+interface RunCost {
+  training: JobCost;
+  analysis: JobCost;
 }
 
 /** A button that shows only some latents: those with a figure within bounds. */
@@ -348,12 +366,15 @@ interface Projection {
   y: string;
 }
 
-/** `data/strongest.js`: the strongest image of each latent, for a view of many latents. */
+/**
+ * `data/strongest.js`: the strongest images of all latents, 16 of each at most, for views of many
+ * latents in any order. All of the first latent come first, then those of the second.
+ */
 interface Strongest {
-  /** −1 for a latent that fires on no image. */
-  rows: number[];
-  /** Its strongest patch there; −1 for a stream without patches. */
-  patches: number[];
+  /** −1 where there is none. */
+  rows: NumberColumn;
+  /** The strongest patch of each; −1 for a stream without patches. */
+  patches: NumberColumn;
 }
 
 /** `data/names.js`: the images by their names, to find latents. */
@@ -519,6 +540,8 @@ interface GalleryRun {
   evaluation?: EvaluatedFigure[];
   /** All of them, by their titles. */
   measured?: Record<string, MeasuredInShort>;
+  /** Link of the same run with an untrained tower, if the gallery has it; its own if it is one. */
+  untrained?: string;
 }
 
 /** A dictionary of a sweep. */
@@ -550,6 +573,8 @@ interface Frontier {
 interface Gallery {
   runs: GalleryRun[];
   frontiers: Frontier[];
+  /** What the figures of evaluations say, by their titles. */
+  meanings?: Record<string, string>;
   comparisons?: Comparison[];
 }
 

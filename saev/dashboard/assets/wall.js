@@ -15,8 +15,8 @@ let tabbed = 0;
 
 /** Draws the wall anew. */
 function showWall() {
-  if (!saevData.strongest) {
-    load("data/strongest.js", "strongest").then(showView, fail);
+  if (!strongestOfAll) {
+    loadStrongest().then(showView, fail);
     return;
   }
   showTools(...wallTools());
@@ -141,7 +141,8 @@ function placeTile(tile, i, columns, side, pitch) {
  */
 function makeTile(i, rest) {
   const latent = shown[i];
-  const { rows, patches } = /** @type {Strongest} */ (saevData.strongest);
+  const { rows, patches } = /** @type {NonNullable<typeof strongestOfAll>} */ (strongestOfAll);
+  const first = latent * stripLength();
   const called = nameOf(latent, state.label);
   const { star } = noteOf(latent);
   const spoken = [called === null ? null : clipped(called), `Latent ${latent}`, star && "starred"];
@@ -157,7 +158,7 @@ function makeTile(i, rest) {
         openLatent(latent);
       },
     },
-    wallImage(rows[latent], patches[latent]),
+    wallImage(rows[first], patches[first]),
     make(
       "span",
       { class: "called" },
@@ -176,8 +177,7 @@ function makeTile(i, rest) {
  */
 function wallImage(row, patch) {
   if (about.grid && row >= 0 && patch >= 0 && !state.whole) return crop(row, about.grid, patch);
-  const data = { rows: [row], values: [1], patches: [patch], key: () => "" };
-  return thumbnail(0, data, null, { ...state, heat: cardMode(state) }, "eager", "");
+  return framed(row, patch, "eager");
 }
 
 /**
@@ -222,5 +222,5 @@ function wallMeaning() {
 /** @param {number} latent */
 function revealTile(latent) {
   const i = shown.indexOf(latent);
-  if (i >= 0 && saevData.strongest) focusTile(i);
+  if (i >= 0 && strongestOfAll) focusTile(i);
 }

@@ -7,8 +7,6 @@ than ``starts[-1]``, so that the host needn't wait to learn that number. The res
 value 0.
 """
 
-import os
-import shutil
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
@@ -20,6 +18,8 @@ from saev.core import logs
 from saev.sae.kernels import cpu, plain
 
 FAST_DTYPES = (torch.float32, torch.float64)
+LONGEST = 200
+"""Most characters of another library's error that are shown."""
 OLDEST = (8, 0)
 """The first GPUs that multiply bfloat16 numbers themselves: Ampere, such as A100."""
 
@@ -48,11 +48,30 @@ def _has_kernels(index: int) -> bool:
         why = "Triton isn't installed"
     elif torch.cuda.get_device_capability(index) < OLDEST:
         why = f"{torch.cuda.get_device_name(index)} has no bfloat16 products of its own"
-    elif not any(
-        shutil.which(name) for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name
-    ):
-        why = "Triton needs a C compiler, and there is none: install gcc"
+    elif refused := _refused(index):
+        why = (
+            f"Triton can't start a kernel ({refused}). It needs a C compiler (gcc), Python's "
+            f"headers (python3-dev) and a folder that it can write (TRITON_CACHE_DIR)"
+        )
     else:
         return True
     logs.say(f"warning: dictionaries run on plain PyTorch, which is slower: {why}")
     return False
+
+
+def _refused(index: int) -> str | None:
+    """What Triton says when it fails to start a kernel on this GPU; None if it starts it.
+
+    It compiles the program that starts them, and finds out only then what it lacks.
+    """
+    from saev.sae.kernels import triton
+
+    device = torch.device("cuda", index)
+    try:
+        starts = torch.tensor([0, 1], device=device)
+        triton.decode(starts, starts[:1], starts[1:].float(), torch.ones(1, 16, device=device))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # of many kinds: of a compiler, of files, of the driver
+        return f"{type(error).__name__}: {error}".splitlines()[0][:LONGEST]
+    return None

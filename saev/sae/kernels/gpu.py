@@ -134,9 +134,10 @@ def _first_largest(values: Tensor, m: int, least: float) -> Tensor:
     bound = values.topk(m, sorted=False).values.amin().clamp_min(least)
     above, equal = values > bound, values == bound
     room = m - above.sum()
-    taken = above | (equal & (equal.cumsum(0, dtype=torch.int32) <= room))
-    numbers = torch.arange(1, m + 1, dtype=torch.int32, device=values.device)
-    return torch.searchsorted(taken.cumsum(0, dtype=torch.int32), numbers)
+    counts = torch.int32 if len(values) < 1 << 31 else torch.int64
+    taken = above | (equal & (equal.cumsum(0, dtype=counts) <= room))
+    numbers = torch.arange(1, m + 1, dtype=counts, device=values.device)
+    return torch.searchsorted(taken.cumsum(0, dtype=counts), numbers)
 
 
 def above(

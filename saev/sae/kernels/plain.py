@@ -1,9 +1,16 @@
-"""The reference: each function in plain PyTorch, for any device and type of float."""
+"""The reference: each function in plain PyTorch, for any device and type of float.
+
+GPUs for which there are no kernels use it too. So nothing here makes a row for each entry of the
+codes, of which there are b·k, and sums have a fixed order.
+"""
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
+AT_ONCE = 1 << 24
+"""How many numbers of gathered rows there may be at a time: 64 MiB of float32."""
 DENSE_DEAD = 0
 """Up to how many dead latents are computed densely by AuxK."""
 BETAS, EPSILON = (0.9, 0.999), 1e-8
@@ -103,9 +110,9 @@ def joined(parts: list[tuple[Tensor, Tensor, Tensor]], n: int) -> tuple[Tensor, 
 
 def decode(starts: Tensor, latents: Tensor, values: Tensor, weight: Tensor) -> Tensor:
     """``out[i] = Σ_s values[s] · weight[latents[s]]`` over the entries s of vector i: (b, d)."""
-    rows = _rows(starts)
-    out = weight.new_zeros(len(starts) - 1, weight.shape[1])
-    return out.index_add_(0, rows, values[:, None] * weight[latents])
+    return embedding_bag(
+        latents, weight, starts, mode="sum", per_sample_weights=values, include_last_offset=True
+    )
 
 
 def reconstruct(
@@ -121,7 +128,11 @@ def reconstruct(
         ``⟨residual[i], weight[latents[s]]⟩`` for each entry s of each vector i (m,).
     """
     residual = u - bias - decode(starts, latents, values, weight)
-    products = (residual[_rows(starts)] * weight[latents]).sum(dim=1)
+    rows, products = _rows(starts), torch.empty_like(values)
+    size = max(1, AT_ONCE // weight.shape[1])
+    for first in range(0, len(rows), size):
+        here = slice(first, first + size)
+        products[here] = (residual[rows[here]] * weight[latents[here]]).sum(dim=1)
     return residual, residual.square().sum(dim=1), products
 
 
@@ -147,8 +158,7 @@ def sum_by_latent(order: tuple[Tensor, Tensor, Tensor], weights: Tensor, rows: T
         (n, d).
     """
     starts, entries, vectors = order
-    out = rows.new_zeros(len(starts) - 1, rows.shape[1])
-    return out.index_add_(0, _rows(starts), weights[entries, None] * rows[vectors])
+    return decode(starts, vectors, weights[entries], rows)
 
 
 def squared_error(u: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:

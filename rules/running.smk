@@ -82,12 +82,14 @@ def longest():
     ):
         return {}
     limits, found = partitions.limits(), {}
-    for rule in RULES:
-        name = workflow.modifier.modify_rulename(rule)
-        own = workflow.resource_settings.overwrite_resources.get(name) or {}
-        partition = raw(own.get("slurm_partition"), by_default("slurm_partition"))
-        found[rule] = partitions.longest(limits, partition)
-    return {rule: minutes for rule, minutes in found.items() if minutes is not None}
+    for own in RULES:
+        name = workflow.modifier.modify_rulename(own)
+        given = workflow.resource_settings.overwrite_resources.get(name) or {}
+        partition = raw(given.get("slurm_partition"), by_default("slurm_partition"))
+        minutes = partitions.longest(limits, partition)
+        if minutes is not None:
+            found[own] = minutes
+    return found
 
 
 def command_line():

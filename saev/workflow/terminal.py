@@ -33,6 +33,12 @@ SILENT = (
     "WorkflowError:\nAt least one job did not complete successfully",
     "RuleException:\nCalledProcessError",
     "Trying to restart job ",
+    "Provided remote nodes: ",
+    # Most clusters have a default account; one that doesn't refuses the first job and says why.
+    "No SLURM account given",
+    "No account was given, not able to get a SLURM account",
+    "Unable to guess SLURM account",
+    "Cleaning up SLURM log files",
 )
 """Prefixes of messages to hide: they tell a user nothing, or a job has already said it better."""
 NOTHING = "Nothing to be done"

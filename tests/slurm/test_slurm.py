@@ -138,6 +138,7 @@ def test_a_profile_runs_the_workflow_with_default_settings(project, profile):
     ok, said = submitted(project, profile, *GPUS, *limited)
     assert ok, said
     assert (project.folder / "results/index.html").exists()
+    assert "SLURM account" not in said
     found = jobs(project)
     # No job asks for more time than its partition allows.
     assert (found[0]["TimeLimit"] == "00:10:00") == (profile == "slurm")

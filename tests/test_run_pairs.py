@@ -18,6 +18,7 @@ from saev.dashboard import __main__ as dashboard
 from saev.dashboard import artifact as names
 from saev.dashboard.run_matches import BROWSER, match_runs, matched
 from saev.dashboard.scripts import script
+from saev.tools.leftovers import former_matches
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
 N = 48
@@ -221,3 +222,10 @@ def test_the_job_matches_each_pair_that_can_be_compared_once(results):
     assert made.stat().st_mtime_ns == before
     match(N - 1, code="2")
     assert made.stat().st_mtime_ns > before
+    whole = made.read_bytes()
+    made.write_bytes(whole[: len(whole) // 2])
+    match(N - 1, code="2")
+    assert made.read_bytes() == whole
+    former = made.with_name("0123456789abcdef.js")
+    shutil.copy(made, former)
+    assert [found.path for found in former_matches(folder)] == [former]

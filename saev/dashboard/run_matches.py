@@ -100,10 +100,11 @@ def _digests(run: Path) -> list[str]:
 
 
 def _is_of(path: Path, made_of: list[Any]) -> bool:
-    if not path.exists():
+    try:
+        found: RunMatch = json.loads(path.read_text().partition("=")[2].removesuffix(";\n"))
+        return found["made_of"] == made_of
+    except (OSError, ValueError, KeyError):  # absent or damaged
         return False
-    found: RunMatch = json.loads(path.read_text().partition("=")[2].removesuffix(";\n"))
-    return found["made_of"] == made_of
 
 
 def _directions(run: Path, device: torch.device) -> tuple[Tensor, np.ndarray]:

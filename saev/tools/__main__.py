@@ -76,11 +76,12 @@ status: 0 if the results are the same, 1 if they differ, 2 after an error.
 """
 GC = """\
 Lists what no run of the current settings uses: directories at every level, states of stopped jobs
-whose result is complete, temporary files of dead processes, old plans and listings. If you ran the
-workflow with --configfile, give the same files here; what other files use is listed apart.
+whose result is complete, temporary files of dead processes, matches of runs that are gone, old
+plans and listings. If you ran the workflow with --configfile, give the same files here; what other
+files use is listed apart.
 
---delete removes states, temporary files, plans and listings. It removes directories of results only
-if you name them, and asks first (unless you add --yes). It never removes what saev didn't make,
+--delete removes all of these but directories of results. It removes directories of results only if
+you name them, and asks first (unless you add --yes). It never removes what saev didn't make,
 never follows symbolic links, and refuses to work while the workflow runs.
 
 --codes adds the codes that analyses of these settings keep. They may go: no result changes and

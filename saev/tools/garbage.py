@@ -20,6 +20,7 @@ from saev.tools import present, texts, tree
 from saev.tools.leftovers import (
     Garbage,
     former_labels,
+    former_matches,
     other_plans,
     plans,
     states,
@@ -157,7 +158,8 @@ def garbage(results: Path, plan: Plan) -> list[Garbage]:
             else item
             for item in found
         ]
-    found += [*temporary_files(results), *unasked([plan, *others.values()])]
+    found += [*temporary_files(results), *former_matches(results)]
+    found += unasked([plan, *others.values()])
     return [*found, *plans(results, plan, others)]
 
 

@@ -14,7 +14,7 @@ from saev.core.locks import ABANDONED_SECONDS, Lock, alive
 from saev.core.made import MADE
 from saev.core.plan_file import PLANS, groups_name
 from saev.core.state import STATE
-from saev.dashboard.artifact import BESIDE_RUNS, PROJECTION
+from saev.dashboard.artifact import BESIDE_RUNS, MATCHED, PROJECTION
 from saev.images.artifact import VOUCHED
 from saev.images.seen import memory_name
 from saev.labels.source_labels import labels_name
@@ -49,6 +49,16 @@ def former_labels(analysis: Path) -> Iterator[Garbage]:
             for path in former:
                 why = "from an older version: labels lie with the images now"
                 yield Garbage(path, why, None, path.stat().st_size)
+
+
+def former_matches(results: Path) -> Iterator[Garbage]:
+    """Matched latents of pairs of runs that the gallery no longer lists."""
+    index = results / MATCHED
+    with suppress(OSError, UnicodeDecodeError):
+        listed = index.read_text()
+        for path in sorted(index.parent.glob("*.js")):
+            if path != index and f'"{path.relative_to(results).as_posix()}"' not in listed:
+                yield Garbage(path, "matched runs that are gone", None, path.stat().st_size)
 
 
 def states(folder: Path) -> Iterator[Garbage]:

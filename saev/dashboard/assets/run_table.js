@@ -1,6 +1,6 @@
 // The overview: all runs in one table. A reader sorts it by any column, and picks two to compare.
 
-const inOrder = new Intl.Collator("en", { numeric: true });
+const byName = new Intl.Collator("en", { numeric: true });
 
 /**
  * All runs as a table.
@@ -126,7 +126,7 @@ const NAME = {
  * @param {GalleryRun[]} runs
  * @param {(run: GalleryRun) => string[]} of
  */
-const allOf = (runs, of) => [...new Set(runs.flatMap(of))].sort(inOrder.compare);
+const allOf = (runs, of) => [...new Set(runs.flatMap(of))].sort(byName.compare);
 
 /** @param {string[]} texts */
 const choiceOf = (texts) =>
@@ -187,6 +187,6 @@ function fillNotes(notes, runs, columns) {
 function compared(a, b, down) {
   if (a === null || b === null) return Number(a === null) - Number(b === null);
   const rising =
-    typeof a === "number" && typeof b === "number" ? a - b : inOrder.compare(String(a), String(b));
+    typeof a === "number" && typeof b === "number" ? a - b : byName.compare(String(a), String(b));
   return down ? -rising : rising;
 }

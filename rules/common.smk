@@ -20,7 +20,7 @@ if workflow.is_main_process:
     interrupts.answer()
 
 from saev.core import gpus, logs
-from saev.core.errors import UserError
+from saev.core.errors import FINAL, UserError
 from saev.core.plan_file import PLAN_VARIABLE
 from saev.settings import config as schema
 from saev.settings.yaml_file import require_yaml
@@ -33,12 +33,15 @@ from saev.workflow.stages import BY_NAME, LEVELS, RULES, STAGES, stamp
 
 jobs.import_from(HERE)
 logs.start()
+# The names of rules and targets here, by those that a Snakefile gave them of which this is a module.
+OWN = {workflow.modifier.modify_rulename(name): name for name in (*RULES, *BY_NAME)}
 TERMINAL = Terminal(
     logs.say,
     lambda: print_where(),
     lambda job: tries_left(job),
     lambda job: give_up(job),
     asked_to_end=lambda job, peak_mb: asked_to_end(job, peak_mb),
+    own=OWN,
 )
 logger.addFilter(TERMINAL)
 dry_run.shorten(Job, Quietness.RULES, logs.say)
@@ -76,6 +79,13 @@ PARITY = {
 }
 
 
+def log_of(rule, ending="log"):
+    """Path of a job's log, outside of results/."""
+    stage, found = RULES[rule]
+    number = "-{number}" if found.each else ""
+    return f"logs{stage.folder.removeprefix('results')}/{rule}{number}.{ending}"
+
+
 def make_plan():
     """The plan of this run. The main process makes it; jobs read its file."""
     try:
@@ -92,7 +102,7 @@ def make_plan():
         force(plan)
         if on_cluster():
             TERMINAL.elsewhere = True
-            requests.settle(plan, gpus_by_default())
+            requests.settle(plan, gpus_by_default(), longest())
             # Otherwise the cores of this machine, or the one core of a dry run, would be a limit
             # there too.
             workflow.global_resources["_cores"] = None
@@ -115,6 +125,11 @@ def make_plan():
     except UserError as error:
         # An exception would show where this file raised it.
         logs.say(f"error: {error}")
+        for rule, wildcards in targets_of_job():
+            # What submitted this job looks only there.
+            logs.start(log_of(rule).format(**wildcards))
+            logs.note(f"error: {error}")
+            logs.note(FINAL)
         sys.exit(1)
 
 
@@ -139,8 +154,9 @@ def force(plan):
     given = dag_settings()
     if given is None:
         return
-    given.forcerun = {*given.forcerun, *jobs.rules_of(given.forcerun)}
-    rules = jobs.rules_in(given.forcerun)
+    named = {OWN[name] for name in given.forcerun & OWN.keys()}
+    rules = {*jobs.rules_of(named), *(named & RULES.keys())}
+    given.forcerun = {*given.forcerun, *map(workflow.modifier.modify_rulename, rules)}
     if given.forceall:
         rules = set(RULES)
     if rules:
@@ -192,13 +208,6 @@ def in_report(rule, output, **about):
     """
     stage, found = RULES[rule]
     return report(f"{stage.folder}/{found.outputs[output]}", **about)
-
-
-def log_of(rule, ending="log"):
-    """Path of a job's log, outside of results/."""
-    stage, found = RULES[rule]
-    number = "-{number}" if found.each else ""
-    return f"logs{stage.folder.removeprefix('results')}/{rule}{number}.{ending}"
 
 
 def threads_of(rule):

@@ -86,7 +86,7 @@ rule finish_page:
         log_of("finish_page"),
     benchmark:
         log_of("finish_page", "tsv")
-    localrule: True
+    localrule: runs_here("finish_page")
     conda:
         "../envs/saev.yaml"
     threads: threads_of("finish_page")

@@ -38,7 +38,7 @@ rule show_sweeps:
         log_of("show_sweeps"),
     benchmark:
         log_of("show_sweeps", "tsv")
-    localrule: True
+    localrule: runs_here("show_sweeps")
     conda:
         "../envs/saev.yaml"
     threads: threads_of("show_sweeps")

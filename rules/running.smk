@@ -9,7 +9,7 @@ from snakemake.settings.types import DeploymentMethod, SharedFSUsage
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from saev.core.locks import Lock
-from saev.workflow import pending
+from saev.workflow import partitions, pending
 
 
 def require_reachable():
@@ -55,13 +55,58 @@ def on_cluster():
 
 def gpus_by_default():
     """Whether the default resources, which a profile names, have GPUs."""
-    default = (workflow.resource_settings.default_resources or {}).get("gpu")
-    return default is not None and str(getattr(default, "raw", default)) != "0"
+    return by_default("gpu", 0) != "0"
+
+
+def by_default(resource, otherwise=""):
+    """A resource as the default ones have it, which a profile names."""
+    return raw(
+        (workflow.resource_settings.default_resources or {}).get(resource), otherwise
+    )
+
+
+def raw(value, otherwise):
+    """A resource as somebody wrote it; ``otherwise`` if nobody did."""
+    return str(otherwise if value is None else getattr(value, "raw", value))
+
+
+def longest():
+    """How many minutes Slurm lets the jobs of a rule run, by rule, where their partition says it."""
+    options = command_line()
+    # A file of partitions lets the executor choose one for each job.
+    chosen = isinstance(getattr(options, "slurm_partition_config", None), str | Path)
+    if (
+        options.executor != "slurm"
+        or chosen
+        or "SNAKEMAKE_SLURM_PARTITIONS" in os.environ
+    ):
+        return {}
+    limits, found = partitions.limits(), {}
+    for own in RULES:
+        name = workflow.modifier.modify_rulename(own)
+        given = workflow.resource_settings.overwrite_resources.get(name) or {}
+        partition = raw(given.get("slurm_partition"), by_default("slurm_partition"))
+        minutes = partitions.longest(limits, partition)
+        if minutes is not None:
+            found[own] = minutes
+    return found
 
 
 def command_line():
     """The options of Snakemake and of its profile; None where a program called it."""
     return found_above("args", lambda value: hasattr(value, "retries"))
+
+
+def targets_of_job():
+    """Rules and wildcards of the jobs that a scheduler has started this Snakemake for."""
+    targets = getattr(command_line(), "target_jobs", None) or ()
+    own = [(OWN.get(one.rulename), one.wildcards_dict) for one in targets]
+    return [(rule, wildcards) for rule, wildcards in own if rule in RULES]
+
+
+def own_name(job):
+    """The name of a job's rule here, whatever the Snakefile calls it of which this is a module."""
+    return OWN.get(job.rule.name, job.rule.name)
 
 
 def running(jobid):
@@ -87,7 +132,7 @@ def asked_to_end(jobid, peak_mb):
     """Note that a job had SIGTERM, which is seldom for want of memory."""
     job = next(job for job in workflow.dag.needrun_jobs() if job.jobid == jobid)
     asked = int(job.resources.get("mem_mb", 0))
-    requests.note_end(job.rule.name, job.wildcards_dict, peak_mb, asked)
+    requests.note_end(own_name(job), job.wildcards_dict, peak_mb, asked)
 
 
 def found_above(name, fits):
@@ -143,11 +188,11 @@ def note_unseen():
     if not workflow.is_main_process:
         return
     needed = set(workflow.dag.needrun_jobs())
-    if any(job.rule.name not in RULES for job in needed):
+    if any(own_name(job) not in RULES for job in needed):
         UNSEEN.extend(
             job
             for job in workflow.dag.jobs
-            if job.rule.name in RULES
+            if own_name(job) in RULES
             and job not in needed
             and workflow.persistence.params_changed(job)
         )
@@ -173,6 +218,5 @@ def temporary_folder():
 
     Snakemake's own default is an expression, over which it takes long for each job.
     """
-    defaults = workflow.resource_settings.default_resources or {"tmpdir": None}
-    raw = getattr(defaults.get("tmpdir"), "raw", "system_tmpdir")
-    return {"tmpdir": tempfile.gettempdir()} if raw == "system_tmpdir" else {}
+    default = by_default("tmpdir", "system_tmpdir")
+    return {"tmpdir": tempfile.gettempdir()} if default == "system_tmpdir" else {}

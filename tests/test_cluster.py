@@ -9,9 +9,6 @@ import time
 import pytest
 from project import ROOT, Project
 
-from saev.core.errors import UserError
-from saev.workflow.plan import Plan
-
 pytestmark = pytest.mark.slow
 
 STUB = ROOT / "tests/stub_executor"
@@ -182,15 +179,14 @@ def test_what_an_orphan_of_a_killed_submitter_finishes_is_not_made_again(project
         stderr=subprocess.DEVNULL,
     )
     results = project.folder / "results"
-    # Its job has begun and holds the lock of its state.
-    wait_for(lambda: list(results.glob("*/*/.state/*.lock")))
+    # Its job has begun and holds the lock of its result.
+    wait_for(lambda: list(results.glob("*/*/.state/record_shard*.lock")))
     process.kill()
     process.wait()
-    wait_for(lambda: list(results.glob("*/*/.record_shard*.made")))
-    (record,) = results.glob("*/*/.record_shard*.made")
-    first = record.stat().st_ino
+    assert not list(results.glob("*/*/.record_shard*.made"))
     project.snakemake("activations", *QUICK)
-    assert record.stat().st_ino == first
+    (log,) = (project.folder / "logs").glob("*/*/record_shard*.log")
+    assert log.read_text().endswith(" is complete: nothing to do\n")
 
 
 @pytest.mark.parametrize(
@@ -210,9 +206,40 @@ def test_only_a_job_that_slurm_has_given_up_counts_as_failed(tmp_path, monkeypat
     assert subprocess.check_output([status, "7"], text=True).strip() == means
 
 
-def test_a_job_whose_plan_was_deleted_while_it_waited_says_to_start_again(tmp_path):
-    with pytest.raises(UserError, match=r"the plan of this run, is gone .*: start the workflow"):
-        Plan.load(str(tmp_path / "results/.plans/0123.json"))
+@pytest.mark.parametrize(
+    ("error", "means"),
+    [("Invalid job id specified", "failed"), ("Unable to contact slurm controller", "running")],
+)
+def test_a_job_that_slurm_has_forgotten_is_not_waited_for(tmp_path, monkeypatch, error, means):
+    for name in ("scontrol", "sacct"):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\necho {name} error: {error} >&2\nexit 1\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    status = ROOT / "profiles/generic/status.py"
+    assert subprocess.check_output([status, "7"], text=True).strip() == means
+
+
+@pytest.mark.parametrize("printed", ["17", "17;cluster"])
+def test_a_job_that_was_submitted_is_known_by_its_number_alone(tmp_path, monkeypatch, printed):
+    slurm = tmp_path / "sbatch"
+    slurm.write_text(f"#!/bin/sh\necho '{printed}'\n")
+    slurm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    submit = ROOT / "profiles/generic/submit.sh", "train_sae", "2", "100", "5", "0", "script"
+    assert subprocess.check_output(submit, text=True) == "17\n"
+
+
+def test_a_job_whose_plan_was_deleted_while_it_waited_says_to_start_again(project, monkeypatch):
+    monkeypatch.setenv("BEFORE_JOBS", "rm -r results/.plans")
+    done = project.snakemake("images", "--retries", "2", *QUICK, check=False)
+    assert re.search(
+        r"  error: results/.plans/\w+.json, the plan of this run, is gone .*: start the workflow "
+        r"again\n  not tried again: it needs you",
+        done.stdout + done.stderr,
+    )
+    assert len(asked(project)) == 1
 
 
 def test_storage_that_would_lose_results_is_refused(project):

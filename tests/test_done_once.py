@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -88,6 +89,42 @@ def test_a_deep_check_names_a_changed_page_of_all_runs(tmp_path):
     flipped(tmp_path / "index.html")
     ((finding,), _) = check(tmp_path, deep=True)
     assert "index.html has another SHA-256" in finding.text
+
+
+WORKS = """
+import time
+from pathlib import Path
+from saev.core import frame
+from saev.core.files import file_entry, write_bytes
+from saev.core.once import Once
+
+def main(arguments):
+    done = Path(arguments[arguments.index("--done") + 1])
+    once, file = Once(done, done.parent, "key"), done.with_name("file")
+    if once.there():
+        return once.take_up()
+    done.with_name("begun").touch(exist_ok=False)
+    while not done.with_name("go").exists():
+        time.sleep(0.05)
+    write_bytes(file, b"result")
+    once.finish([file_entry(file)])
+
+frame.run(main)
+"""
+
+
+def test_a_job_that_waited_for_another_takes_its_result(tmp_path):
+    log = tmp_path / "log"
+    command = sys.executable, "-c", WORKS, "--done", tmp_path / ".job.done", "--log", log
+    orphan = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    wait_for(lambda: (tmp_path / "begun").exists(), orphan)
+    waiting = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    wait_for(lambda: "waiting for it to end" in log.read_text(), waiting)
+    (tmp_path / "go").touch()
+    # A second that did the work would fail, as it has begun.
+    assert (orphan.wait(), waiting.wait()) == (0, 0)
+    assert log.read_text().endswith("is complete: nothing to do\n")
+    assert not (tmp_path / ".state").exists()
 
 
 def test_equal_results_have_equal_stamps_on_any_day(tmp_path):

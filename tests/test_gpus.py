@@ -5,8 +5,10 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 from project import ROOT, Project
 
 from saev.core import gpus
@@ -358,6 +360,20 @@ def test_trainings_ask_for_a_gpu_and_take_one_without_any_setting(machine, built
     taken = [re.search(r"taking (\S+) of 2 GPUs", log) for log in logs if "taking" in log]
     assert len(taken) == 2
     assert {found[1] for found in taken} <= {"GPU-aaaa", "GPU-bbbb"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch sees a GPU")
+def test_a_job_notes_where_it_computes_and_warns_if_a_scheduler_gave_it_gpus_in_vain(
+    monkeypatch, said, caplog
+):
+    caplog.set_level(logging.DEBUG, "saev")
+    for given, warns in (("0", True), ("", False)):
+        monkeypatch.setenv(gpus.VISIBLE, given)
+        caplog.clear()
+        machines.job_device("auto")
+        if not Path("/dev/nvidiactl").exists():
+            assert ("warning: this machine has GPUs, but" in said()) == warns
+        assert said().endswith("computing on the processor")
 
 
 def test_a_gpu_that_saev_does_not_use_is_named(monkeypatch, said):

@@ -53,5 +53,7 @@ def test_as_a_module_it_locks_results_and_calls_the_others_start_too(project, ow
     assert not (project.folder / "results/.lock").exists()
     (listing,) = (project.folder / "results").glob("pets-*")
     first = (listing / "manifest.parquet").stat().st_ino
-    project.snakemake("--forcerun", "saev_list_images")
+    # The name of a stage stands for its rules, which are said in the same words.
+    forced = project.snakemake("--forcerun", "saev_images")
+    assert "listing the images of pets …" in forced.stdout + forced.stderr
     assert (listing / "manifest.parquet").stat().st_ino != first

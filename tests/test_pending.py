@@ -1,7 +1,8 @@
-"""Jobs that Slurm will never start."""
+"""Jobs that Slurm will never start, and how long it lets jobs run."""
 
 from pathlib import Path
 
+from saev.workflow import partitions
 from saev.workflow.pending import Watch
 
 
@@ -56,3 +57,25 @@ def test_a_slurm_that_does_not_answer_is_no_error(tmp_path):
     Watch(said.append, str(tmp_path / "none")).look()
     Watch(said.append, squeue(tmp_path, "")).look()
     assert said == []
+
+
+LIMITS = """\
+main*|infinite
+short|10:00
+long|2-06:30:00
+gpu|4:00:00
+off|n/a
+"""
+
+
+def test_the_longest_time_of_a_job_is_that_of_its_partition(tmp_path):
+    slurm = tmp_path / "sinfo"
+    slurm.write_text(f"#!/bin/sh\ncat <<'END'\n{LIMITS}END\n")
+    slurm.chmod(0o755)
+    known = partitions.limits(str(slurm))
+    assert known == {"short": 10, "long": 54 * 60 + 30, "gpu": 240}
+    assert partitions.longest(known, "gpu,short,main") == 10
+    assert partitions.longest(known, "") is None
+    slurm.write_text(slurm.read_text().replace("short", "short*"))
+    assert partitions.longest(partitions.limits(str(slurm)), "") == 10
+    assert partitions.limits(str(tmp_path / "none")) == {}

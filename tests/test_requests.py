@@ -61,6 +61,14 @@ def test_a_training_in_several_processes_asks_for_their_gpus_on_one_machine_as_o
     assert wanted["mem_mb"] == 4 * 16_000
 
 
+def test_no_job_asks_for_more_time_than_its_partition_allows():
+    made = plan()
+    requests.settle(made, False, {"train_sae": 60, "merge_analysis": 300})
+    assert asked(made, "runtime")["train_sae"] == 60
+    assert [asked(made, "runtime", attempt)["merge_analysis"] for attempt in (1, 2)] == [240, 300]
+    assert asked(made, "runtime", 2)["analyze_shards"] == 480
+
+
 def test_only_tries_that_may_have_lacked_memory_raise_it(monkeypatch):
     monkeypatch.setattr(requests, "_ended", Counter())
     made = plan()
@@ -126,6 +134,7 @@ def test_memory_grows_with_the_tower_and_with_the_dictionary():
 
 def test_short_jobs_of_small_data_sets_run_where_the_others_are_submitted():
     short = {"list_images", "seal_activations", "label_images", "compare_curves", "build_gallery"}
+    short |= {"finish_page", "show_sweeps"}
     for made, local in (
         (plan(), short),
         (plan(n_images=20_000), set()),

@@ -116,6 +116,8 @@ def failed(tmp_path, log, before=None, left=2, **more):
     """What is said of a job that ran elsewhere, and which jobs are given up."""
     said, given_up = [], []
     terminal = Terminal(said.append, lambda: None, lambda job: left, given_up.append, True)
+    ended = more.pop("asked_to_end", [])
+    terminal.asked_to_end = lambda job, peak_mb: ended.append(job)
     path = tmp_path / "a.log"
     if before is not None:
         path.write_text(before)
@@ -165,10 +167,67 @@ def test_the_error_of_an_earlier_try_is_not_taken_for_that_of_a_job_that_wrote_n
     assert given_up == []
 
 
+@pytest.mark.parametrize(
+    ("why", "left"),
+    [
+        ("invalid partition specified: x", "not tried again: it needs you"),
+        ("Requested node configuration is not available", "not tried again: it needs you"),
+        ("Socket timed out on send/recv operation", "trying it again (at most 2 more)"),
+    ],
+)
+def test_what_slurm_says_of_a_job_that_it_does_not_take_is_said_without_the_command(
+    tmp_path, why, left
+):
+    ended = []
+    message = (
+        f"SLURM sbatch failed. The error message was 'sbatch: error: {why}'.\n    sbatch call:\n"
+        f"        sbatch --wrap=python\nFor further error details see the cluster/cloud log"
+    )
+    said, given_up = failed(tmp_path, None, rule_msg=message, asked_to_end=ended)
+    assert said == [
+        "listing the images of pets: failed",
+        f"  SLURM sbatch failed. The error message was 'sbatch: error: {why}'.",
+        f"  {left}",
+    ]
+    # If it is tried again, it needs no more memory.
+    assert (given_up, ended) == (([1], []) if "needs you" in left else ([], [1]))
+
+
+@pytest.mark.parametrize(
+    ("status", "last", "more"),
+    [("CANCELLED", "", False), ("CANCELLED", "slurmstepd: error: Exceeded memory limit", True),
+     ("TIMEOUT", "", False), ("OUT_OF_MEMORY", "", True), ("FAILED", "", True)],
+)  # fmt: skip
+def test_a_job_that_slurm_ended_asks_for_more_memory_only_if_that_may_be_why(
+    tmp_path, status, last, more
+):
+    output, ended = tmp_path / "node.out", []
+    output.write_text(f"{last}\n")
+    message = f"SLURM-job '7' failed, SLURM status is: '{status}'. Reason: x."
+    failed(tmp_path, None, others=[str(output)], rule_msg=message, asked_to_end=ended)
+    assert (not ended) == more
+
+
 def test_a_long_error_is_cut(tmp_path):
     log = "10:00:01 error: many:\n" + "".join(f"  - {i}\n" for i in range(99))
     said, _ = failed(tmp_path, log, left=0)
     assert said[-1] == "  … 80 more lines"
+
+
+def test_what_a_job_elsewhere_warned_of_is_said_once(tmp_path):
+    said, log = [], tmp_path / "a.log"
+    terminal = Terminal(said.append, lambda: None, elsewhere=True)
+    text = "warning: two:\n  - lines"
+    log.write_text(f"10:00:01 {text}\n10:00:02 a note of a warning\n10:00:03 warning: another\n")
+    for number in (1, 2):
+        given = {"jobid": number, "rule_name": "train_sae", "wildcards": RUN, "log": [str(log)]}
+        terminal.filter(record("", "job_info", **given))
+        terminal.filter(record("", "job_finished", job_id=number))
+    assert [line for line in said if line.startswith("  ")] == [
+        *(f"  {line}" for line in text.splitlines()),
+        "  warning: another",
+    ]
+    assert said[-1].endswith(": done in 0 s")
 
 
 def test_a_users_own_rule_is_said_only_when_it_fails(tmp_path):

@@ -108,7 +108,9 @@ def test_snakemake_tells_slips_of_settings_files_and_a_missing_one_without_a_tra
         assert "WorkflowError" not in done.stderr
 
 
-def test_every_profile_answers_before_snakemake_reads_a_settings_file(monkeypatch, capsys):
+def test_every_profile_answers_before_snakemake_reads_a_settings_file(
+    tmp_path, monkeypatch, capsys
+):
     for name in [name for name in sys.modules if name.partition(".")[0] == "saev"]:
         monkeypatch.setitem(sys.modules, name, sys.modules[name])  # `answer` forgets them
     monkeypatch.setattr("sys.argv", ["snakemake", "-n", "--configfile", "typo.yaml"])
@@ -123,3 +125,11 @@ def test_every_profile_answers_before_snakemake_reads_a_settings_file(monkeypatc
         for path in profiles:
             with path.open() as file:
                 assert ProfileConfigFileParser().parse(file)["nolock"] == "True"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    for path in profiles:
+        with pytest.raises(SystemExit), path.open() as file:
+            ProfileConfigFileParser().parse(file)
+        said = capsys.readouterr().err
+        assert f"error: Snakemake can't write its cache in {tmp_path}/file/snakemake" in said
+        assert "(Not a directory): name another folder in $XDG_CACHE_HOME" in said

@@ -16,12 +16,14 @@ shown = subprocess.run(
 fields = dict(field.partition("=")[::2] for field in shown.stdout.split())
 state = fields.get("JobState", "UNKNOWN")
 if state == "UNKNOWN":
-    # Slurm doesn't answer, or has forgotten the job. Its accounting remembers, if there is one.
+    # Slurm doesn't answer, or has forgotten the job. Its accounting remembers, if there is one. If
+    # there is none, the job is tried again, and takes what it had finished.
+    forgotten = "Invalid job id" in shown.stderr
     known = subprocess.run(
         ["sacct", "-X", "-n", "-P", "-o", "State", "-j", sys.argv[1]],
         capture_output=True,
         text=True,
         check=False,
     )
-    state = (known.stdout.split() or ["PENDING"])[0]
+    state = (known.stdout.split() or ["FAILED" if forgotten else "PENDING"])[0]
 print("success" if state == "COMPLETED" else "failed" if state in FAILED else "running")

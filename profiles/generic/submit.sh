@@ -5,5 +5,6 @@ mkdir -p logs/cluster
 gpus=()
 [ "$5" -eq 0 ] || gpus=(--nodes=1 "--gpus=$5")
 # Set your partition and account here: --partition=main --account=mine
-exec sbatch --parsable --job-name="saev-$1" --output="logs/cluster/$1-%j.out" \
-  --ntasks=1 --cpus-per-task="$2" --mem="$3" --time="$4" "${gpus[@]}" "$6"
+job=$(sbatch --parsable --job-name="saev-$1" --output="logs/cluster/$1-%j.out" \
+  --ntasks=1 --cpus-per-task="$2" --mem="$3" --time="$4" "${gpus[@]}" "$6")
+echo "${job%%;*}"  # where there are several clusters, the name of one follows

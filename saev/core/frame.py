@@ -10,6 +10,7 @@ from pathlib import Path
 from saev.core import logs, stop
 from saev.core.errors import ENDED, FINAL, UserError
 from saev.core.machine import ask_for_reproducible_products
+from saev.core.once import alone
 from saev.core.planned import require_planned_code
 from saev.core.provenance import peak_memory
 from saev.core.system_errors import ON_GPU, explained
@@ -121,7 +122,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Run a stage's ``main(arguments)`` as a program.
+    """Run a stage's ``main(arguments)`` as a program, when no other makes the same result.
 
     A `UserError` is printed as its text alone; the exit status is 1, and the log says that trying
     again can't help. What the system refuses, such as memory, may be there at the next try, but
@@ -136,7 +137,8 @@ def run(main: Callable[[list[str]], None]) -> None:
     stop.listen(log)
     try:
         require_same_code()
-        main(arguments)
+        with alone(None if one_of_several else _after("--done", arguments)):
+            main(arguments)
     except stop.Stopped:
         if not one_of_several:  # the process that started it says how all ended
             logs.note(f"{ENDED} {peak_memory() // 10**6}")

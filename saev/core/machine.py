@@ -49,13 +49,15 @@ def job_device(name: str, n: int = 1) -> "torch.device":
         torch.set_float32_matmul_precision("highest")
         amd = torch.version.hip is not None
         (logs.say if amd else logs.note)(f"computing on {kind(device)}{' (ROCm)' * amd}")
-    elif name == "auto":
-        if Path("/dev/nvidiactl").exists():
+        return device
+    if name == "auto":
+        if Path("/dev/nvidiactl").exists() or gpus.present():
             logs.say(
                 f"warning: this machine has GPUs, but {_why_no_cuda()}: computing on the processor"
             )
         elif other := _other_gpu():
             logs.say(f"saev doesn't use {other}: computing on the processor")
+    logs.note("computing on the processor")
     return device
 
 

@@ -4,19 +4,23 @@ Snakemake deletes a job's declared outputs before it starts the job, and again i
 rules declare only a stamp, ``.<job>.done`` in the directory of the result, and Snakemake never
 deletes a result. A job replaces the old result by the complete new one at its end. Beside the stamp
 lies ``.<job>.made``, which says what the result was made from. A job that finds its own key there
-has nothing to do. This happens, for example, when a job finished after Snakemake was killed.
+has nothing to do. This happens, for example, when a job finished after Snakemake was killed, or
+when this one waited for it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from saev.core import logs
 from saev.core.files import canonical_json, sha256_bytes, write_bytes, write_json
+from saev.core.locks import Lock
 from saev.core.made import DONE, MADE, read_made, rule_of
 from saev.core.meta import altered_files, matches_sha256
 from saev.core.plan_file import plan_file, read_plan
+from saev.core.state import STATE
 
 ACCEPTED = "accepted"
 """Key of a record under which it says that other code would have made the same."""
@@ -25,6 +29,26 @@ ACCEPTED = "accepted"
 def stamp_name(rule: str, number: str = "") -> str:
     """Name of the stamp of a rule's job. ``number`` is that of its shard or part, if any."""
     return f".{rule}-{number}{DONE}" if number else f".{rule}{DONE}"
+
+
+@contextmanager
+def alone(stamp: str | None) -> Iterator[None]:
+    """Wait until no other job makes the result with this stamp, and keep others from it.
+
+    Without a stamp, for a job run by hand, it waits for nothing.
+    """
+    if stamp is None:
+        yield
+        return
+    folder, name = Path(stamp).parent, Path(stamp).stem.removeprefix(".")
+    lock = Lock(folder / STATE / f"{name}.lock", f"the result of {name} in {folder}")
+    lock.acquire(wait=True, on_wait=logs.say)
+    try:
+        yield
+    finally:
+        lock.release()
+        with suppress(OSError):  # a state may be there
+            lock.path.parent.rmdir()
 
 
 class Once:

@@ -1,12 +1,15 @@
-"""The settings files on a command line of Snakemake, checked before Snakemake reads them.
+"""What Snakemake needs before it reads any file of the workflow but its profile.
 
-Snakemake reads the files after `--configfile` before any file of the workflow but its profile, and
-shows its own code if one is missing. So the profiles call `answer`.
+It reads the files after `--configfile` and makes a folder for its cache, and shows its own code if
+it can't. So the profiles call `answer`.
 """
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
+
+from snakemake.common import get_appdirs
 
 from saev.core import logs
 from saev.core.errors import UserError
@@ -32,13 +35,31 @@ def require_configfiles(paths: list[str]) -> None:
         require_yaml(path)
 
 
+def require_cache() -> None:
+    """Check that Snakemake can write its cache.
+
+    Raises:
+        UserError: it can't.
+    """
+    folder = Path(get_appdirs().user_cache_dir, "snakemake", "source-cache")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(
+            f"Snakemake can't write its cache in {folder} ({error.strerror}): name another folder "
+            f"in $XDG_CACHE_HOME, for example with export XDG_CACHE_HOME=$PWD/.cache"
+        ) from error
+
+
 def answer() -> None:
-    """End this program with one line if a file after `--configfile` can't be read.
+    """End this program with one line if Snakemake can't start.
 
     This package may be another one than that beside the Snakefile, which is read later and must
     find its own. So it is forgotten.
     """
     try:
+        require_cache()
         given, _ = reader().parse_known_args(sys.argv[1:])
         require_configfiles(given.configfile)
     except argparse.ArgumentError:

@@ -36,11 +36,6 @@ def rules_of(stages: Iterable[str]) -> set[str]:
     return {rule.name for name in stages if name in BY_NAME for rule in BY_NAME[name].rules}
 
 
-def rules_in(names: Iterable[str]) -> set[str]:
-    """Rules among ``names``; a module of another Snakefile may have put a prefix before them."""
-    return {rule for name in names for rule in RULES if f"_{name}".endswith(f"_{rule}")}
-
-
 def import_from(folder: str) -> None:
     """Let jobs import the code in ``folder``, wherever the results lie, with this Python.
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from saev.core import logs
 from saev.core.files import canonical_json
@@ -17,11 +18,12 @@ _ended: Counter[str] = Counter()
 limit, by a node that goes down."""
 
 
-def settle(plan: Plan, gpus: bool) -> None:
+def settle(plan: Plan, gpus: bool, longest: Mapping[str, int] = MappingProxyType({})) -> None:
     """Note in the plan what jobs ask a cluster for. Where they run, they must come to the same.
 
     Args:
         gpus: whether its machines have GPUs.
+        longest: how many minutes the jobs of a rule may run, where there is a limit.
     """
     compute = plan.data["compute"]
     if compute["device"] == "auto" and not gpus:
@@ -32,6 +34,7 @@ def settle(plan: Plan, gpus: bool) -> None:
     compute["cluster"] = {
         "threads": compute["threads"] or compute["cluster_threads"],
         "gpus": compute["device"] == "cuda" or (compute["device"] == "auto" and gpus),
+        "longest": dict(longest),
     }
 
 
@@ -89,6 +92,8 @@ def resources(plan: Plan, rule: str, names: Mapping[str, str], attempt: int) -> 
         "mem_mb": max(cost.mem_mb, _memory(plan, rule, names)) * tries * processes,
         "runtime": cost.minutes * (1 if cost.resumes else attempt),
     }
+    if cluster and rule in cluster["longest"]:
+        wanted["runtime"] = min(wanted["runtime"], cluster["longest"][rule])
     gpus = processes if _on_gpus(plan) else 0
     if cost.gpu:
         wanted["gpu"] = gpus

@@ -237,7 +237,7 @@ STAGES = (
                     "shown": dashboard.REPORT_RUN,
                     "curves": f"{dashboard.REPORT}/{train.PLOT}",
                 },
-                Cost(2000, 30),
+                Cost(2000, 30, short=True),
                 {"page": PAGE, "scores": Need("score_names")},
                 doing="finishing the page of {name}",
                 by=("analysis",),
@@ -282,7 +282,7 @@ STAGES = (
             Rule(
                 "show_sweeps",
                 {"shown": dashboard.REPORT_SWEEPS},
-                Cost(2000, 30),
+                Cost(2000, 30, short=True),
                 {"page": Need("build_gallery")},
                 doing="drawing the sweeps for the report",
                 by=(),

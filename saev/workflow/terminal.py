@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from saev.core import interrupts
@@ -32,6 +33,12 @@ SILENT = (
     "WorkflowError:\nAt least one job did not complete successfully",
     "RuleException:\nCalledProcessError",
     "Trying to restart job ",
+    "Provided remote nodes: ",
+    # Most clusters have a default account; one that doesn't refuses the first job and says why.
+    "No SLURM account given",
+    "No account was given, not able to get a SLURM account",
+    "Unable to guess SLURM account",
+    "Cleaning up SLURM log files",
 )
 """Prefixes of messages to hide: they tell a user nothing, or a job has already said it better."""
 NOTHING = "Nothing to be done"
@@ -80,6 +87,7 @@ class Terminal(logging.Filter):
         give_up: keeps Snakemake from trying a job again, by its number.
         elsewhere: whether jobs run where nobody sees what they say, unless they are local ones.
         asked_to_end: is told the number of a job that had SIGTERM, and its peak of memory in MB.
+        own: the names of the stages' rules, by those that Snakemake knows them by.
     """
 
     def __init__(
@@ -90,12 +98,14 @@ class Terminal(logging.Filter):
         give_up: Callable[[int], None] = lambda job: None,
         elsewhere: bool = False,
         asked_to_end: Callable[[int, int], None] = lambda job, peak_mb: None,
+        own: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.say, self.say_where = say, say_where
         self.tries_left, self.give_up, self.elsewhere = tries_left, give_up, elsewhere
-        self.asked_to_end = asked_to_end
+        self.asked_to_end, self.own = asked_to_end, own
         self._started: dict[int, Started] = {}
+        self._warned: set[str] = set()
         self._waiting = self._ending = False
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -110,8 +120,9 @@ class Terminal(logging.Filter):
         event = str(getattr(getattr(record, "event", None), "value", ""))
         given: dict[str, Any] = record.__dict__
         if event == "job_info":
-            known, there = given["rule_name"] in RULES, self.elsewhere and not given.get("local")
-            told = given["rule_name"], given.get("wildcards") or {}
+            rule = self.own.get(given["rule_name"], given["rule_name"])
+            known, there = rule in RULES, self.elsewhere and not given.get("local")
+            told = rule, given.get("wildcards") or {}
             words = described(*told)
             logs = {Path(log): failures.changed(Path(log)) for log in given.get("log") or ()}
             self._started[given["jobid"]] = Started(words, time.monotonic(), logs, known, there)
@@ -123,8 +134,9 @@ class Terminal(logging.Filter):
         ):
             ended = self._started.pop(jobid, None)
             if ended and ended.known:
-                words, began, *_ = ended
-                self.say(f"{words}: done in {_duration(time.monotonic() - began)}")
+                self.say(f"{ended.words}: done in {_duration(time.monotonic() - ended.began)}")
+            if ended and ended.elsewhere:
+                self._warn(ended)
         elif event == "group_error":
             together = len(given.get("job_error_info") or ())
             of = "".join(f"; its output: {log}" for log in (given.get("aux_logs") or ())[:1])
@@ -165,21 +177,29 @@ class Terminal(logging.Filter):
         shown = [log for log in (*written, *others) if log.exists()]
         self.say(f"{words}: failed" + (f"; its log: {shown[0]}" if shown else ""))
         failure = failures.of_log(written[0]) if written else failures.Failure([], False)
+        by_scheduler, last = str(given.get("rule_msg") or ""), []
         if elsewhere:
-            lines = failure.error or [
-                *str(given.get("rule_msg") or "").splitlines(),
-                *(line for log in shown[-1:] for line in failures.last_lines(log)),
-            ]
-            for line in lines:
+            last = [line for log in shown[-1:] for line in failures.last_lines(log)]
+            for line in failure.error or [*failures.of_scheduler(by_scheduler), *last]:
                 self.say(f"  {line}")
         left = self.tries_left(job)
-        if left and failure.final:
+        if left and (failure.final or failures.REFUSED.search(by_scheduler)):
             self.give_up(job)
             self.say("  not tried again: it needs you")
         elif left:
             if failure.ended_at is not None:
                 self.asked_to_end(job, failure.ended_at)
+            elif failures.NOT_FOR_MEMORY.search(by_scheduler) and not failures.of_memory(last):
+                self.asked_to_end(job, 0)
             self.say(f"  trying it again (at most {left} more)")
+
+    def _warn(self, ended: Started) -> None:
+        """Say what a job warned of where nobody saw it. Many jobs may warn of the same."""
+        for warning in (text for log in ended.logs for text in failures.warnings_of(log)):
+            if warning not in self._warned:
+                self._warned.add(warning)
+                for line in warning.splitlines():
+                    self.say(f"  {line}")
 
     def _stop(self, message: str) -> None:
         """Say that Snakemake waits for jobs. Their end is no failure, so nothing more is said."""

@@ -134,10 +134,14 @@ GPUS = ("--default-resources", "gpu=1", "mem_mb=1000", "runtime=5")
 
 @pytest.mark.parametrize("profile", ["slurm", pytest.param("generic", marks=rarely)])
 def test_a_profile_runs_the_workflow_with_default_settings(project, profile):
-    ok, said = submitted(project, profile, *GPUS)
+    limited = "--set-resources", "record_shard:slurm_partition=short"
+    ok, said = submitted(project, profile, *GPUS, *limited)
     assert ok, said
     assert (project.folder / "results/index.html").exists()
+    assert "SLURM account" not in said
     found = jobs(project)
+    # No job asks for more time than its partition allows.
+    assert (found[0]["TimeLimit"] == "00:10:00") == (profile == "slurm")
     # Shard, training, part, merge and page; the short jobs ran here.
     assert len(found) == 5, said
     assert {job["JobState"] for job in found} == {"COMPLETED"}
@@ -204,7 +208,8 @@ def test_a_training_in_two_processes_is_one_task_with_two_gpus(project):
 @rarely
 def test_a_job_that_slurm_will_never_start_is_said(project):
     asked = command(
-        project, "slurm", "activations", "--set-resources", "record_shard:slurm_partition=short"
+        *(project, "slurm", "activations", "--set-resources"),
+        *("record_shard:slurm_partition=short", "record_shard:runtime=60"),
     )
     process = subprocess.Popen(
         asked,
@@ -224,6 +229,6 @@ def test_a_job_that_slurm_will_never_start_is_said(project):
     assert process.wait() != 0
     (job,) = jobs(project)
     assert f"Slurm's job {job['JobId']} (rule_record_shard" in said, said
-    assert "will never start: PartitionTimeLimit. It asks for 4:00:00 of time" in said
+    assert "will never start: PartitionTimeLimit. It asks for 1:00:00 of time" in said
     assert said.rstrip().endswith("stopped: the same command resumes")
     assert job["JobState"] == "CANCELLED"

@@ -23,7 +23,7 @@ def train(activations, monkeypatch):
     """Train in this process into a folder of results, and stop where it is asked to."""
 
     def to(results, until):
-        monkeypatch.setattr(fit, "stop_now", lambda first, step, asked: until(step))
+        monkeypatch.setattr(fit, "agreed", lambda first, step, asked: until(step))
         with suppress(Stopped):
             run(SETTINGS, activations, results / "i/v/s")
 

@@ -41,7 +41,7 @@ def test_loss_terms_and_gradients_are_those_derived_by_hand(n_dead):
     sae, u = dictionary(), vectors(0)
     dead = np.zeros(N, bool)
     dead[N - n_dead :] = True
-    forward = sae.loss(torch.from_numpy(u), 0, torch.arange(N - n_dead, N))
+    forward = sae.loss(torch.from_numpy(u), 0, torch.arange(N - n_dead, N) if n_dead else None)
     forward.terms.loss.backward()
     expected, gradients, _ = terms_and_gradients(parameters(sae), u, dead)
     for name, value in expected._asdict().items():

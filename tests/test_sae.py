@@ -146,11 +146,8 @@ def test_too_few_positive_activations_in_a_batch_lower_the_threshold_to_their_sm
 
 
 def test_no_room_behind_the_last_code_counts_as_the_smallest_activation():
-    threshold = torch.tensor(7.0)
-    assert least_positive(torch.tensor([0.0, 3.0, 2.0, 0.0]), threshold) == 2
-    assert (
-        least_positive(torch.zeros(3), threshold) == least_positive(torch.zeros(0), threshold) == 7
-    )
+    assert least_positive(torch.tensor([0.0, 3.0, 2.0, 0.0])) == 2
+    assert least_positive(torch.zeros(3)) == least_positive(torch.zeros(0)) == torch.inf
 
 
 def test_the_threshold_stands_still_in_evaluation_and_latents_then_do_not_depend_on_the_batch():

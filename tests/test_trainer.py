@@ -7,6 +7,9 @@ from synthetic import planted
 from trained import JUMPRELU, RELU, TOPK, build
 
 from saev.core.progress import Progress
+from saev.core.spec import parsed
+from saev.sae.base import Sae
+from saev.settings.sae import AnySaeSettings
 from saev.train.clip import clipping
 from saev.train.trainer import Trainer, in_short
 
@@ -106,15 +109,17 @@ def test_clipping_changes_the_step_by_the_factor_alone():
 
 def test_the_clipped_norm_does_not_depend_on_threads():
     generator = torch.Generator().manual_seed(0)
-    parameters = [torch.empty(shape) for shape in ((208, 4112), (4112,), (4112, 208), (208,))]
-    gradients = [torch.randn(p.shape, generator=generator) for p in parameters]
-    gradients[0] = gradients[0].T.contiguous().T  # as an encoder's gradient may lie
+    sae = Sae(parsed(AnySaeSettings, TOPK | {"n_latents": 4112}), 208)
+    gradients = [
+        torch.empty_like(p).copy_(torch.randn(p.shape, generator=generator))
+        for p in sae.parameters()
+    ]
     found = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        for p, g in zip(parameters, gradients, strict=True):
+        for p, g in zip(sae.parameters(), gradients, strict=True):
             p.grad = g.clone(memory_format=torch.preserve_format)
-        found.append(clipping(parameters, 1.0))
+        found.append(clipping(sae, 1.0))
     torch.set_num_threads(1)
     for other in found[1:]:
         assert all(map(torch.equal, other, found[0]))

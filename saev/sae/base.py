@@ -166,7 +166,8 @@ class Sae(nn.Module):
         Args:
             u: (b, d) normalised activations.
             step: how many steps were done before this one (for warm-ups).
-            dead: (m,) int64, latents that count as dead; None if there are none.
+            dead: (m,) int64, latents that count as dead; None if there are none. Empty if only
+                other processes have some.
         """
         raise NotImplementedError
 

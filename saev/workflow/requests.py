@@ -84,7 +84,8 @@ def resources(plan: Plan, rule: str, names: Mapping[str, str], attempt: int) -> 
     """
     cost, compute = RULES[rule][1].cost, plan.data["compute"]
     cluster = compute.get("cluster")
-    # Each process of a training holds the whole dictionary, and has its own GPU if there are GPUs.
+    # Each process of a training begins with the whole dictionary, and has its own GPU if there are
+    # GPUs.
     trained = names and rule == "train_sae"
     processes = plan.component("sae", names["sae"]).get("processes", 1) if trained else 1
     tries = max(1, attempt - _ended[_key(rule, names)])

@@ -5,7 +5,8 @@ from threading import Barrier, Thread
 import pytest
 import torch
 
-from saev.sae.codes import Codes
+from saev.sae.base import mean_square
+from saev.sae.codes import Codes, reconstruct, reconstruct_dense
 from saev.sae.divided import own, part_of
 from saev.sae.divided_selection import largest_of_batch, largest_of_vectors
 from saev.sae.kernels import plain
@@ -114,3 +115,35 @@ def test_each_process_has_its_share_of_every_prefix():
         parts = [own(width, Member(Threads(3), rank)) for rank in range(3)]
         assert sum(parts) == width
         assert max(parts) - min(parts) <= 1
+
+
+@pytest.mark.parametrize("dense_in", [(0,), (1,), (0, 1), ()])
+def test_the_reconstruction_is_the_same_whichever_processes_have_few_active_latents(dense_in):
+    """Whether codes are sparse or dense is chosen by each process from its own latents."""
+    random = torch.Generator().manual_seed(0)
+    z = torch.randn(5, 6, generator=random, dtype=torch.float64).relu()
+    W_dec = torch.randn(6, 3, generator=random, dtype=torch.float64)
+    b_dec = torch.randn(3, generator=random, dtype=torch.float64)
+    u = torch.randn(5, 3, generator=random, dtype=torch.float64)
+
+    def one(across):
+        own_z, own_dec = part_of(z, 1, across), part_of(W_dec, 0, across).requires_grad_()
+        bias = b_dec.clone().requires_grad_()
+        if across.rank in dense_in:
+            made = reconstruct_dense(own_z, own_dec, bias, across)
+            mse, residual = mean_square(u, made)
+        else:
+            codes = Codes.of(plain.above(own_z, torch.zeros((), dtype=z.dtype)), own_z.shape[1])
+            mse, residual = reconstruct(codes, u, own_dec, bias, across)
+        mse.backward()
+        given = bias.grad if bias.grad is not None else torch.zeros_like(bias)
+        return mse.detach(), residual, own_dec.grad, across.sum(given.clone())
+
+    alone_dec, alone_bias = W_dec.clone().requires_grad_(), b_dec.clone().requires_grad_()
+    residual = u - (z @ alone_dec + alone_bias)
+    residual.square().mean().backward()
+    for rank, (mse, left, grad, grad_bias) in enumerate(Threads(2).run(one)):
+        torch.testing.assert_close(left, residual.detach(), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(mse, residual.detach().square().mean(), rtol=1e-12, atol=0)
+        torch.testing.assert_close(grad, alone_dec.grad[rank::2], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(grad_bias, alone_bias.grad, rtol=1e-12, atol=1e-12)

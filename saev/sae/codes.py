@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from saev.sae import kernels
-from saev.sae.divided import Across, once
+from saev.sae.divided import Across, once, summed
 from saev.sae.sums import ordered_sum
 
 SPARSE_SHARE = 0.1
@@ -144,6 +144,17 @@ def attach(codes: Codes, u: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor)
         W_enc: (d, n); b_enc: (n,); b_dec: (d,).
     """
     return codes.with_values(_Attach.apply(codes.values, codes, u, W_enc, b_enc, b_dec))
+
+
+def reconstruct_dense(
+    z: Tensor, W_dec: Tensor, b_dec: Tensor, across: Across | None = None
+) -> Tensor:
+    """``W_decᵀ z + b_dec`` (b, d) from dense latents (b, n), of all processes."""
+    if across is None:
+        return kernels.of(z).affine(z, W_dec, b_dec)
+    made = summed(kernels.of(z).affine(z, W_dec, torch.zeros_like(b_dec)), across)
+    # All add the bias themselves, because some may have sparse codes. One has its gradient.
+    return made + (b_dec if across.rank == 0 else b_dec.detach())
 
 
 class _Reconstruct(torch.autograd.Function):

@@ -11,8 +11,8 @@ from torch.autograd.function import once_differentiable
 from saev.core.typed import typed
 from saev.sae import kernels
 from saev.sae.base import RESTART_SHARE, Draw, Forward, Sae, mean_square, warmed_up
-from saev.sae.codes import Codes, attach, few_above, reconstruct
-from saev.sae.divided import once, summed
+from saev.sae.codes import Codes, attach, few_above, reconstruct, reconstruct_dense
+from saev.sae.divided import summed
 from saev.sae.selecting import aux_terms, of_dead
 from saev.sae.sums import ordered_sum
 from saev.settings.sae import JumpReluSettings
@@ -167,8 +167,8 @@ class JumpRelu(Sae):
         return Codes.of(found, self.n_latents)
 
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
-        kernel, settings = kernels.of(u), self.settings
-        pre = kernel.affine(u, self.W_enc, self.b_enc, self.b_dec)
+        settings = self.settings
+        pre = kernels.of(u).affine(u, self.W_enc, self.b_enc, self.b_dec)
         theta = self.log_threshold.exp()
         codes = few_above(pre, theta - settings.bandwidth / 2)
         if codes is not None:
@@ -181,8 +181,8 @@ class JumpRelu(Sae):
         else:
             z = _Jump.apply(pre, theta, settings.bandwidth)
             counts = _Count.apply(pre, theta, settings.bandwidth)
-            made = kernel.affine(z, self.W_dec, once(self.b_dec, self.across))
-            mse, residual = mean_square(u, summed(made, self.across))
+            made = reconstruct_dense(z, self.W_dec, self.b_dec, self.across)
+            mse, residual = mean_square(u, made)
             fired = (z.detach() > 0).any(dim=0)
         counts = summed(counts, self.across)
         penalty = ordered_sum(counts) / len(u)

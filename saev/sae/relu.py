@@ -14,8 +14,8 @@ from torch.autograd.function import once_differentiable
 from saev.core.typed import typed
 from saev.sae import kernels
 from saev.sae.base import EVEN, Forward, Sae, mean_square, warmed_up
-from saev.sae.codes import Codes, attach, few_above, reconstruct
-from saev.sae.divided import once, summed
+from saev.sae.codes import Codes, attach, few_above, reconstruct, reconstruct_dense
+from saev.sae.divided import summed
 from saev.sae.selecting import aux_terms, of_dead
 from saev.sae.sums import ordered_sum
 from saev.settings.sae import ReluSettings
@@ -90,8 +90,8 @@ class Relu(Sae):
         return Codes.of(kernels.of(pre).above(pre, pre.new_zeros(())), self.n_latents)
 
     def loss(self, u: Tensor, step: int, dead: Tensor | None) -> Forward:
-        kernel, settings = kernels.of(u), self.settings
-        pre = kernel.affine(u, self.W_enc, self.b_enc, self.b_dec)
+        settings = self.settings
+        pre = kernels.of(u).affine(u, self.W_enc, self.b_enc, self.b_dec)
         unborn = pre[:, dead] if settings.ghost_gradients and dead is not None else None
         late = of_dead(pre, settings.aux_k, dead)
         codes = None
@@ -104,8 +104,7 @@ class Relu(Sae):
             error, l1 = mse, summed(ordered_sum(codes.values), self.across) / len(u)
         else:
             z, sums, n_active, fired = _Rectify.apply(pre)
-            made = kernel.affine(z, self.W_dec, once(self.b_dec, self.across))
-            reconstruction = summed(made, self.across)
+            reconstruction = reconstruct_dense(z, self.W_dec, self.b_dec, self.across)
             mse, residual = mean_square(u, reconstruction)
             error = _over_norm(u - reconstruction, u) if settings.mse_over_norm else mse
             l1 = summed(ordered_sum(sums), self.across) / len(u)

@@ -9,8 +9,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from snakemake.common import get_appdirs
-
 from saev.core import logs
 from saev.core.errors import UserError
 from saev.settings.yaml_file import require_yaml
@@ -41,6 +39,8 @@ def require_cache() -> None:
     Raises:
         UserError: it can't.
     """
+    from snakemake.common import get_appdirs  # takes a second, and `saev run` needs none
+
     folder = Path(get_appdirs().user_cache_dir, "snakemake", "source-cache")
     try:
         folder.mkdir(parents=True, exist_ok=True)

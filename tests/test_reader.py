@@ -304,6 +304,29 @@ def test_a_reader_goes_from_the_name_of_an_image_to_its_latents_and_back(vit):
         assert not browser.run("document.querySelector('.big .frame')")
         browser.run(f"{link}.dispatchEvent(new Event('pointerenter'))")
         assert browser.run("document.querySelector('.big .frame') !== null")
+        # Pointing at that patch marks its latents; another one doesn't.
+        browser.run(f"imageOf({row}).then((found) => {{ window.there = found; }}); 0")
+        patches = browser.wait("window.there?.patches")
+        for place in {patches[0], patches[-1]}:
+            browser.run(
+                f"(([h, w], box) => document.querySelector('.big').dispatchEvent(new PointerEvent("
+                f"'pointermove', {{ clientX: box.left + box.width * ({place} % w + 0.5) / w, "
+                f"clientY: box.top + box.height * (Math.floor({place} / w) + 0.5) / h }})))"
+                "(about.grid, document.querySelector('.big img').getBoundingClientRect())"
+            )
+            marked = browser.run(
+                "[...document.querySelectorAll('.image-latents li')]"
+                ".map((line) => line.classList.contains('here'))"
+            )
+            assert marked == [patch == place for patch in patches]
+        browser.run("anyImage = () => saevData.names.rows[0]")
+        browser.run("[...document.querySelectorAll('#image .bar button')].at(-1).click()")
+        browser.wait("state.row === saevData.names.rows[0]")
+        browser.run("history.back()")
+        browser.wait(
+            f"state.row === {row} && document.querySelector('#image h2').textContent === "
+            f"{json.dumps(key)}"
+        )
         latent = browser.run(f"{link}.hash").rpartition("latent=")[2]
         browser.run(f"{link}.click()")
         ready(browser, latent)
@@ -364,11 +387,31 @@ def test_stars_and_notes_are_kept_and_come_back_from_a_file(vit):
         assert text_of(browser, "#notes-said").startswith("text.json wasn't read: ")
         assert listed(browser) == [first]
         browser.run(f"importNotes({json.dumps(json.dumps(other))}, 'other.json')")
-        assert text_of(browser, "#notes-said") == "1 notes read from other.json."
+        assert text_of(browser, "#notes-said") == "1 note read from other.json."
         assert sorted(listed(browser)) == sorted([first, second])
         assert [e["latent"] for e in json.loads(browser.run("notesAsJson()"))["latents"]] == sorted(
             [first, second]
         )
+
+
+def test_n_goes_to_the_name_and_the_question_mark_shows_the_keys(vit):
+    with Browser() as browser:
+        browser.open(f"{page_of(vit, 'patches').as_uri()}#min=0")
+        browser.press("?")
+        browser.wait("document.querySelector('#tip:popover-open') !== null")
+        assert "n names" in text_of(browser, "#tip")
+        require_accessible(browser)
+        browser.run("document.getElementById('tip').hidePopover()")
+        latent = listed(browser)[0]
+        browser.run(f"openLatent({latent})")
+        ready(browser, latent)
+        browser.press("n")
+        assert browser.run("document.activeElement.getAttribute('aria-label')") == (
+            "Your name for it"
+        )
+        # The key isn't typed into the field, and s is text there.
+        browser.press("s")
+        assert browser.run("document.activeElement.value + notes.size") == "0"
 
 
 def test_esc_the_arrows_and_back_keep_the_map_the_page_and_the_place(vit):

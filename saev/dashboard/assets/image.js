@@ -73,8 +73,38 @@ function imageBar(image, row) {
     make("h2", { tabIndex: -1, class: "top-label" }, title),
     labels ? inOneLine(labels, "soft") : null,
     image ? imageStar(row, image.key) : null,
+    image
+      ? make("button", { type: "button", onclick: () => openImage(anyImage()) }, "Random image")
+      : null,
     make("span", { class: "soft number push" }, `row ${row}`),
   );
+}
+
+/** The row of an image of the page, drawn at random. Their names must have been read. */
+function anyImage() {
+  const { rows } = /** @type {ImageNames} */ (saevData.names);
+  return rows[Math.floor(Math.random() * rows.length)];
+}
+
+/**
+ * Marks the latents that are strongest on the patch of the image that the pointer is on.
+ * @param {HTMLElement} big what holds the image
+ * @param {ShownImage} image
+ * @param {HTMLElement[]} lines those of the latents
+ */
+function markWherePointed(big, image, lines) {
+  if (!about.grid) return;
+  const [height, width] = about.grid;
+  /** @param {number} patch */
+  const mark = (patch) =>
+    lines.forEach((line, i) => line.classList.toggle("here", image.patches[i] === patch));
+  big.addEventListener("pointermove", ({ clientX, clientY }) => {
+    const box = (big.querySelector("img") ?? big).getBoundingClientRect();
+    const column = Math.floor(((clientX - box.left) / box.width) * width);
+    const line = Math.floor(((clientY - box.top) / box.height) * height);
+    mark(line * width + column);
+  });
+  big.addEventListener("pointerleave", () => mark(-1));
 }
 
 /** @param {ShownImage} image */
@@ -87,9 +117,13 @@ function imageBody(image) {
     big.replaceChildren(largeImage(0, { ...data, patches: [patch] }, null, view));
   look(-1);
   const lines = image.latents.map((latent, i) => imageLatent(latent, i, image, view, look));
+  markWherePointed(big, image, lines);
   const few = image.n > lines.length ? `, the ${count(lines.length)} strongest of them below` : "";
   const heading = `${count(image.n)} latents fire on it${few}`;
-  const hint = about.grid ? "The frame shows where the latent that you point at is strongest." : "";
+  const hint = about.grid
+    ? "Point at a latent: a frame shows where it is strongest. Point at a patch: the latents that " +
+      "are strongest there are marked."
+    : "";
   return make(
     "div",
     { class: "columns of-image" },

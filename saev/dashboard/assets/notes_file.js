@@ -144,5 +144,6 @@ function importNotes(text, file) {
   keepStars();
   keepNotes();
   const images = stars.size ? ` and ${count(stars.size)} starred images` : "";
-  said.textContent = plain(clipped(`${count(found.size)} notes${images} read from ${file}.`));
+  const read = found.size === 1 ? "1 note" : `${count(found.size)} notes`;
+  said.textContent = plain(clipped(`${read}${images} read from ${file}.`));
 }

@@ -82,9 +82,8 @@ function header() {
   );
   const words =
     "A latent is one direction of the dictionary. Its images are those on which it is most " +
-    "active, cropped as the model saw them. Keys: / finds, ← → or k j go to another latent, h " +
-    "changes how it shows where it fires, s stars, w shows whole images on the wall, Esc closes.";
-  at("footer").append(make("p", {}, words));
+    "active, cropped as the model saw them. ";
+  at("footer").append(make("p", {}, words + keysTold));
   if (about.credit) at("footer").append(make("p", {}, about.credit));
 }
 
@@ -130,6 +129,10 @@ async function painted() {
   });
 }
 
+const keysTold =
+  "Keys: / finds, ← → or k j go to another latent, h changes how it shows where it fires, s " +
+  "stars, n names, w shows whole images on the wall, Esc closes, ? shows this.";
+
 /** @param {KeyboardEvent} press */
 function pressed(press) {
   const { target } = press;
@@ -141,6 +144,7 @@ function pressed(press) {
     press.preventDefault();
     at("c-find").focus();
   }
+  if (press.key === "?") explain(at("controls"), keysTold);
   if (press.key === "Escape" && !inList) closeLatent();
   if (press.key === "w" && inList && state.view === "wall") go({ whole: !state.whole });
   if (press.key === "s" && !inList) {
@@ -152,6 +156,10 @@ function pressed(press) {
   if (state.latent === null) return;
   if (press.key === "ArrowLeft" || press.key === "k") step(-1);
   if (press.key === "ArrowRight" || press.key === "j") step(1);
+  if (press.key === "n") {
+    press.preventDefault();
+    /** @type {HTMLElement | null} */ (at("latent").querySelector(".note input"))?.focus();
+  }
   if (press.key === "h" && about.grid) {
     const modes = heatModes.map(([mode]) => mode);
     go({ heat: modes[(modes.indexOf(state.heat) + 1) % modes.length] });

@@ -166,6 +166,15 @@ def test_an_ablation_of_a_label_stands_beside_random_latents(recorded, tmp_path)
     assert figure.measured.value is not None
     assert set(figure.baselines) == {"latents_of_equal_frequency"}
     assert 0 < figure.n < N / 2
+    assert "nothing changed" not in figure.note
+
+
+def test_an_ablation_that_changes_no_output_says_so(recorded, tmp_path):
+    found = evaluator(recorded, "layer-01.patches", tmp_path, ablation="kind")
+    found.run()
+    (figure,) = (f for f in found.results.figures if f.metric == "ablation")
+    assert figure.measured.value == 0
+    assert "the tower's output doesn't depend on layer-01.patches" in figure.note
 
 
 def evaluator(reader, stream, tmp_path, **given):

@@ -112,6 +112,12 @@ def measure(
         each = logits[ORIGINAL] - logits[name]
         return measured(np.einsum("rh,h->r", drawn, each) / drawn.sum(1))
 
+    note = classes.note
+    if all(torch.equal(outputs[ORIGINAL], output) for output in outputs.values()):
+        note = (
+            f"nothing changed: the tower's output doesn't depend on {inputs.stream.name}, or the "
+            f"latents are silent on these images"
+        )
     figure = Figure(
         "ablation",
         "logit_fall",
@@ -120,7 +126,7 @@ def measure(
         "images",
         {RANDOM: fall(RANDOM)},
         split="held_out",
-        note=classes.note,
+        note=note,
         of=label,
     )
     return Results([figure])

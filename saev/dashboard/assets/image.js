@@ -121,8 +121,8 @@ function imageBody(image) {
   const few = image.n > lines.length ? `, the ${count(lines.length)} strongest of them below` : "";
   const heading = `${count(image.n)} latents fire on it${few}`;
   const hint = about.grid
-    ? "Point at a latent: a frame shows where it is strongest. Point at a patch: the latents that " +
-      "are strongest there are marked."
+    ? "Point at a latent: a frame shows where it is strongest. Point at a patch: the latents " +
+      "that are strongest there are marked."
     : "";
   return make(
     "div",

@@ -144,6 +144,6 @@ function importNotes(text, file) {
   keepStars();
   keepNotes();
   const images = stars.size ? ` and ${count(stars.size)} starred images` : "";
-  const read = found.size === 1 ? "1 note" : `${count(found.size)} notes`;
-  said.textContent = plain(clipped(`${read}${images} read from ${file}.`));
+  const amount = found.size === 1 ? "1 note" : `${count(found.size)} notes`;
+  said.textContent = plain(clipped(`${amount}${images} read from ${file}.`));
 }

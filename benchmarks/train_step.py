@@ -150,6 +150,7 @@ def main() -> None:
         jump = {"architecture": "jumprelu", "n_latents": n, "sparsity": 1e-3, "bandwidth": 0.1}
         steps["saev relu, L1, half active"] = ours(relu, d)
         steps["saev relu, L1, 1 % active"] = ours(relu, d, active=0.01)
+        steps["saev jumprelu, half active"] = ours({**jump, "initial_threshold": 0.001}, d)
         steps["saev jumprelu, 1 % active"] = ours(
             {**jump, "initial_threshold": 0.1}, d, active=0.01
         )

@@ -122,6 +122,13 @@ def test_each_compiled_loop_equals_the_plain_one(b, n, d, threads):
         cpu.rectify_backward(z, pre, pre[:, 0].contiguous()),
         plain.rectify_backward(z, pre, pre[:, 0].contiguous()),
     )
+    theta = torch.linspace(0.1, 1, n)
+    assert all(map(torch.equal, cpu.jump(pre, theta), plain.jump(pre, theta)))
+    given = (pre, theta, pre.cos(), pre[:, 0].contiguous(), 3.0)
+    found = (cpu.jump_backward(*given), plain.jump_backward(*given))
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=1e-5)
+    assert found[0][1].abs().max() > 0
     torch.set_num_threads(before)
 
 

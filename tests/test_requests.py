@@ -175,3 +175,24 @@ def test_a_limit_on_addresses_under_which_pytorch_cannot_be_loaded_is_said(monke
         needed_memory.say_limit()
         assert len(caplog.messages) == said
     assert "2.0 GB of addresses (ulimit -v)" in caplog.text
+
+
+def test_on_a_cluster_time_grows_with_the_model_and_the_data():
+    def minutes(rule, gpus=False, tower="ViT-B-16", **more):
+        return asked(plan(gpus=gpus, model=tower, **more), "runtime")[rule]
+
+    usual = {rule: RULES[rule][1].cost.minutes for rule in RULES}
+    assert asked(plan(), "runtime") == usual
+    # 4,096 images of 1.0e12 operations, at 20 GFLOP a second for each of 8 threads.
+    giant = minutes("record_shard", tower="ViT-bigG-14", n_images=1_000_000)
+    assert giant == pytest.approx(4096 * (1.0e12 / 1.6e11 + 0.1) / 60, rel=0.05)
+    assert minutes("record_shard", gpus=True, tower="ViT-bigG-14", n_images=1_000_000) == 240
+    assert minutes("record_shard", tower="ViT-bigG-14", n_images=9) == 240
+    # 12 operations for each of 65,536 · 768 weights.
+    large = minutes("train_sae", n=65_536, n_images=100_000_000)
+    assert large == pytest.approx(1e8 * (12 * 65_536 * 768 / 1.6e11 + 2e-5) / 60, rel=0.01)
+    assert minutes("train_sae", gpus=True, n=65_536, n_images=100_000_000) == 720 < large
+    assert minutes("train_sae", tower="hf-hub:some/tower", n_images=1 << 40) == 720
+    assert minutes("analyze_shards", n=1 << 24) > minutes("analyze_shards", n=65_536) == 240
+    alone = plan(cluster=False, n=65_536, n_images=100_000_000)
+    assert asked(alone, "runtime")["train_sae"] == 720

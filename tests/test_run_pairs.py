@@ -148,6 +148,9 @@ def test_latents_of_two_runs_are_matched_one_to_one_by_the_cosine_of_directions(
         index = {"pairs": [], "n_left_out": 7}
         (folder / file).parent.mkdir()
         (folder / file).write_bytes(found)
+        (folder / names.MATCHED).write_bytes(script("matched", index)[:-9])
+        choose(browser, 0, 1)
+        browser.wait(f"{status}.startsWith('{names.MATCHED} is damaged')")
         (folder / names.MATCHED).write_bytes(script("matched", index))
         choose(browser, 0, 1)
         browser.wait(f"{status}.includes('matched these two. It left out 7')")

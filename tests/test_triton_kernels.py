@@ -12,7 +12,7 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from saev.sae.kernels import triton as kernels
+from saev.sae.kernels import dense, triton as kernels
 
 codes, numbers = "*i64 *i64 *fp32 ", " i32" + " fp32" * 6
 for rows in ("*fp32", "*bf16"):
@@ -25,6 +25,10 @@ for rows in ("*fp32", "*bf16"):
         (kernels._choose, rows + " *i32 *i32 *i64 *i64 *fp32 i32", {"k": 1, "C": 1024}),
         (kernels._adam, "*fp32 " * 4 + numbers, {"UNIT": True, "D": 1024}),
         (kernels._adam, "*fp32 " * 4 + numbers, {"UNIT": False, "D": 1024}),
+        (dense._keep_above, "*fp32 " * 4 + "*i64 *i1 i32", {"JUMP": True, "N": 1024}),
+        (dense._keep_above, "*fp32 " * 4 + "*i64 *i1 i32", {"JUMP": False, "N": 1024}),
+        (dense._where_positive, "*fp32 " * 4 + "i32", {"N": 1024}),
+        (dense._jump_backward, "*fp32 " * 6 + "i32 i32 fp32", {"ROWS": 256, "R": 8, "C": 128}),
     ):
         kinds = types.split() + ["constexpr"] * len(sizes)
         signature = dict(zip(kernel.arg_names, kinds, strict=True))

@@ -412,7 +412,7 @@ def test_a_run_without_labels_has_a_wall_and_a_map(changed):
 
 def test_data_that_is_cut_off_or_damaged_is_said_and_never_shown_as_an_empty_page(changed):
     path = page_of(changed, "patches")
-    of_latents = (names.block(0), names.heat(0), names.directions(0))
+    of_latents = (names.block(0), names.heat(0), names.directions(0), names.image_block(0))
     files = (names.FIGURES, names.STRONGEST, *of_latents, names.PROJECTION, names.GIVEN)
     whole = {name: (path.parent / name).read_text() for name in files}
     figures = whole[names.FIGURES]
@@ -426,12 +426,18 @@ def test_data_that_is_cut_off_or_damaged_is_said_and_never_shown_as_an_empty_pag
     ]
     for name, text, said, view in damages:
         (path.parent / name).write_text(text)
-        latent = "&latent=1" if name == names.heat(0) else ""
-        view = "&view=compare" if name == names.directions(0) else view
+        shown = {
+            names.heat(0): "&latent=1",
+            names.directions(0): "&view=compare",
+            names.image_block(0): "&row=0",
+        }
         with Browser() as browser:
-            browser.send("Page.navigate", url=f"{path.as_uri()}#min=0&heat=heat{view}{latent}")
+            address = f"{path.as_uri()}#min=0&heat=heat{shown.get(name, view)}"
+            browser.send("Page.navigate", url=address)
             message = json.dumps(f"{said} is damaged. Was the folder copied whole?")
             browser.wait(f"document.querySelector('main')?.innerText.includes({message})")
+            if name == names.heat(0):  # all but the maps is there
+                assert browser.run("document.querySelectorAll('#latent figure').length") > 0
         (path.parent / name).write_text(whole[name])
 
 

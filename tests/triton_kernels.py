@@ -14,6 +14,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from saev.sae.kernels import dense as dense_kernels
+from saev.sae.kernels import plain
 from saev.sae.kernels import triton as kernels
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
@@ -238,3 +240,40 @@ def test_adam_refuses_a_transposed_gradient():
         kernels.project_adam_normalise(
             ours, grad, ours.clone(), ours.clone(), 0.1, 1.0, 0.9, 0.999, 1e-8, False
         )
+
+
+@pytest.mark.parametrize(("b", "n"), [(1, 9), (7, 200), (300, 130), (3, 1500)])
+def test_dense_latents_equal_plain_torch(b, n):
+    pre, grad, more = draw(b, n), draw(b, n, seed=1), draw(b, seed=2)
+    theta = draw(n, seed=3).abs()
+    pre[0, 0] = theta[0]  # not above it, and in the window
+    ours, reference = dense_kernels.jump(pre, theta), plain.jump(pre, theta)
+    assert all(map(torch.equal, ours, reference))
+    for width in (0.1, 1.5):
+        ours = dense_kernels.jump_backward(pre, theta, grad, more, width)
+        reference = plain.jump_backward(pre, theta, grad, more, width)
+        assert torch.equal(ours[0], reference[0])
+        torch.testing.assert_close(ours[1], reference[1], rtol=1e-4, atol=1e-4)
+        again = dense_kernels.jump_backward(pre, theta, grad, more, width)
+        assert torch.equal(ours[1], again[1])
+    ours, reference = pre.clone(), pre.clone()
+    sums, others = dense_kernels.rectify(ours), plain.rectify(reference)
+    assert torch.equal(ours, reference)
+    close(sums[0], others[0])
+    assert all(map(torch.equal, sums[1:], others[1:]))
+    assert torch.equal(
+        dense_kernels.rectify_backward(ours, grad, more),
+        plain.rectify_backward(reference, grad, more),
+    )
+
+
+def test_a_nan_stays_one_after_rectifying_and_is_not_above_a_threshold():
+    pre = torch.tensor([[float("nan"), 1.0, float("inf")]], device=DEVICE)
+    z, counts, fired = dense_kernels.jump(pre, torch.full((3,), 0.5, device=DEVICE))
+    assert z.tolist() == [[0, 1, float("inf")]]
+    assert counts.tolist() == [2]
+    assert fired.tolist() == [False, True, True]
+    dense_kernels.rectify(pre)
+    assert pre[0, 0].isnan()
+    with pytest.raises(ValueError, match="contiguous"):
+        dense_kernels.rectify(draw(3, 4).T)

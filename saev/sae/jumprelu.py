@@ -41,42 +41,34 @@ class JumpReluTerms(NamedTuple):
 
 
 class _Jump(torch.autograd.Function):
-    """``z = pre · H(pre − θ)``. θ's gradient is estimated from a window around it (equation 11)."""
+    """``z = pre · H(pre − θ)``, ``Σ_j H(pre − θ)`` for each vector, and what fires.
+
+    θ's gradient is estimated from a window around it (equations 11 and 12). pre gets none from the
+    counts.
+    """
 
     @staticmethod
-    def forward(ctx: Any, pre: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
+    def forward(
+        ctx: Any, pre: Tensor, theta: Tensor, bandwidth: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(pre, theta)
         ctx.bandwidth = bandwidth
-        return torch.where(pre > theta, pre, 0)
+        z, counts, fired = kernels.of(pre).jump(pre, theta)
+        ctx.mark_non_differentiable(fired)
+        return z, counts.to(pre.dtype), fired
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(
+        ctx: Any, grad: Tensor, grad_counts: Tensor, _: Tensor
+    ) -> tuple[Tensor, Tensor, None]:
         pre, theta = ctx.saved_tensors
-        near = (pre - theta).abs() < ctx.bandwidth / 2
-        grad_theta = torch.where(near, grad, 0).sum(dim=0) * (-theta / ctx.bandwidth)
-        return torch.where(pre > theta, grad, 0), grad_theta, None
-
-
-class _Count(torch.autograd.Function):
-    """``Σ_j H(pre − θ)`` for each vector. Only the threshold gets a gradient (equation 12)."""
-
-    @staticmethod
-    def forward(ctx: Any, pre: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
-        ctx.save_for_backward(pre, theta)
-        ctx.bandwidth = bandwidth
-        return (pre > theta).sum(dim=1).to(pre.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
-        pre, theta = ctx.saved_tensors
-        near = (pre - theta).abs() < ctx.bandwidth / 2
-        return None, torch.where(near, grad[:, None], 0).sum(dim=0) * (-1 / ctx.bandwidth), None
+        given = (pre, theta, grad, grad_counts, ctx.bandwidth)
+        return *kernels.of(pre).jump_backward(*given), None
 
 
 class _SparseJump(torch.autograd.Function):
-    """`_Jump` and `_Count` for codes of all values above the threshold or in its window."""
+    """`_Jump` for codes of all values above the threshold or in its window."""
 
     @staticmethod
     def forward(
@@ -179,11 +171,9 @@ class JumpRelu(Sae):
             fired = torch.zeros(self.n_latents, dtype=torch.bool, device=u.device)
             fired[codes.latents[z.detach() > 0]] = True
         else:
-            z = _Jump.apply(pre, theta, settings.bandwidth)
-            counts = _Count.apply(pre, theta, settings.bandwidth)
+            z, counts, fired = _Jump.apply(pre, theta, settings.bandwidth)
             made = reconstruct_dense(z, self.W_dec, self.b_dec, self.across)
             mse, residual = mean_square(u, made)
-            fired = (z.detach() > 0).any(dim=0)
         counts = summed(counts, self.across)
         penalty = ordered_sum(counts) / len(u)
         if settings.l0_target is not None:

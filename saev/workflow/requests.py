@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from saev.core import logs
 from saev.core.files import canonical_json
-from saev.workflow import needed_memory
+from saev.workflow import needed_memory, needed_time
 from saev.workflow.plan import Plan
 from saev.workflow.stages import RULES
 
@@ -76,6 +76,8 @@ def here(plan: Plan, rule: str) -> bool:
 def resources(plan: Plan, rule: str, names: Mapping[str, str], attempt: int) -> dict[str, int]:
     """Memory, time and GPUs of a job. Later attempts ask for more memory.
 
+    The time follows from the sizes only on a cluster: only there does it matter.
+
     Attempts of which `note_end` was told don't count. Later attempts ask for more time too, unless
     the job goes on where it was: partitions have limits.
 
@@ -89,9 +91,10 @@ def resources(plan: Plan, rule: str, names: Mapping[str, str], attempt: int) -> 
     trained = names and rule == "train_sae"
     processes = plan.component("sae", names["sae"]).get("processes", 1) if trained else 1
     tries = max(1, attempt - _ended[_key(rule, names)])
+    tries_of_time = 1 if cost.resumes else attempt
     wanted = {
         "mem_mb": max(cost.mem_mb, _memory(plan, rule, names)) * tries * processes,
-        "runtime": cost.minutes * (1 if cost.resumes else attempt),
+        "runtime": max(cost.minutes, _minutes(plan, rule, names)) * tries_of_time,
     }
     if cluster and rule in cluster["longest"]:
         wanted["runtime"] = min(wanted["runtime"], cluster["longest"][rule])
@@ -132,6 +135,20 @@ def first_tries(plan: Plan, rule: str) -> list[dict[str, int]]:
         if (asked := resources(plan, rule, run, attempt=1)) not in answers:
             answers.append(asked)
     return answers
+
+
+def _minutes(plan: Plan, rule: str, names: Mapping[str, str]) -> int:
+    """Minutes that the sizes of the tower, the dictionary and the data need; 0 if they don't matter
+    or aren't known."""
+    estimate = {
+        "record_shard": needed_time.recording,
+        "train_sae": needed_time.training,
+        "analyze_shards": needed_time.analysis,
+    }.get(rule)
+    cluster = plan.data["compute"].get("cluster")
+    if not names or not estimate or not cluster:
+        return 0
+    return estimate(plan, names, cluster["threads"], _on_gpus(plan))
 
 
 def _memory(plan: Plan, rule: str, names: Mapping[str, str]) -> int:

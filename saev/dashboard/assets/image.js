@@ -37,8 +37,9 @@ async function imageOf(row) {
 async function showImage() {
   const { row } = state;
   if (row === null) return;
+  let body = make("p", { class: "nothing" }, "No latent shows this image.");
   const image = await imageOf(row).catch((error) => {
-    fail(error);
+    body = alertOf(error);
     return null;
   });
   if (row !== state.row) return;
@@ -47,9 +48,7 @@ async function showImage() {
   at("latent").hidden = true;
   page.hidden = false;
   document.title = plain(`${image?.key ?? `Image ${row}`} · saev`);
-  page.replaceChildren(imageBar(image, row));
-  if (image) page.append(imageBody(image));
-  else page.append(make("p", { class: "nothing" }, "No latent shows this image."));
+  page.replaceChildren(imageBar(image, row), image ? imageBody(image) : body);
   window.scrollTo(0, 0);
   page.querySelector("h2")?.focus({ preventScroll: true });
 }
@@ -119,7 +118,8 @@ function imageBody(image) {
   const lines = image.latents.map((latent, i) => imageLatent(latent, i, image, view, look));
   markWherePointed(big, image, lines);
   const few = image.n > lines.length ? `, the ${count(lines.length)} strongest of them below` : "";
-  const heading = `${count(image.n)} latents fire on it${few}`;
+  const fire = image.n === 1 ? "latent fires" : "latents fire";
+  const heading = `${count(image.n)} ${fire} on it${few}`;
   const hint = about.grid
     ? "Point at a latent: a frame shows where it is strongest. Point at a patch: the latents " +
       "that are strongest there are marked."

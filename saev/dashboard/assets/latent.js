@@ -22,8 +22,14 @@ async function showLatent() {
     if (state.row === null) showList();
     return;
   }
-  const wanted = Promise.all([dataOf(latent), state.heat === "off" ? null : heatOf(latent)]);
-  const [data, heat] = await wanted.catch((error) => {
+  /** @type {HTMLElement | null} */
+  let lost = null;
+  const maps = state.heat === "off" ? null : heatOf(latent);
+  const withoutMaps = maps?.catch((error) => {
+    lost = alertOf(error);
+    return null;
+  });
+  const [data, heat] = await Promise.all([dataOf(latent), withoutMaps]).catch((error) => {
     showList();
     fail(error);
     return [];
@@ -35,6 +41,8 @@ async function showLatent() {
   at("latent").hidden = false;
   if (onPage === latent && !opened) refresh(latent, data, heat ?? null);
   else fill(latent, data, heat ?? null);
+  at("latent").querySelector(".overlay + [role=alert]")?.remove();
+  if (lost) at("latent").querySelector(".overlay")?.after(lost);
   if (opened) {
     window.scrollTo(0, 0);
     at("latent").querySelector("h2")?.focus({ preventScroll: true });

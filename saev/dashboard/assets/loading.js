@@ -13,7 +13,8 @@ const loading = new Map();
  * @param {string} what
  * @param {string} how
  */
-const notWhole = (what, how) => new Error(`${what} is ${how}. Was the folder copied whole?`);
+const notWhole = (what, how) =>
+  new Error(`${what} is ${how}. Was the folder copied whole?`, { cause: how });
 
 /**
  * Loads a script.

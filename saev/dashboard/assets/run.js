@@ -41,14 +41,18 @@ function fail(error) {
 }
 
 /**
+ * An error in words, for where it isn't said with the list.
+ * @param {unknown} error
+ */
+const alertOf = (error) =>
+  make("p", { class: "nothing", role: "alert" }, plain(/** @type {Error} */ (error).message));
+
+/**
  * Says an error in a view that hides what is said of the list.
  * @param {string} view
  * @param {unknown} error
  */
-function failIn(view, error) {
-  const { message } = /** @type {Error} */ (error);
-  at(view).replaceChildren(make("p", { class: "nothing", role: "alert" }, plain(message)));
-}
+const failIn = (view, error) => at(view).replaceChildren(alertOf(error));
 
 function header() {
   document.title = plain(`${about.run.sae} · ${about.run.images} · saev`);
@@ -187,8 +191,7 @@ async function start(data) {
     await loadProjection();
     await readGiven();
   } catch (error) {
-    const { message } = /** @type {Error} */ (error);
-    at("cards").append(make("p", { class: "nothing", role: "alert" }, message));
+    at("cards").append(alertOf(error));
     return;
   }
   controls();

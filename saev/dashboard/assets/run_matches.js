@@ -24,7 +24,8 @@ async function readMatch(runs) {
     "\u201csnakemake match_runs\u201d matches larger ones";
   try {
     await load("matched/pairs.js", "matched");
-  } catch {
+  } catch (error) {
+    if (/** @type {Error} */ (error).cause === "damaged") throw error;
     throw new Error(`${command}; it hasn\u2019t run yet.`);
   }
   const { pairs, n_left_out: beyond } = /** @type {MatchedRuns} */ (saevData.matched);

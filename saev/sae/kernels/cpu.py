@@ -95,6 +95,24 @@ def rectify_backward(z: Tensor, grad: Tensor, more: Tensor) -> Tensor:
     return out
 
 
+def jump(pre: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    z, counts = torch.empty_like(pre), torch.empty(len(pre), dtype=torch.int64)
+    fired = torch.zeros(pre.shape[1], dtype=torch.bool)
+    zero = z.numpy().dtype.type(0)  # keeps loops to this type
+    spread(_jump, len(pre), *_arrays(pre, theta, z, counts, fired), zero)
+    return z, counts, fired
+
+
+def jump_backward(
+    pre: Tensor, theta: Tensor, grad: Tensor, more: Tensor, width: float
+) -> tuple[Tensor, Tensor]:
+    out, sums = torch.empty_like(pre), torch.empty(len(theta), dtype=torch.float64)
+    kind = out.numpy().dtype.type
+    arrays = _arrays(pre, theta, grad, more, out, sums)
+    spread(_jump_backward, len(theta), *arrays, kind(width / 2), kind(0))
+    return out, (sums / -width).to(theta.dtype)
+
+
 def adam(
     weight: Tensor,
     grad: Tensor,
@@ -237,6 +255,30 @@ def _rectify_backward(start, stop, z, grad, more, out):
     for i in range(start, stop):
         for q in range(z.shape[1]):
             out[i, q] = (grad[i, q] + more[i]) if z[i, q] > 0 else more[i] - more[i]
+
+
+@compiled()
+def _jump(start, stop, pre, theta, out, counts, fired, zero):
+    for i in range(start, stop):
+        row, count = pre[i], 0
+        for q in range(len(row)):
+            on = row[q] > theta[q]
+            out[i, q] = row[q] if on else zero
+            count += int(on)
+            fired[q] |= on
+        counts[i] = count
+
+
+@reordered
+def _jump_backward(start, stop, pre, theta, grad, more, out, sums, half, zero):
+    """For the columns from ``start``: each column is summed in the order of its rows."""
+    total = np.zeros(stop - start)
+    for i in range(len(pre)):
+        for q in range(start, stop):
+            away, given = pre[i, q] - theta[q], grad[i, q]
+            out[i, q] = given if away > zero else zero
+            total[q - start] += (theta[q] * given + more[i]) if abs(away) < half else zero
+    sums[start:stop] = total
 
 
 @reordered

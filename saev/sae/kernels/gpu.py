@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from saev.sae.kernels import plain, triton
+from saev.sae.kernels import dense, plain, triton
 
 HALF = torch.bfloat16
 """The type that factors of products are rounded to."""
@@ -28,7 +28,8 @@ longer to start the further operations than to read all elements several times (
 BIAS_PARTS = 3
 """How many bfloat16 numbers, of 8 significant bits each, add up to a float32."""
 
-rectify, rectify_backward = plain.rectify, plain.rectify_backward
+rectify, rectify_backward = dense.rectify, dense.rectify_backward
+jump, jump_backward = dense.jump, dense.jump_backward
 squared_error = plain.squared_error
 decode = triton.decode
 

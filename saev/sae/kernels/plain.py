@@ -185,6 +185,34 @@ def rectify_backward(z: Tensor, grad: Tensor, more: Tensor) -> Tensor:
     return torch.where(z > 0, grad + more[:, None], 0)
 
 
+def jump(pre: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What of ``pre`` (b, n) is above its column's ``theta`` (n,), else 0.
+
+    Returns:
+        that (b, n); how many of each row are above (b,) int64; which columns have any (n,) bool.
+    """
+    on = pre > theta
+    return torch.where(on, pre, 0), on.sum(dim=1), on.any(dim=0)
+
+
+def jump_backward(
+    pre: Tensor, theta: Tensor, grad: Tensor, more: Tensor, width: float
+) -> tuple[Tensor, Tensor]:
+    """Gradients of `jump` for ``pre`` and for ``theta``.
+
+    That of ``theta`` is ``−Σ_i (theta · grad + more) / width`` over rows i less than ``width / 2``
+    from it.
+
+    Args:
+        pre, theta: as for `jump`.
+        grad: (b, n), of the first result; more: (b,), of the counts.
+        width: of the window around ``theta``.
+    """
+    near = (pre - theta).abs() < width / 2
+    for_theta = torch.where(near, theta * grad + more[:, None], 0).sum(dim=0) / -width
+    return torch.where(pre > theta, grad, 0), for_theta
+
+
 def adam(
     weight: Tensor,
     grad: Tensor,

@@ -9,9 +9,9 @@ ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = {
     "run": (
         "common summary evaluation loading draws data columns state stars notes quiz_data "
-        "notes_file filters images image_rows latent_parts latent image card_images cards wall "
-        "scales selection map_tools map map_pointer near sides contrast_data contrast_stars "
-        "contrast_form contrast compare quiz views controls run"
+        "notes_file filters images image_rows histogram latent_parts latent image card_images "
+        "cards wall scales selection map_tools map map_pointer near sides contrast_data "
+        "contrast_stars contrast_form contrast compare quiz views controls run"
     ),
     "gallery": (
         "common summary evaluation loading plots run_columns run_table matching run_matches "

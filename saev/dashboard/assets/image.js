@@ -98,10 +98,19 @@ function markWherePointed(big, image, lines) {
   const mark = (patch) =>
     lines.forEach((line, i) => line.classList.toggle("here", image.patches[i] === patch));
   big.addEventListener("pointermove", ({ clientX, clientY }) => {
-    const box = (big.querySelector("img") ?? big).getBoundingClientRect();
-    const column = Math.floor(((clientX - box.left) / box.width) * width);
-    const line = Math.floor(((clientY - box.top) / box.height) * height);
-    mark(line * width + column);
+    const picture = big.querySelector("img");
+    if (!picture) return;
+    const box = picture.getBoundingClientRect();
+    const scale = Math.max(picture.naturalWidth, picture.naturalHeight) || 1;
+    /**
+     * @param {number} place 0 to 1 along the box, in the middle of which the image is
+     * @param {number} part of the box that the image takes
+     * @param {number} cells
+     */
+    const cell = (place, part, cells) => Math.floor(((place - 0.5) / part + 0.5) * cells);
+    const column = cell((clientX - box.left) / box.width, picture.naturalWidth / scale, width);
+    const line = cell((clientY - box.top) / box.height, picture.naturalHeight / scale, height);
+    mark(column >= 0 && column < width ? line * width + column : -1);
   });
   big.addEventListener("pointerleave", () => mark(-1));
 }

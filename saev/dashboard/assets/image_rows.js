@@ -24,7 +24,7 @@ function captioned(slot, data, heat, view) {
   const chosen = data.labels(row)[about.labels.indexOf(view.label)];
   return make(
     "figure",
-    {},
+    { "data-value": data.values[slot], "data-row": row },
     enlarge,
     make(
       "figcaption",

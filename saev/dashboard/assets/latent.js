@@ -82,6 +82,7 @@ function refresh(latent, data, heat) {
   page.querySelector(".image-rows")?.replaceWith(imageRows(latent, data, heat, state));
   const plot = page.querySelector(".histogram svg");
   plot?.replaceWith(histogram(data.histogram, state.log));
+  markBin();
   page.querySelector(".histogram button.quiet")?.setAttribute("aria-pressed", String(state.log));
   // Keep the slider too, because the reader may be moving it.
   if (page.dataset.heat === state.heat) return;
@@ -98,6 +99,7 @@ function refresh(latent, data, heat) {
 function fill(latent, data, heat) {
   document.title = plain(`Latent ${latent} · ${about.run.sae} · saev`);
   at("latent").dataset.heat = state.heat;
+  chosenBin = null;
   at("latent").replaceChildren(
     latentBar(latent),
     make(

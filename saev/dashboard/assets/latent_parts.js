@@ -1,73 +1,6 @@
 // The parts of the page of a latent, beside its images.
 
 /**
- * The histogram of the latent's activations.
- * @param {number[]} bins the first bin that is filled, then the counts from there on
- * @param {boolean} log whether the heights are on a log scale
- */
-function histogram([first, ...counts], log) {
-  if (!counts.length) return make("p", { class: "soft" }, "It never fires.");
-  const [width, height] = [480, 84];
-  const most = Math.max(...counts);
-  const each = Math.min(48, width / counts.length);
-  const edge = (/** @type {number} */ i, digits = 3) => number(about.bin_edges[first + i], digits);
-  const span = `${edge(0)} to ${edge(counts.length)}`;
-  const fullest = `the fullest bin holds ${count(most)} vectors`;
-  const plot = draw("svg", {
-    viewBox: `0 -14 ${width} ${height + 32}`,
-    class: "bars",
-    role: "img",
-    "aria-label": `Histogram of activations from ${span}; ${fullest}`,
-  });
-  /**
-   * @param {number} x
-   * @param {number} y
-   * @param {string} anchor
-   * @param {string} text
-   */
-  const write = (x, y, anchor, text) =>
-    plot.append(draw("text", { x, y, "text-anchor": anchor }, text));
-  counts.forEach((n, i) => {
-    const part = log ? Math.log1p(n) / Math.log1p(most) : n / most;
-    const tall = n ? Math.max(1.5, height * part) : 0;
-    const title = draw("title", {}, `${edge(i)} to ${edge(i + 1)}: ${count(n)} vectors`);
-    const place = { x: i * each + 0.5, y: height - tall, width: Math.max(1, each - 1) };
-    plot.append(draw("rect", { ...place, height: tall, rx: 1 }, title));
-    if (n === most) write((i + 0.5) * each, height - tall - 4, "middle", count(n));
-  });
-  const used = each * counts.length;
-  plot.append(draw("line", { x1: 0, x2: used, y1: height, y2: height, class: "axis" }));
-  const every = Math.max(1, Math.ceil(counts.length / 8));
-  for (let i = 0; i <= counts.length; i += every) {
-    const anchor = i === 0 ? "start" : i === counts.length ? "end" : "middle";
-    write(i * each, height + 14, anchor, edge(i, 2));
-  }
-  return plot;
-}
-
-/**
- * The histogram, with a button that changes its scale.
- * @param {LatentData} data
- * @param {State} view
- */
-function histogramOf(data, view) {
-  const meaning =
-    "how many vectors have an activation in each range. Ranges are equally wide on a log scale";
-  const toggle = make(
-    "button",
-    {
-      type: "button",
-      class: "quiet",
-      "aria-pressed": String(view.log),
-      onclick: () => go({ log: !view.log }),
-    },
-    "log counts",
-  );
-  const title = make("h3", {}, term("Activations where it fires", meaning), toggle);
-  return make("section", { class: "histogram" }, title, histogram(data.histogram, view.log));
-}
-
-/**
  * The most common labels of all images on which the latent fires, as bars over their base rates;
  * null without labels.
  * @param {number} latent
@@ -92,7 +25,7 @@ function firingLabels(latent, data, view) {
   const meaning =
     "the most common labels among all images on which it fires, with their number and share. The " +
     "tick on the bar is the label's share of all images: what chance gives";
-  const of = make("span", { class: "soft" }, `${count(support)} images with a ${view.label}`);
+  const of = make("span", { class: "soft" }, `${count(support)} images with ${view.label}`);
   const title = make("h3", {}, term("All images on which it fires", meaning), of);
   return make("section", {}, title, make("ol", { class: "label-bars" }, ...lines));
 }

@@ -3,11 +3,14 @@
 import errno
 import logging
 import os
+import threading
 from types import SimpleNamespace
 
 import pytest
 
-from saev.core.errors import FINAL
+from saev.core import interrupts
+from saev.core.errors import ENDED, FINAL
+from saev.workflow import terminal as terminal_module
 from saev.workflow.stages import RULES
 from saev.workflow.terminal import SILENT, Terminal, _duration, described
 
@@ -284,3 +287,25 @@ def test_what_slurm_wrote_of_a_killed_job_is_said(tmp_path):
         "  trying it again (at most 2 more)",
     ]
     assert given_up == []
+
+
+@pytest.mark.parametrize("ctrl_c", [True, False])
+def test_a_job_that_ctrl_c_ended_before_snakemake_noticed_it_has_not_failed(
+    tmp_path, monkeypatch, ctrl_c
+):
+    came, said, log = threading.Event(), [], tmp_path / "train.log"
+    monkeypatch.setattr(interrupts, "came", came)
+    monkeypatch.setattr(terminal_module, "NOTICE_SECONDS", 0.4)
+    terminal = Terminal(said.append, lambda: None)
+    job = {"rule_name": "list_images", "wildcards": {"images": "pets-1"}, "log": [str(log)]}
+    terminal.filter(record("", "job_info", jobid=1, **job))
+    log.write_text(f"10:00:00 {ENDED} 700\n")
+    if ctrl_c:
+        threading.Timer(0.1, came.set).start()
+    ended = threading.Thread(
+        target=terminal.filter,
+        args=[record("Error in rule", "job_error", jobid=1, log=[str(log)])],
+    )
+    ended.start()
+    ended.join()
+    assert any("failed" in line for line in said) is not ctrl_c

@@ -46,6 +46,8 @@ ENDING = "Will exit after finishing currently running jobs"
 """What Snakemake says after SIGTERM, again and again."""
 WAITING = "Terminating processes on user request"
 """What Snakemake says when it begins to wait for the jobs that Ctrl-C stopped."""
+NOTICE_SECONDS = 1
+"""How long a job that was asked to end waits for the news that all were."""
 
 
 def described(rule: str, wildcards: Mapping[str, str]) -> str:
@@ -147,6 +149,9 @@ class Terminal(logging.Filter):
                     f"{self._started.pop(given['jobid']).words}: stopped; the same command resumes"
                 )
                 return False
+            if self._by_ctrl_c(self._started[given["jobid"]]):
+                self._stop(str(record.msg))
+                return False
             self._failed(given["jobid"], given)
         elif event == "error" and (refused := _refused()):
             self.say(f"error: {refused}")
@@ -162,6 +167,15 @@ class Terminal(logging.Filter):
             self.say_where()
             return False
         return not str(record.msg).startswith(SILENT)
+
+    def _by_ctrl_c(self, job: Started) -> bool:
+        """Whether Ctrl-C ended a job here. That may be known before Snakemake has the signal."""
+        if job.elsewhere or all(failures.of_log(log).ended_at is None for log in job.logs):
+            return False
+        until = time.monotonic() + NOTICE_SECONDS
+        while not interrupts.came.is_set() and time.monotonic() < until:
+            time.sleep(0.02)
+        return interrupts.came.is_set()
 
     def _failed(self, job: int, given: Mapping[str, Any]) -> None:
         """Say why a job failed. Only what it wrote itself since it started counts as the cause."""
